@@ -31,6 +31,9 @@ const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// The token timeout for following changes of another process: changes that need no token are
 /// followed within a second or two even if it does not answer.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
+/// The random bytes of an id and of a secret.
+pub(super) const ID_BYTES: usize = 18;
+pub(super) const SECRET_BYTES: usize = 24;
 const SECONDS_PER_HOUR: i64 = 3600;
 /// The plaintext of the test that a key encrypts and decrypts.
 const TEST_PLAINTEXT: &[u8] = b"hsmgate: does the key encrypt and decrypt?";
@@ -137,6 +140,19 @@ pub(super) struct NewCredential {
     pub(super) session: Option<SessionRow>,
 }
 
+impl NewCredential {
+    /// A new id and a new secret of random bytes, and the bytes that are left.
+    pub(super) fn id_and_secret<'r>(
+        prefix: &str,
+        random: &'r [u8],
+    ) -> Result<(AccessKeyId, SecretString, &'r [u8]), InvalidId> {
+        let (for_id, rest) = random.split_at_checked(ID_BYTES).unwrap_or((random, &[]));
+        let (for_secret, rest) = rest.split_at_checked(SECRET_BYTES).unwrap_or((rest, &[]));
+        let id = format!("{prefix}{}", URL_SAFE_NO_PAD.encode(for_id).replace(['-', '_'], "0"));
+        Ok((id.parse()?, SecretString::from(URL_SAFE_NO_PAD.encode(for_secret)), rest))
+    }
+}
+
 impl fmt::Debug for AccessKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AccessKey").field("id", &self.id).finish_non_exhaustive()
@@ -145,7 +161,7 @@ impl fmt::Debug for AccessKey {
 
 /// All AccessKeys of the account, with their principals.
 pub struct CredentialStore {
-    store: Store,
+    pub(super) store: Store,
     token: Token,
     encryption_key: KeyIdentity,
     /// Held while everything is reloaded, so that no older state replaces a newer one.
@@ -206,15 +222,10 @@ impl CredentialStore {
         }
         token.set_identity_key(encryption_key);
         let keys = Self::with_encryption_key(store, token, encryption_key);
-        let encrypted = keys.reload(&Decrypted::new()).await?;
-        let (decrypted, failure) =
-            keys.decrypt_secrets(encrypted, || Budget::new(TOKEN_TIMEOUT)).await;
-        match failure {
-            Some(AccessKeyError::Token(error)) => return Err(of_key(error)),
-            Some(failure) => return Err(failure),
-            None => {}
-        }
-        keys.reload(&decrypted).await?;
+        keys.load().await.map_err(|error| match error {
+            AccessKeyError::Token(error) => of_key(error),
+            other => other,
+        })?;
         Ok(keys)
     }
 
@@ -232,14 +243,17 @@ impl CredentialStore {
         };
         let keys =
             Self::with_encryption_key(store.clone(), token.clone(), token_key(encryption_key));
-        let encrypted = keys.reload(&Decrypted::new()).await?;
+        keys.load().await?;
+        Ok(keys.snapshot.load().damaged.clone())
+    }
+
+    /// Reads and decrypts everything for the first time.
+    async fn load(&self) -> Result<(), AccessKeyError> {
+        let encrypted = self.reload(&Decrypted::new()).await?;
         let (decrypted, failure) =
-            keys.decrypt_secrets(encrypted, || Budget::new(TOKEN_TIMEOUT)).await;
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        keys.reload(&decrypted).await?;
-        Ok(keys.snapshot().damaged.clone())
+            self.decrypt_secrets(encrypted, || Budget::new(TOKEN_TIMEOUT)).await;
+        failure.map_or(Ok(()), Err)?;
+        self.reload(&decrypted).await.map(drop)
     }
 
     fn with_encryption_key(store: Store, token: Token, encryption_key: KeyIdentity) -> Self {
@@ -303,17 +317,9 @@ impl CredentialStore {
         &self,
         principal: &PrincipalName,
     ) -> Result<Arc<AccessKey>, AccessKeyError> {
-        let random = self.random(18 + 24).await?;
-        let (for_id, for_secret) = random.split_at_checked(18).unwrap_or((&random, &[]));
-        let id = format!("LTAI{}", URL_SAFE_NO_PAD.encode(for_id).replace(['-', '_'], "0"));
-        let secret = SecretString::from(URL_SAFE_NO_PAD.encode(for_secret));
-        self.insert(NewCredential {
-            id: id.parse()?,
-            principal: principal.clone(),
-            secret,
-            session: None,
-        })
-        .await
+        let random = self.random(ID_BYTES + SECRET_BYTES).await?;
+        let (id, secret, _rest) = NewCredential::id_and_secret("LTAI", &random)?;
+        self.insert(NewCredential { id, principal: principal.clone(), secret, session: None }).await
     }
 
     /// Creates an AccessKey with a given id and secret, unless it exists with the same secret.
@@ -400,10 +406,8 @@ impl CredentialStore {
             .filter(|one| one.table == "principals")
             .map(|one| one.row.clone())
             .collect();
-        for row in state.principals {
-            let principal =
-                Principal { name: row.name.clone(), policies: row.policies, created: row.created };
-            snapshot.principals.insert(row.name, Arc::new(principal));
+        for principal in state.principals {
+            snapshot.principals.insert(principal.name.clone(), Arc::new(principal));
         }
         let mut encrypted = Vec::new();
         for row in state.keys {
@@ -459,14 +463,6 @@ impl CredentialStore {
             decrypted.insert(row.id, (row.encrypted_secret, secret));
         }
         (decrypted, None)
-    }
-
-    pub(super) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
-        self.snapshot.load()
-    }
-
-    pub(super) fn store(&self) -> &Store {
-        &self.store
     }
 
     /// Random bytes from the token.

@@ -69,6 +69,11 @@ impl Table {
         if self.used * 100 >= self.slots.len() * MAX_LOAD_PERCENT {
             self.grow();
         }
+        self.put(hash);
+    }
+
+    /// Inserts a hash where the table has room.
+    fn put(&mut self, hash: u64) {
         if let Some(at) = self.find(hash)
             && let Some(slot) = self.slots.get_mut(at)
         {
@@ -81,14 +86,7 @@ impl Table {
         let count = (self.slots.len() + self.slots.len() / 4).max(MIN_SLOTS);
         let old = std::mem::replace(&mut self.slots, vec![FREE; count]);
         self.used = 0;
-        for hash in old.into_iter().filter(|hash| *hash != FREE) {
-            if let Some(at) = self.find(hash)
-                && let Some(slot) = self.slots.get_mut(at)
-            {
-                *slot = hash;
-                self.used += 1;
-            }
-        }
+        old.into_iter().filter(|hash| *hash != FREE).for_each(|hash| self.put(hash));
     }
 }
 

@@ -1,18 +1,8 @@
 //! Principals in memory, and the sessions of temporary credentials.
 
-use crate::model::policy::{AttachedPolicy, Policy};
-use crate::model::{PrincipalName, Time};
-
-/// A principal, with its policies.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Principal {
-    /// The kind and name.
-    pub name: PrincipalName,
-    /// The policies. Without any it may do nothing, unless it is the root.
-    pub policies: Vec<AttachedPolicy>,
-    /// When it was created.
-    pub created: Time,
-}
+use crate::model::Time;
+use crate::model::policy::Policy;
+pub use crate::store::Principal;
 
 /// The additional properties of temporary credentials.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use super::access_key::{AccessKeyError, CredentialStore};
 use crate::model::policy::AttachedPolicy;
 use crate::model::{PrincipalName, clock};
-use crate::store::{PrincipalRow, Store, StoreError};
+use crate::store::{Principal, Store, StoreError};
 
 impl CredentialStore {
     /// Creates a principal with these policies, unless it exists: it then keeps its own.
@@ -15,7 +15,7 @@ impl CredentialStore {
         name: &PrincipalName,
         policies: Vec<AttachedPolicy>,
     ) -> Result<(), AccessKeyError> {
-        match create_principal(self.store(), name, policies).await {
+        match create_principal(&self.store, name, policies).await {
             Err(AccessKeyError::PrincipalExists(_)) => Ok(()),
             done => {
                 done?;
@@ -33,7 +33,7 @@ impl CredentialStore {
         name: &PrincipalName,
         policy: AttachedPolicy,
     ) -> Result<(), AccessKeyError> {
-        attach_policy(self.store(), name, policy).await?;
+        attach_policy(&self.store, name, policy).await?;
         self.refresh().await
     }
 }
@@ -47,7 +47,7 @@ pub async fn create_principal(
     name: &PrincipalName,
     policies: Vec<AttachedPolicy>,
 ) -> Result<(), AccessKeyError> {
-    let row = PrincipalRow { name: name.clone(), policies, created: clock::now() };
+    let row = Principal { name: name.clone(), policies, created: clock::now() };
     match store.insert_principal(row).await {
         Err(StoreError::Exists) => Err(AccessKeyError::PrincipalExists(name.clone())),
         done => Ok(done?),

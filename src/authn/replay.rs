@@ -57,7 +57,6 @@ pub enum ReplayError {
         /// Its directory.
         path: PathBuf,
         /// The cause.
-        #[source]
         source: io::Error,
     },
     /// The id of the journal cannot be read from the store or written to it.

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 
-use super::access_key::{AccessKeyError, CredentialStore, NewCredential};
+use super::access_key::{AccessKeyError, CredentialStore, ID_BYTES, NewCredential, SECRET_BYTES};
 use super::principal::Session;
 use crate::error::ErrorCode;
 use crate::model::policy::Policy;
@@ -19,9 +19,6 @@ use crate::model::{AccessKeyId, PrincipalName, Time};
 use crate::store::SessionRow;
 
 const TOKEN_BYTES: usize = 32;
-/// The random bytes of an id and of a secret.
-const ID_BYTES: usize = 18;
-const SECRET_BYTES: usize = 24;
 
 /// The parameters of a session.
 #[derive(Debug)]
@@ -67,21 +64,15 @@ impl CredentialStore {
             Policy::parse(text)?.check_cost()?;
         }
         let random = self.random(ID_BYTES + SECRET_BYTES + TOKEN_BYTES).await?;
-        let (for_id, rest) = random.split_at_checked(ID_BYTES).unwrap_or((&random, &[]));
-        let (for_secret, for_token) = rest.split_at_checked(SECRET_BYTES).unwrap_or((rest, &[]));
-        let id = format!("STS.{}", URL_SAFE_NO_PAD.encode(for_id).replace(['-', '_'], "0"));
+        let (id, secret, for_token) = NewCredential::id_and_secret("STS.", &random)?;
         let session = SessionRow {
             name: request.name,
             token_hash: digest(&SHA256, for_token).as_ref().to_vec(),
             expires: request.expires,
             policy: request.policy,
         };
-        let new = NewCredential {
-            id: id.parse()?,
-            principal: request.principal,
-            secret: SecretString::from(URL_SAFE_NO_PAD.encode(for_secret)),
-            session: Some(session),
-        };
+        let new =
+            NewCredential { id, principal: request.principal, secret, session: Some(session) };
         let key = self.insert(new).await?;
         Ok(Credentials {
             access_key_id: key.id.clone(),
@@ -96,7 +87,7 @@ impl CredentialStore {
     /// # Errors
     /// When the store fails.
     pub async fn purge_sessions(&self, before: Time) -> Result<(), AccessKeyError> {
-        self.store().delete_expired_sessions(before).await?;
+        self.store.delete_expired_sessions(before).await?;
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use super::{output, policy_arg};
 use crate::authn::{attach_policy, create_principal, detach_policy};
 use crate::model::policy::AttachedPolicy;
 use crate::model::{PrincipalKind, PrincipalName};
-use crate::store::PrincipalRow;
+use crate::store;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Principal {
@@ -125,7 +125,7 @@ fn list_principals(arguments: &ConfigAndFormat, kind: PrincipalKind) -> anyhow::
         output::damaged(&state.damaged);
         let mut all = state.principals;
         all.retain(|one| one.name.kind() == kind);
-        let row = |one: &PrincipalRow| {
+        let row = |one: &store::Principal| {
             let text = format!("{}  {}", one.created, names(one).join(" "));
             (one.name.name().to_owned(), text)
         };
@@ -133,7 +133,7 @@ fn list_principals(arguments: &ConfigAndFormat, kind: PrincipalKind) -> anyhow::
     })
 }
 
-fn in_json(principal: &PrincipalRow) -> Value {
+fn in_json(principal: &store::Principal) -> Value {
     json!({
         "name": principal.name.name(),
         "created": principal.created,
@@ -141,6 +141,6 @@ fn in_json(principal: &PrincipalRow) -> Value {
     })
 }
 
-fn names(principal: &PrincipalRow) -> Vec<&str> {
+fn names(principal: &store::Principal) -> Vec<&str> {
     principal.policies.iter().map(AttachedPolicy::name).collect()
 }

@@ -73,7 +73,7 @@ async fn refuse_foreign(replacement: &Replacement, config: &Config) -> anyhow::R
             "account" => Some(config.region_account.account.to_string()),
             other => replacement.replaced_metadata(other).map(ToOwned::to_owned),
         };
-        let there = replacement.metadata(name).await?;
+        let there = replacement.store().metadata(name).await?;
         if let (Some(here), Some(there)) = (here, there)
             && here != there
         {
@@ -89,16 +89,16 @@ async fn refuse_foreign(replacement: &Replacement, config: &Config) -> anyhow::R
 /// The audit file continues after the restore. So the metadata about it is kept from the replaced
 /// database, if that belongs to the same token and so has the same audit key.
 async fn keep_audit(replacement: &Replacement) -> anyhow::Result<()> {
-    let of_backup = replacement.metadata(TOKEN_SERIAL).await?;
+    let of_backup = replacement.store().metadata(TOKEN_SERIAL).await?;
     if replacement.replaced_metadata(TOKEN_SERIAL) != of_backup.as_deref() {
         return Ok(());
     }
-    let head = replacement.metadata(audit::HEAD_METADATA).await?;
+    let head = replacement.store().metadata(audit::HEAD_METADATA).await?;
     let entries =
         audit::metadata_to_keep(|name| replacement.replaced_metadata(name), head.as_deref());
     let entries: Vec<_> =
         entries.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
-    Ok(replacement.set_metadata_entries(&entries).await?)
+    Ok(replacement.store().set_metadata_entries(&entries).await?)
 }
 
 fn tell(replaced: &Replaced) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 use super::connection::Connection;
 use super::principals::{REVISION, increment_revision};
 use super::row::{Fields, Table};
-use super::{DamagedRow, PrincipalRow, Store, StoreError, metadata};
+use super::{DamagedRow, Principal, Store, StoreError, metadata};
 use crate::model::{AccessKeyId, PrincipalName, Time};
 
 /// Maximum number of active AccessKeys of one principal: two, so that a key can be rotated.
@@ -50,7 +50,7 @@ pub struct AccessState {
     /// The change counter. `None` if it cannot be read.
     pub revision: Option<i64>,
     /// The principals, by name.
-    pub principals: Vec<PrincipalRow>,
+    pub principals: Vec<Principal>,
     /// The AccessKeys, by id.
     pub keys: Vec<AccessKeyRow>,
     /// The rows that cannot be read.
@@ -99,12 +99,9 @@ impl Store {
     /// When the database cannot be read. A row that cannot be read is skipped and returned in
     /// `damaged`.
     pub async fn access_state(&self) -> Result<AccessState, StoreError> {
-        let known = self.inner.last_access_revision();
         let mut connection = self.inner.connection().await?;
         connection.begin_read().await?;
-        let (revision, damaged) = metadata::read_count(&mut connection, REVISION).await?;
-        let revision = damaged.is_none().then_some(revision);
-        self.inner.check_access_revision(known, revision)?;
+        let (revision, damaged) = self.read_access_revision(&mut connection).await?;
         let principals = super::principals::load(&mut connection).await?;
         let keys = ACCESS_KEYS.read_all(&mut connection, "ORDER BY id", read_access_key).await?;
         connection.rollback().await?;
@@ -247,12 +244,19 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn access_keys_revision(&self) -> Result<Option<i64>, StoreError> {
-        let known = self.inner.last_access_revision();
         let mut connection = self.inner.connection().await?;
-        let (revision, damaged) = metadata::read_count(&mut connection, REVISION).await?;
+        Ok(self.read_access_revision(&mut connection).await?.0)
+    }
+
+    async fn read_access_revision(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<(Option<i64>, Option<DamagedRow>), StoreError> {
+        let known = self.inner.last_access_revision();
+        let (revision, damaged) = metadata::read_count(connection, REVISION).await?;
         let revision = damaged.is_none().then_some(revision);
         self.inner.check_access_revision(known, revision)?;
-        Ok(revision)
+        Ok((revision, damaged))
     }
 }
 
@@ -268,7 +272,7 @@ async fn check_limit(connection: &mut Connection, principal: &str) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::PrincipalRow;
+    use crate::store::Principal;
     use crate::store::tests::Bench;
 
     fn row(id: &str) -> AccessKeyRow {
@@ -295,7 +299,7 @@ mod tests {
 
     async fn bench() -> Bench {
         let bench = Bench::new().await;
-        let alice = PrincipalRow {
+        let alice = Principal {
             name: "user/alice".parse().unwrap(),
             policies: Vec::new(),
             created: Time::from_unix(1_700_000_000),

@@ -54,14 +54,24 @@ impl Store {
         region_account: &RegionAccount,
     ) -> Result<(), BindingError> {
         for (what, name, given) in metadata_of(region_account) {
-            match self.read_metadata(name, |text| Some(text.to_owned())).await? {
-                MetadataValue::Read(stored) if stored != given => {
-                    return Err(BindingError::Mismatch { what, stored, given });
-                }
-                MetadataValue::Read(_) | MetadataValue::Absent | MetadataValue::Damaged => {}
-            }
+            self.compare(what, name, &given).await?;
         }
         Ok(())
+    }
+
+    /// The metadata with this name, unless it differs from what is given.
+    async fn compare(
+        &self,
+        what: &'static str,
+        name: &str,
+        given: &str,
+    ) -> Result<MetadataValue<String>, BindingError> {
+        match self.read_metadata(name, |text| Some(text.to_owned())).await? {
+            MetadataValue::Read(stored) if stored != given => {
+                Err(BindingError::Mismatch { what, stored, given: given.to_owned() })
+            }
+            same => Ok(same),
+        }
     }
 
     /// Whether the store belongs to the token with this serial number, and to this region and
@@ -79,11 +89,8 @@ impl Store {
         let serial = ("token serial", TOKEN_SERIAL, token_serial.to_owned());
         let (mut is_bound, mut damaged) = (false, Vec::new());
         for (what, name, given) in std::iter::once(serial).chain(metadata_of(region_account)) {
-            match self.read_metadata(name, |text| Some(text.to_owned())).await? {
-                MetadataValue::Read(stored) if stored == given => is_bound = true,
-                MetadataValue::Read(stored) => {
-                    return Err(BindingError::Mismatch { what, stored, given });
-                }
+            match self.compare(what, name, &given).await? {
+                MetadataValue::Read(_) => is_bound = true,
                 MetadataValue::Damaged => damaged.push((name, given)),
                 MetadataValue::Absent if mode == AccessMode::ReadOnly => {}
                 MetadataValue::Absent => self.set_metadata(name, &given).await?,

@@ -25,7 +25,7 @@ pub(super) struct Catalogue {
     by_age: BTreeMap<(Time, KeyId), Arc<KeyRecord>>,
     aliases: BTreeMap<Alias, AliasRecord>,
     names_by_key: HashMap<KeyId, BTreeSet<Alias>>,
-    document_cache: DocumentCache,
+    pub(super) documents: DocumentCache,
     /// The database revision that the catalogue holds.
     revision: i64,
 }
@@ -111,14 +111,6 @@ impl Catalogue {
         if names.is_empty() {
             self.names_by_key.remove(&alias.key);
         }
-    }
-
-    pub(super) fn document_cache(&self) -> &DocumentCache {
-        &self.document_cache
-    }
-
-    pub(super) fn document_cache_mut(&mut self) -> &mut DocumentCache {
-        &mut self.document_cache
     }
 
     fn forget_record(&mut self, id: KeyId) {

@@ -11,6 +11,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
+use tokio::sync::Mutex;
 
 use super::file_lock::{FileLock, LockMode, change_owner_to_that_of};
 use super::files::Files;
@@ -42,14 +43,18 @@ pub(super) struct Connected {
     pub(super) files: Option<Arc<Files>>,
     /// A connection outside the pool that stays open. SQLite deletes the WAL when the last
     /// connection closes.
-    pub(super) anchor: Option<AnyConnection>,
+    anchor: Mutex<Option<AnyConnection>>,
 }
 
 impl Connected {
+    fn of(pool: AnyPool) -> Self {
+        Self { pool, file: None, files: None, anchor: Mutex::default() }
+    }
+
     /// Closes the database. SQLite then merges the WAL into the file.
-    pub(super) async fn close(self) {
+    pub(super) async fn close(&self) {
         self.pool.close().await;
-        if let Some(anchor) = self.anchor {
+        if let Some(anchor) = self.anchor.lock().await.take() {
             // The connection holds no data, so an error is ignored.
             let _ = anchor.close().await;
         }
@@ -78,8 +83,8 @@ pub(super) async fn connect_existing(url: &str) -> Result<Connected, StoreError>
         FileLock::acquire(&file, LockMode::Shared)
     })
     .await?;
-    let (pool, anchor, files) = sqlite_pool(options, &path).await?;
-    Ok(Connected { pool, file: Some((path, lock)), files: Some(files), anchor: Some(anchor) })
+    let connected = open_sqlite(options, &path).await?;
+    Ok(Connected { file: Some((path, lock)), ..connected })
 }
 
 /// The file of a SQLite database, by its URL.
@@ -115,19 +120,18 @@ async fn sqlite(options: AnyConnectOptions, mode: LockMode) -> Result<Connected,
         Ok((directory_lock, FileLock::acquire(&file, mode)?))
     })
     .await?;
-    let (pool, anchor, files) = sqlite_pool(options, &path).await?;
-    require_wal(&pool).await?;
+    let connected = open_sqlite(options, &path).await?;
+    let pool = &connected.pool;
+    require_wal(pool).await?;
     let lock =
-        if has_older_schema(&pool).await? { wait_for_exclusive(lock, &path).await? } else { lock };
-    SQLITE.run(&pool).await?;
+        if has_older_schema(pool).await? { wait_for_exclusive(lock, &path).await? } else { lock };
+    SQLITE.run(pool).await?;
     drop(directory_lock);
-    Ok(Connected { pool, file: Some((path, lock)), files: Some(files), anchor: Some(anchor) })
+    Ok(Connected { file: Some((path, lock)), ..connected })
 }
 
-async fn sqlite_pool(
-    options: AnyConnectOptions,
-    path: &Path,
-) -> Result<(AnyPool, AnyConnection, Arc<Files>), StoreError> {
+/// Opens a SQLite file that is locked already.
+async fn open_sqlite(options: AnyConnectOptions, path: &Path) -> Result<Connected, StoreError> {
     let mut anchor = options.connect().await?;
     set_pragmas(&mut anchor).await?;
     // The first read opens the WAL.
@@ -144,13 +148,14 @@ async fn sqlite_pool(
         })
         .connect_with(options)
         .await?;
-    Ok((pool, anchor, files))
+    let anchor = Mutex::new(Some(anchor));
+    Ok(Connected { files: Some(files), anchor, ..Connected::of(pool) })
 }
 
 async fn postgres(options: AnyConnectOptions) -> Result<Connected, StoreError> {
     let pool = pool_options().connect_with(options).await?;
     POSTGRES.run(&pool).await?;
-    Ok(Connected { pool, file: None, files: None, anchor: None })
+    Ok(Connected::of(pool))
 }
 
 /// Whether an existing SQLite database needs migrations.
@@ -198,7 +203,7 @@ pub(super) async fn needs_migration(url: &str) -> Result<bool, StoreError> {
         connect_existing(url).await?
     } else {
         let pool = pool_options().connect_with(options).await?;
-        Connected { pool, file: None, files: None, anchor: None }
+        Connected::of(pool)
     };
     let has_pending_migrations = has_pending_migrations(&connected.pool).await?;
     connected.pool.close().await;

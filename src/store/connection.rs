@@ -233,7 +233,7 @@ mod tests {
     use crate::store::tests::Bench;
 
     fn pool(bench: &Bench) -> &AnyPool {
-        &bench.store.inner.pool
+        &bench.store.inner.database.pool
     }
 
     #[tokio::test]

@@ -19,17 +19,17 @@ const DOCUMENTS: Table = Table { name: "documents", columns: "name, kind, body" 
 impl Store {
     /// The document of this kind with this name.
     pub fn document<D: Document>(&self, name: &str) -> Option<Arc<D>> {
-        D::index(self.inner.catalogue().document_cache()).get(name).map(Arc::clone)
+        D::index(&self.inner.catalogue.read().documents).get(name).map(Arc::clone)
     }
 
     /// Every document of this kind, sorted by name.
     pub fn documents<D: Document>(&self) -> Vec<Arc<D>> {
-        D::index(self.inner.catalogue().document_cache()).values().map(Arc::clone).collect()
+        D::index(&self.inner.catalogue.read().documents).values().map(Arc::clone).collect()
     }
 
     /// Every dangling reference in the access documents.
     pub fn dangling_references(&self) -> BTreeSet<DanglingReference> {
-        self.inner.catalogue().document_cache().dangling()
+        self.inner.catalogue.read().documents.dangling()
     }
 
     /// The subset of [`Store::dangling_references`] that restricts a client key below what its
@@ -38,7 +38,7 @@ impl Store {
         &self,
         key: &Arc<ClientKeyRecord>,
     ) -> BTreeSet<DanglingReference> {
-        self.inner.catalogue().document_cache().dangling_references_of(key)
+        self.inner.catalogue.read().documents.dangling_references_of(key)
     }
 
     /// The import parameters that have expired.
@@ -129,10 +129,9 @@ impl Store {
             write.note(change, vec![(parameter, name.to_owned())]).await?;
         }
         let name = name.to_owned();
-        let forget = move |document_cache: &mut DocumentCache| {
-            drop(D::index_mut(document_cache).remove(&name));
-        };
-        write.commit(move |catalogue| forget(catalogue.document_cache_mut())).await
+        write
+            .commit(move |catalogue| drop(D::index_mut(&mut catalogue.documents).remove(&name)))
+            .await
     }
 }
 
@@ -161,8 +160,8 @@ fn put_row(documents: &mut DocumentCache, row: &AnyRow) -> Result<(), StoreError
 
 /// Reads a document and checks its name: under another name it would replace another document.
 fn read_named<D: Document>(row: &AnyRow) -> Result<Arc<D>, StoreError> {
-    let document: D = read(row)?;
     let fields = DOCUMENTS.fields(row);
+    let document: D = fields.json("body")?;
     if document.name() == fields.get::<String>("name")? {
         Ok(Arc::new(document))
     } else {
@@ -178,12 +177,8 @@ fn put<D: Document>(documents: &mut DocumentCache, document: Arc<D>) {
 async fn commit<D: Document>(write: Write, document: D) -> Result<Arc<D>, StoreError> {
     let document = Arc::new(document);
     let remembered = Arc::clone(&document);
-    write.commit(move |catalogue| put(catalogue.document_cache_mut(), remembered)).await?;
+    write.commit(move |catalogue| put(&mut catalogue.documents, remembered)).await?;
     Ok(document)
-}
-
-fn read<D: Document>(row: &AnyRow) -> Result<D, StoreError> {
-    DOCUMENTS.fields(row).json("body")
 }
 
 /// Reads a document and locks its row, as for a key.
@@ -193,7 +188,8 @@ async fn lock_document_row<D: Document>(
 ) -> Result<D, StoreError> {
     let lock = DOCUMENTS
         .returning("UPDATE documents SET revision = revision + 1 WHERE kind = $1 AND name = $2");
-    read(&connection.required_row(sqlx::query(lock).bind(D::KIND).bind(name)).await?)
+    let row = connection.required_row(sqlx::query(lock).bind(D::KIND).bind(name)).await?;
+    DOCUMENTS.fields(&row).json("body")
 }
 
 fn body<D: Document>(document: &D) -> Result<String, StoreError> {

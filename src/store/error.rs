@@ -25,7 +25,6 @@ pub enum StoreError {
     #[error("the store's database failed")]
     Unavailable {
         /// The database error.
-        #[source]
         source: Cause,
     },
     /// A row has a value that the program cannot read. An operator must repair it.
@@ -38,14 +37,12 @@ pub enum StoreError {
         /// The column.
         column: &'static str,
         /// The fault.
-        #[source]
         source: Cause,
     },
     /// The schema is not that of this program, and could not be migrated to it.
     #[error("cannot migrate the store's schema to the version of this program")]
     Migration {
         /// The migration error.
-        #[source]
         source: Cause,
     },
     /// The store's URL is invalid. The configuration is wrong.
@@ -92,7 +89,6 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
         /// The cause.
-        #[source]
         source: io::Error,
     },
 }

@@ -42,7 +42,10 @@ impl Store {
         most: u64,
     ) -> Result<Lease, StoreError> {
         let mut write = self.write().await?;
-        let before = lock_invocations_row(write.connection(), version).await?;
+        let lock = INVOCATIONS
+            .returning("UPDATE key_versions SET invocations = invocations WHERE id = $1");
+        let lock = sqlx::query(lock).bind(version.to_string());
+        let before = read_invocations(&write.connection().required_row(lock).await?)?;
         let granted = wanted.min(most.saturating_sub(before));
         let total = before.saturating_add(granted);
         let update = sqlx::query("UPDATE key_versions SET invocations = $2 WHERE id = $1");
@@ -83,17 +86,6 @@ pub(super) async fn raise_to(
 ) -> Result<u64, StoreError> {
     let update = sqlx::query("UPDATE key_versions SET invocations = $1 WHERE invocations < $1");
     connection.execute(update.bind(count(at_least)?)).await
-}
-
-/// Reads the counter and locks its row until the transaction ends.
-async fn lock_invocations_row(
-    connection: &mut Connection,
-    version: KeyVersionId,
-) -> Result<u64, StoreError> {
-    let lock =
-        INVOCATIONS.returning("UPDATE key_versions SET invocations = invocations WHERE id = $1");
-    let lock = sqlx::query(lock).bind(version.to_string());
-    read_invocations(&connection.required_row(lock).await?)
 }
 
 fn count(total: u64) -> Result<i64, StoreError> {

@@ -300,7 +300,7 @@ mod tests {
         let record = bench.store.insert_key(sample_key()).await.unwrap();
         let revision = async || -> i64 {
             let query = sqlx::query_scalar("SELECT revision FROM keys");
-            query.fetch_one(&bench.store.inner.pool).await.unwrap()
+            query.fetch_one(&bench.store.inner.database.pool).await.unwrap()
         };
         let same = bench.store.change_key(record.id, |_| Ok::<_, StoreError>(())).await.unwrap();
         assert_eq!((&same, revision().await), (&record, 0));
@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(bench.store.alias_target(&"alias/a".parse().unwrap()), None);
         assert_eq!(bench.store.aliases(), bench.store.aliases_of(kept.id));
         let versions: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM key_versions")
-            .fetch_one(&bench.store.inner.pool)
+            .fetch_one(&bench.store.inner.database.pool)
             .await
             .unwrap();
         assert_eq!(versions, 3);

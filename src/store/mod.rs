@@ -42,8 +42,8 @@ mod write;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use sqlx::{AnyConnection, AnyPool, Connection as _};
+use parking_lot::RwLock;
+use sqlx::AnyPool;
 use tokio::sync::Mutex;
 
 pub use access_keys::{AccessKeyRow, AccessState, MAX_ACTIVE_KEYS, SessionRow};
@@ -57,7 +57,7 @@ pub use invocations::{Lease, Remainder};
 pub use metadata::MetadataValue;
 pub use metrics::StoreMetrics;
 pub use operator_events::OperatorEvent;
-pub use principals::PrincipalRow;
+pub use principals::Principal;
 pub use restore::{Replaced, Replacement};
 
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId};
@@ -66,8 +66,7 @@ use catalogue::Catalogue;
 use connect::Connected;
 use connection::Connection;
 use damage::DamagedRows;
-use file_lock::{FileLock, LockMode};
-use files::Files;
+use file_lock::LockMode;
 use health::Health;
 use rollback::LastSeen;
 use watch::Watch;
@@ -80,21 +79,14 @@ pub struct Store {
 }
 
 struct Inner {
-    pool: AnyPool,
+    database: Connected,
     catalogue: RwLock<Catalogue>,
     damages: DamagedRows,
     /// Held while a change is made.
     writer_lock: Arc<Mutex<()>>,
     /// The known problems of the database.
     health: Arc<Health>,
-    /// The open SQLite files.
-    files: Option<Arc<Files>>,
     watch: Mutex<Watch>,
-    /// Open until the store is closed, so that SQLite never sees the last connection close and
-    /// deletes the WAL.
-    anchor: Mutex<Option<AnyConnection>>,
-    /// The SQLite file and its lock.
-    file: Option<(PathBuf, FileLock)>,
     /// The last seen state of the database.
     last_seen: LastSeen,
     /// The operator on whose behalf this process makes changes, if any.
@@ -160,27 +152,23 @@ impl Store {
     /// When the lock file cannot be locked.
     pub async fn is_only_user(&self) -> Result<bool, StoreError> {
         let inner = Arc::clone(&self.inner);
-        connect::blocking(move || match &inner.file {
+        connect::blocking(move || match &inner.database.file {
             Some((path, lock)) => lock.is_only_user(path),
             None => Ok(true),
         })
         .await
     }
 
-    async fn load(connected: Connected, metrics: StoreMetrics) -> Result<Self, StoreError> {
-        let Connected { pool, file, files, anchor } = connected;
-        let (catalogue, left_out) = load(&pool).await?;
+    async fn load(database: Connected, metrics: StoreMetrics) -> Result<Self, StoreError> {
+        let (catalogue, left_out) = load(&database.pool).await?;
         let inner = Inner {
-            pool,
+            database,
             catalogue: RwLock::new(catalogue),
             damages: DamagedRows::of(left_out),
             writer_lock: Arc::default(),
             health: Arc::new(Health::new(metrics)),
-            files,
             watch: Mutex::default(),
             last_seen: LastSeen::default(),
-            anchor: Mutex::new(anchor),
-            file,
             operator: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -188,11 +176,7 @@ impl Store {
 
     /// Waits for running changes and closes the database. Later calls that need it fail.
     pub async fn close(&self) {
-        self.inner.pool.close().await;
-        if let Some(anchor) = self.inner.anchor.lock().await.take() {
-            // The connection holds no data, so an error is ignored.
-            let _ = anchor.close().await;
-        }
+        self.inner.database.close().await;
     }
 
     /// Sets the metrics that are read on demand.
@@ -205,38 +189,38 @@ impl Store {
 
     /// The key with this id, in any state.
     pub fn key(&self, id: KeyId) -> Option<Arc<KeyRecord>> {
-        self.inner.catalogue().key(id).map(Arc::clone)
+        self.inner.catalogue.read().key(id).map(Arc::clone)
     }
 
     /// The key that has this version, live or not.
     pub fn key_of_version(&self, version: KeyVersionId) -> Option<Arc<KeyRecord>> {
-        self.inner.catalogue().key_of_version(version).map(Arc::clone)
+        self.inner.catalogue.read().key_of_version(version).map(Arc::clone)
     }
 
     /// Every key in any state, sorted by creation time and then id.
     pub fn keys(&self) -> Vec<Arc<KeyRecord>> {
-        self.inner.catalogue().keys().map(Arc::clone).collect()
+        self.inner.catalogue.read().keys().map(Arc::clone).collect()
     }
 
     /// The key that an alias names.
     pub fn alias_target(&self, name: &Alias) -> Option<KeyId> {
-        self.inner.catalogue().alias(name).map(|alias| alias.key)
+        self.inner.catalogue.read().alias(name).map(|alias| alias.key)
     }
 
     /// Every alias, sorted by name.
     pub fn aliases(&self) -> Vec<AliasRecord> {
-        self.inner.catalogue().aliases().cloned().collect()
+        self.inner.catalogue.read().aliases().cloned().collect()
     }
 
     /// The aliases of one key, sorted by name.
     pub fn aliases_of(&self, key: KeyId) -> Vec<AliasRecord> {
-        self.inner.catalogue().aliases_of(key).cloned().collect()
+        self.inner.catalogue.read().aliases_of(key).cloned().collect()
     }
 
     /// The database revision of the catalogue in memory. While it is unchanged, keys, aliases and
     /// documents are unchanged.
     pub fn catalogue_revision(&self) -> i64 {
-        self.inner.catalogue().revision()
+        self.inner.catalogue.read().revision()
     }
 
     /// Waits for the writer lock and begins a change.
@@ -249,17 +233,17 @@ impl Inner {
     /// A connection of the pool. After a failure it is closed when it is dropped.
     async fn connection(&self) -> Result<Connection, StoreError> {
         // SQLite deletes the WAL when the last connection closes.
-        if !self.pool.is_closed() {
+        if !self.database.pool.is_closed() {
             self.require_file()?;
         }
-        let mut connection = Connection::acquire(&self.pool).await?;
+        let mut connection = Connection::acquire(&self.database.pool).await?;
         connection.report_damage_to(&self.health);
         Ok(connection)
     }
 
     /// Fails if the SQLite file is not the one that was opened, or was reset to an older state.
     fn require_file(&self) -> Result<(), StoreError> {
-        let Some(files) = &self.files else { return Ok(()) };
+        let Some(files) = &self.database.files else { return Ok(()) };
         files.check()?;
         match self.health.rollback() {
             Some(what) => {
@@ -271,20 +255,12 @@ impl Inner {
 
     /// Fails if the last check found the SQLite file damaged.
     fn require_whole(&self) -> Result<(), StoreError> {
-        match (&self.files, self.health.damage()) {
+        match (&self.database.files, self.health.damage()) {
             (Some(files), Some(what)) => {
                 Err(StoreError::Damaged { path: files.path().to_owned(), what })
             }
             _ => Ok(()),
         }
-    }
-
-    fn catalogue(&self) -> RwLockReadGuard<'_, Catalogue> {
-        self.catalogue.read()
-    }
-
-    fn catalogue_mut(&self) -> RwLockWriteGuard<'_, Catalogue> {
-        self.catalogue.write()
     }
 }
 
@@ -306,7 +282,7 @@ async fn load(pool: &AnyPool) -> Result<(Catalogue, Vec<DamagedRow>), StoreError
         catalogue.put_alias(alias);
     }
     let (document_cache, documents) = documents::load(&mut connection).await?;
-    *catalogue.document_cache_mut() = document_cache;
+    catalogue.documents = document_cache;
     connection.rollback().await?;
     damaged.extend(keys.damaged.into_iter().chain(aliases.damaged).chain(documents));
     Ok((catalogue, damaged))
@@ -338,7 +314,7 @@ mod tests {
 
         /// Changes a row without the store.
         pub(super) async fn tamper(&self, sql: &'static str) {
-            sqlx::raw_sql(sql).execute(&self.store.inner.pool).await.unwrap();
+            sqlx::raw_sql(sql).execute(&self.store.inner.database.pool).await.unwrap();
         }
 
         /// Compares the catalogue with the disk, through another handle on the same file.
@@ -347,8 +323,8 @@ mod tests {
             assert_eq!(again.keys(), self.store.keys());
             assert_eq!(again.aliases(), self.store.aliases());
             assert_eq!(
-                again.inner.catalogue().document_cache(),
-                self.store.inner.catalogue().document_cache()
+                again.inner.catalogue.read().documents,
+                self.store.inner.catalogue.read().documents
             );
             for key in self.store.keys() {
                 assert_eq!(again.aliases_of(key.id), self.store.aliases_of(key.id));

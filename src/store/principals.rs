@@ -13,12 +13,12 @@ use super::{Store, StoreError};
 use crate::model::policy::AttachedPolicy;
 use crate::model::{PrincipalName, Time};
 
-/// The stored row of a principal.
+/// A principal, with its policies.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PrincipalRow {
+pub struct Principal {
     /// The kind and name.
     pub name: PrincipalName,
-    /// The attached policies.
+    /// The policies. Without any it may do nothing, unless it is the root.
     pub policies: Vec<AttachedPolicy>,
     /// Creation time.
     pub created: Time,
@@ -35,9 +35,9 @@ pub(super) async fn increment_revision(connection: &mut Connection) -> Result<()
 
 const PRINCIPALS: Table = Table { name: "principals", columns: "name, policies, created" };
 
-fn read_principal(row: &AnyRow) -> Result<PrincipalRow, StoreError> {
+fn read_principal(row: &AnyRow) -> Result<Principal, StoreError> {
     let fields = PRINCIPALS.fields(row);
-    Ok(PrincipalRow {
+    Ok(Principal {
         name: fields.parsed("name")?,
         policies: fields.json("policies")?,
         created: fields.time("created")?,
@@ -49,7 +49,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn principals(&self) -> Result<Vec<PrincipalRow>, StoreError> {
+    pub async fn principals(&self) -> Result<Vec<Principal>, StoreError> {
         let mut connection = self.inner.connection().await?;
         Ok(load(&mut connection).await?.whole)
     }
@@ -58,7 +58,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Exists`] when its name is taken.
-    pub async fn insert_principal(&self, row: PrincipalRow) -> Result<(), StoreError> {
+    pub async fn insert_principal(&self, row: Principal) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         write.execute(bind_principal(PRINCIPALS.insert(), &row)?).await?;
         increment_revision(write.connection()).await?;
@@ -152,9 +152,7 @@ impl Store {
 }
 
 /// Reads every principal.
-pub(super) async fn load(
-    connection: &mut Connection,
-) -> Result<ReadRows<PrincipalRow>, StoreError> {
+pub(super) async fn load(connection: &mut Connection) -> Result<ReadRows<Principal>, StoreError> {
     PRINCIPALS.read_all(connection, "ORDER BY name", read_principal).await
 }
 
@@ -165,15 +163,12 @@ pub(super) async fn require(connection: &mut Connection, name: &str) -> Result<(
     if count == 0 { Err(StoreError::NotFound) } else { Ok(()) }
 }
 
-fn policies_text(row: &PrincipalRow) -> Result<String, StoreError> {
+fn policies_text(row: &Principal) -> Result<String, StoreError> {
     PRINCIPALS.to_json(&row.name, "policies", &row.policies)
 }
 
 /// Binds the values of a row, in the order of [`PRINCIPALS`].
-fn bind_principal(
-    sql: impl SqlSafeStr,
-    row: &PrincipalRow,
-) -> Result<Statement<'static>, StoreError> {
+fn bind_principal(sql: impl SqlSafeStr, row: &Principal) -> Result<Statement<'static>, StoreError> {
     let name = sqlx::query(sql).bind(row.name.to_string());
     Ok(name.bind(policies_text(row)?).bind(row.created.unix()))
 }
@@ -183,8 +178,8 @@ mod tests {
     use super::*;
     use crate::store::tests::Bench;
 
-    fn row(name: &str, policies: &[&str]) -> PrincipalRow {
-        PrincipalRow {
+    fn row(name: &str, policies: &[&str]) -> Principal {
+        Principal {
             name: name.parse().unwrap(),
             policies: policies.iter().map(|name| AttachedPolicy::system(name).unwrap()).collect(),
             created: Time::from_unix(1_700_000_000),

@@ -27,9 +27,9 @@ impl Store {
         if self.is_current().await? {
             return Ok(false);
         }
-        let (catalogue, damaged) = load(&self.inner.pool).await?;
+        let (catalogue, damaged) = load(&self.inner.database.pool).await?;
         self.require_no_rollback(&catalogue)?;
-        *self.inner.catalogue_mut() = catalogue;
+        *self.inner.catalogue.write() = catalogue;
         self.note_damaged(Part::Catalogue, damaged);
         Ok(true)
     }
@@ -37,7 +37,7 @@ impl Store {
     async fn is_current(&self) -> Result<bool, StoreError> {
         let mut connection = self.inner.connection().await?;
         let (revision, damaged) = metadata::read_count(&mut connection, REVISION).await?;
-        Ok(damaged.is_none() && revision == self.inner.catalogue().revision())
+        Ok(damaged.is_none() && revision == self.inner.catalogue.read().revision())
     }
 
     fn require_no_rollback(&self, read: &Catalogue) -> Result<(), StoreError> {
@@ -45,7 +45,7 @@ impl Store {
         if read.revision() == metadata::NO_COUNT {
             return Ok(());
         }
-        let known = self.inner.catalogue().revision();
+        let known = self.inner.catalogue.read().revision();
         self.inner.require_no_rollback(known, read.revision())
     }
 }

@@ -95,12 +95,9 @@ impl Replacement {
         Ok(Self { path, _lock: lock, staging, store, replaced })
     }
 
-    /// Reads a metadata entry of the backup.
-    ///
-    /// # Errors
-    /// When the copy cannot be read.
-    pub async fn metadata(&self, name: &str) -> Result<Option<String>, StoreError> {
-        self.store.metadata(name).await
+    /// The copy of the backup.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Adds a metadata entry to the copy, unless it has one with this name.
@@ -112,17 +109,6 @@ impl Replacement {
             Some(_known) => Ok(()),
             None => self.store.set_metadata(name, value).await,
         }
-    }
-
-    /// Stores metadata entries in the copy. Existing entries are replaced.
-    ///
-    /// # Errors
-    /// When the copy cannot be written.
-    pub async fn set_metadata_entries(
-        &self,
-        metadata: &[(&str, String)],
-    ) -> Result<(), StoreError> {
-        self.store.set_metadata_entries(metadata).await
     }
 
     /// A metadata entry of the store that will be replaced, if it could be read.

@@ -42,7 +42,7 @@ impl Store {
     /// be read gives no result.
     pub(super) async fn detect_rollback(&self, path: &Path) -> Option<&'static str> {
         let (revision, keys) = {
-            let catalogue = self.inner.catalogue();
+            let catalogue = self.inner.catalogue.read();
             let keys: Vec<String> = catalogue.keys().map(|key| key.id.to_string()).collect();
             (catalogue.revision(), keys)
         };
@@ -87,7 +87,7 @@ impl Inner {
     /// # Errors
     /// [`StoreError::FileLost`].
     pub(super) fn require_no_rollback(&self, known: i64, found: i64) -> Result<(), StoreError> {
-        match &self.files {
+        match &self.database.files {
             Some(files) if found < known => Err(self.note_rollback(files.path(), OLDER)),
             _ => Ok(()),
         }

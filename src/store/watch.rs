@@ -83,7 +83,7 @@ impl Store {
     }
 
     async fn check_if_due(&self) {
-        let Some(files) = &self.inner.files else { return };
+        let Some(files) = &self.inner.database.files else { return };
         let Ok(stamp) = files.stamp() else { return };
         let mut watch = self.inner.watch.lock().await;
         let begun = clock::monotonic();
@@ -314,8 +314,8 @@ mod tests {
         let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
         file.write_all_at(&vec![0x55; length - 4096], 4096).unwrap();
         std::mem::forget(file);
-        while bench.store.inner.pool.size() > 0 {
-            if let Some(connection) = bench.store.inner.pool.try_acquire() {
+        while bench.store.inner.database.pool.size() > 0 {
+            if let Some(connection) = bench.store.inner.database.pool.try_acquire() {
                 connection.close().await.unwrap();
             }
             tokio::task::yield_now().await;
@@ -359,7 +359,7 @@ mod tests {
     async fn the_wal_stays_the_same_file_when_connections_close() {
         let bench = Bench::new().await;
         for _ in 0..20 {
-            let pool = &bench.store.inner.pool;
+            let pool = &bench.store.inner.database.pool;
             bench.store.insert_key(sample_key()).await.unwrap();
             while pool.size() > 0 {
                 if let Some(connection) = pool.try_acquire() {

@@ -28,7 +28,8 @@ impl Write {
         inner.require_whole()?;
         let connection = inner.connection().await;
         let mut connection = connection.inspect_err(|error| {
-            let is_over = inner.pool.is_closed() || matches!(error, StoreError::FileLost { .. });
+            let is_over =
+                inner.database.pool.is_closed() || matches!(error, StoreError::FileLost { .. });
             if !is_over {
                 inner.health.write_failed(error);
             }
@@ -72,7 +73,7 @@ impl Write {
         let finish = tokio::spawn(async move {
             let revision = metadata::increment(&mut connection, REVISION).await?;
             end(connection, &inner).await?;
-            let mut catalogue = inner.catalogue_mut();
+            let mut catalogue = inner.catalogue.write();
             remember(&mut catalogue);
             catalogue.note_revision(revision);
             drop(catalogue);
