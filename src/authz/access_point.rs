@@ -41,7 +41,7 @@ pub(super) fn may_know(
     request: ClientKeyRequest<'_>,
     resource: &Resource<'_>,
 ) -> bool {
-    let id = match resource.name() {
+    let id = match resource.name {
         ResourceName::Key(id) => Some(id.as_str().to_owned()),
         ResourceName::Other(name) => name.strip_prefix("key/").map(str::to_owned),
         ResourceName::Alias(_) => None,

@@ -81,7 +81,7 @@ pub fn decide<'a>(
     policies: &ApplicablePolicies<'a>,
     policy_request: &PolicyRequest<'_>,
 ) -> Decision<'a> {
-    decide_for(&policy_request.resource.region_account().account, policies, policy_request)
+    decide_for(&policy_request.resource.region_account.account, policies, policy_request)
 }
 
 /// Decides as if the caller's account owned the resource: by the policies of the caller's side

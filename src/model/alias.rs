@@ -41,30 +41,9 @@ impl Alias {
 /// assert!("alias/acs/ecs".parse::<NewAlias>().is_err());
 /// assert!("alias/a.b".parse::<NewAlias>().is_err());
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewAlias(Alias);
+pub type NewAlias = CreatableAlias<false>;
 
 text_forms!(NewAlias: FromParam);
-
-impl NewAlias {
-    /// The name.
-    pub fn alias(&self) -> &Alias {
-        &self.0
-    }
-}
-
-impl FromStr for NewAlias {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let alias: Alias = text.parse()?;
-        if alias.can_be_made() && !alias.is_reserved() {
-            Ok(Self(alias))
-        } else {
-            Err(InvalidId("alias"))
-        }
-    }
-}
 
 /// An alias name that an operator may create on the gateway's host: as [`NewAlias`], and reserved
 /// names too. Clients such as Nacos use reserved names by default.
@@ -75,21 +54,25 @@ impl FromStr for NewAlias {
 /// assert!("alias/acs/mse".parse::<OperatorAlias>().is_ok());
 /// assert!("alias/a.b".parse::<OperatorAlias>().is_err());
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OperatorAlias(Alias);
+pub type OperatorAlias = CreatableAlias<true>;
 
-impl OperatorAlias {
+/// An alias name of the characters that new names may have. Reserved ones count if `RESERVED`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatableAlias<const RESERVED: bool>(Alias);
+
+impl<const RESERVED: bool> CreatableAlias<RESERVED> {
     /// The name.
     pub fn alias(&self) -> &Alias {
         &self.0
     }
 }
 
-impl FromStr for OperatorAlias {
+impl<const RESERVED: bool> FromStr for CreatableAlias<RESERVED> {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let alias: Alias = text.parse()?;
-        if alias.can_be_made() { Ok(Self(alias)) } else { Err(InvalidId("alias")) }
+        let is_allowed = alias.can_be_made() && (RESERVED || !alias.is_reserved());
+        if is_allowed { Ok(Self(alias)) } else { Err(InvalidId("alias")) }
     }
 }

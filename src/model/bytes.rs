@@ -54,10 +54,8 @@ impl Plaintext {
     /// # Errors
     /// When the bytes are not UTF-8.
     pub fn from_decrypted(opened: &[u8]) -> Result<Self, InvalidId> {
-        match std::str::from_utf8(opened) {
-            Ok(text) => Ok(Self(Zeroizing::new(text.to_owned()))),
-            Err(_) => Err(InvalidId("text")),
-        }
+        let text = std::str::from_utf8(opened).map_err(|_source| InvalidId("text"))?;
+        Ok(Self(Zeroizing::new(text.to_owned())))
     }
 
     /// The text. The only access to the secret.

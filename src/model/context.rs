@@ -135,10 +135,9 @@ impl FromStr for EncryptionContext {
         if json.len() > 16 * MAX_CONTEXT_CHARS {
             return Err(InvalidContext::TooLong);
         }
-        match serde_json::from_str::<DistinctPairs>(json) {
-            Ok(DistinctPairs(pairs)) => Self::new(pairs),
-            Err(_) => Err(InvalidContext::NotAMapOfStrings),
-        }
+        let DistinctPairs(pairs) =
+            serde_json::from_str(json).map_err(|_source| InvalidContext::NotAMapOfStrings)?;
+        Self::new(pairs)
     }
 }
 

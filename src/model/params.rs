@@ -145,7 +145,7 @@ impl<'a> Params<'a> {
     /// # Errors
     /// When it is present and invalid.
     pub fn or<T: FromParam>(&self, name: &'static str, absent: &str) -> Result<T, ParamError> {
-        let text = self.text(name).filter(|text| !text.is_empty()).unwrap_or(absent);
+        let text = self.given(name).unwrap_or(absent);
         T::from_param(text).map_err(|InvalidId(_)| ParamError::invalid(name))
     }
 
@@ -154,13 +154,13 @@ impl<'a> Params<'a> {
     /// # Errors
     /// When it is present and invalid.
     pub fn optional<T: FromParam>(&self, name: &'static str) -> Result<Option<T>, ParamError> {
-        match self.text(name) {
-            None | Some("") => Ok(None),
-            Some(text) => match T::from_param(text) {
-                Ok(value) => Ok(Some(value)),
-                Err(InvalidId(_)) => Err(ParamError::invalid(name)),
-            },
-        }
+        let value = self.given(name).map(T::from_param).transpose();
+        value.map_err(|InvalidId(_)| ParamError::invalid(name))
+    }
+
+    /// The text of a parameter, if it is not empty.
+    fn given(&self, name: &str) -> Option<&str> {
+        self.text(name).filter(|text| !text.is_empty())
     }
 }
 

@@ -36,10 +36,7 @@ impl Time {
         let parsed = jiff::fmt::strtime::parse("%a, %d %b %Y %H:%M:%S GMT", text)
             .and_then(|parsed| parsed.to_datetime())
             .and_then(|civil| jiff::tz::Offset::UTC.to_timestamp(civil));
-        match parsed {
-            Ok(timestamp) => Ok(Self(timestamp)),
-            Err(_) => Err(InvalidId("HTTP date")),
-        }
+        parsed.map(Self).map_err(|_source| InvalidId("HTTP date"))
     }
 
     /// Parses RFC 3339, for instance `2024-03-01T16:30:00+08:00`, also with offset `Z`. Fractions

@@ -26,8 +26,10 @@ pub struct PolicyRequest<'a> {
 /// A resource by region, account and name. Its ARN is formatted on first use.
 #[derive(Debug)]
 pub struct Resource<'a> {
-    region_account: &'a RegionAccount,
-    name: ResourceName<'a>,
+    /// Its region and account.
+    pub region_account: &'a RegionAccount,
+    /// The last part of its ARN.
+    pub name: ResourceName<'a>,
     arn: OnceCell<String>,
 }
 
@@ -46,16 +48,6 @@ impl<'a> Resource<'a> {
     /// The resource with this name in this region and account.
     pub fn new(region_account: &'a RegionAccount, name: ResourceName<'a>) -> Self {
         Self { region_account, name, arn: OnceCell::new() }
-    }
-
-    /// Its region and account.
-    pub fn region_account(&self) -> &'a RegionAccount {
-        self.region_account
-    }
-
-    /// The last part of its ARN.
-    pub fn name(&self) -> ResourceName<'a> {
-        self.name
     }
 
     /// Its ARN.
