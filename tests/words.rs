@@ -20,7 +20,7 @@ const MAX_PARTS_OF_A_WORD: usize = 5;
 const PARTS: &[(&str, &str)] = &[
     ("accept_bare_text", "accept_non_base64_plaintext"),
     ("act_for", "set_operator"),
-    ("adopt", "insert_recovered, cache_new_key"),
+    ("adopt", "insert_recovered, cache_handles"),
     ("are_spent", "is_exhausted"),
     ("arrival", "request_context"),
     ("asker", "requester"),

@@ -12,11 +12,11 @@ const VALUE_BYTES: usize = 32;
 
 /// A chain value: SHA-256 over the previous value and the bytes of a record. Written as 64
 /// lowercase hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ChainValue([u8; VALUE_BYTES]);
 
 /// The last record of a chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// The sequence number, from 1; 0 for an empty chain.
     pub sequence: u64,
@@ -35,10 +35,8 @@ impl Head {
         let mut context = Context::new(&SHA256);
         context.update(&self.chain.0);
         context.update(record);
-        let mut value = [0; VALUE_BYTES];
-        for (to, from) in value.iter_mut().zip(context.finish().as_ref()) {
-            *to = *from;
-        }
+        // SHA-256 always has this length.
+        let value = context.finish().as_ref().try_into().unwrap_or_default();
         Self { sequence: self.sequence.saturating_add(1), chain: ChainValue(value) }
     }
 }

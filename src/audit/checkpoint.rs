@@ -5,17 +5,15 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier};
-use der::pem::{self, LineEnding};
-use der::{Decode as _, Encode as _, EncodePem as _};
+use der::Decode as _;
+use der::pem;
 use serde::{Deserialize, Serialize};
-use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
+use spki::SubjectPublicKeyInfoRef;
 
 use super::chain::Head;
 use crate::model::{KeyVersionId, Time};
+use crate::token::{Curve, PublicKey};
 
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const POINT_BYTES: usize = 65;
 const PEM_LABEL: &str = "PUBLIC KEY";
 
@@ -132,14 +130,8 @@ impl AuditKey {
         if point.len() != POINT_BYTES || !point.starts_with(&[4]) {
             return Err(InvalidKey);
         }
-        let info = SubjectPublicKeyInfoRef {
-            algorithm: AlgorithmIdentifierRef {
-                oid: EC_PUBLIC_KEY,
-                parameters: Some(AnyRef::from(&P256)),
-            },
-            subject_public_key: BitStringRef::from_bytes(point)?,
-        };
-        Ok(Self { point: point.to_vec(), der: info.to_der()?, pem: info.to_pem(LineEnding::LF)? })
+        let key = PublicKey::Ec { curve: Curve::P256, point: point.to_vec() };
+        Ok(Self { point: point.to_vec(), der: key.to_der()?, pem: key.to_pem()? })
     }
 
     /// Parses the PEM of a `SubjectPublicKeyInfo`.
@@ -185,6 +177,7 @@ pub struct NamedKey {
 pub(super) mod tests {
     use aws_lc_rs::rand::SystemRandom;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+    use der::pem::LineEnding;
 
     use super::*;
 

@@ -150,12 +150,12 @@ impl Checkpointer {
     ) {
         let recorder = self.recorder.clone();
         let Some(inner) = recorder.inner() else { return };
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut minutes = tokio::time::interval(REFUSAL_COUNT_INTERVAL);
-        minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut path_checks = tokio::time::interval(PATH_CHECK_INTERVAL);
-        path_checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let [mut ticks, mut minutes, mut path_checks] =
+            [interval, REFUSAL_COUNT_INTERVAL, PATH_CHECK_INTERVAL].map(|period| {
+                let mut interval = tokio::time::interval(period);
+                interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                interval
+            });
         loop {
             tokio::select! {
                 _ = ticks.tick() => self.checkpoint(inner).await,

@@ -127,7 +127,7 @@ impl AuditFile {
     /// file.
     fn prepare_journal(&mut self, bytes: u64) -> io::Result<()> {
         match &self.journal {
-            Some(journal) if journal.sync_failed() => {
+            Some(journal) if journal.sync_failed => {
                 replay_journal(&self.path)?;
                 self.sync_all_records()
             }

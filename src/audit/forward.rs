@@ -34,8 +34,10 @@ pub(super) struct Forwarder {
 /// How far forwarding lags.
 #[derive(Debug, Default)]
 pub(super) struct ForwardBacklog {
-    waiting: AtomicU64,
-    lost: AtomicU64,
+    /// Queued commits.
+    pub(super) waiting: AtomicU64,
+    /// Dropped commits.
+    pub(super) lost: AtomicU64,
 }
 
 enum Work {
@@ -88,18 +90,6 @@ impl Forwarder {
     /// How far it lags.
     pub(super) fn backlog(&self) -> Arc<ForwardBacklog> {
         Arc::clone(&self.backlog)
-    }
-}
-
-impl ForwardBacklog {
-    /// Queued commits.
-    pub(super) fn waiting(&self) -> u64 {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
-    /// Dropped commits.
-    pub(super) fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
     }
 }
 

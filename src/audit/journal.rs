@@ -31,8 +31,8 @@ pub(super) struct Journal {
     used: u64,
     /// Receives the result of syncing the records of the other half to the audit file.
     syncing: Option<Receiver<io::Result<()>>>,
-    /// Syncing the audit file failed.
-    sync_failed: bool,
+    /// Whether syncing the audit file failed, so that it must be rewritten from the journal.
+    pub(super) sync_failed: bool,
 }
 
 /// The position in an audit file where the records of a half begin.
@@ -89,11 +89,6 @@ impl Journal {
     /// Whether so many bytes fit in a half.
     pub(super) fn has_room_for(&self, bytes: u64) -> bool {
         bytes.saturating_add(header_bytes()) <= self.half_bytes
-    }
-
-    /// Whether syncing the audit file failed, so that it must be rewritten from the journal.
-    pub(super) fn sync_failed(&self) -> bool {
-        self.sync_failed
     }
 
     /// Writes records that begin at a position of the audit file, and waits until they are on disk.

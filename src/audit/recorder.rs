@@ -194,8 +194,8 @@ impl Recorder {
             is_discontinued: inner.status.is_discontinued,
             failures: inner.status.failures.load(Ordering::Relaxed),
             is_failing: inner.status.is_failing.load(Ordering::Relaxed),
-            forward_waiting: backlog.map_or(0, |backlog| backlog.waiting()),
-            forward_lost: backlog.map_or(0, |backlog| backlog.lost()),
+            forward_waiting: backlog.map_or(0, |backlog| backlog.waiting.load(Ordering::Relaxed)),
+            forward_lost: backlog.map_or(0, |backlog| backlog.lost.load(Ordering::Relaxed)),
         })
     }
 

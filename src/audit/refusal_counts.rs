@@ -32,17 +32,8 @@ pub(super) struct RefusalCount {
 impl RefusalCounts {
     /// Counts a refusal.
     pub(super) fn count(&self, source: IpAddr, time: Time, code: ErrorCode) {
-        let mut refusal_counts = self.0.lock();
-        let has_room =
-            refusal_counts.len() < MAX_SOURCES || refusal_counts.contains_key(&Some(source));
-        let refusal_count = refusal_counts.entry(has_room.then_some(source));
-        let refusal_count = refusal_count.or_insert_with(|| RefusalCount {
-            from: time,
-            to: time,
-            codes: BTreeMap::new(),
-        });
-        refusal_count.to = refusal_count.to.max(time);
-        *refusal_count.codes.entry(code.as_str()).or_default() += 1;
+        let codes = BTreeMap::from([(code.as_str(), 1)]);
+        self.add(Some(source), RefusalCount { from: time, to: time, codes });
     }
 
     /// Removes and returns all counts.
@@ -50,22 +41,17 @@ impl RefusalCounts {
         std::mem::take(&mut *self.0.lock())
     }
 
-    /// Puts back a count that could not be recorded.
-    pub(super) fn put_back(&self, source: Option<IpAddr>, refusal_count: RefusalCount) {
-        let mut refusal_counts = self.0.lock();
-        let has_room = refusal_counts.len() < MAX_SOURCES || refusal_counts.contains_key(&source);
-        match refusal_counts.entry(source.filter(|_source| has_room)) {
-            std::collections::hash_map::Entry::Vacant(free) => {
-                free.insert(refusal_count);
-            }
-            std::collections::hash_map::Entry::Occupied(mut there) => {
-                let there = there.get_mut();
-                there.from = there.from.min(refusal_count.from);
-                there.to = there.to.max(refusal_count.to);
-                for (code, count) in refusal_count.codes {
-                    *there.codes.entry(code).or_default() += count;
-                }
-            }
+    /// Adds a count: a new one, or one that could not be recorded.
+    pub(super) fn add(&self, source: Option<IpAddr>, added: RefusalCount) {
+        let mut counts = self.0.lock();
+        let has_room = counts.len() < MAX_SOURCES || counts.contains_key(&source);
+        let count = counts
+            .entry(source.filter(|_source| has_room))
+            .or_insert_with(|| RefusalCount { codes: BTreeMap::new(), ..added });
+        count.from = count.from.min(added.from);
+        count.to = count.to.max(added.to);
+        for (code, number) in added.codes {
+            *count.codes.entry(code).or_default() += number;
         }
     }
 }
@@ -107,8 +93,8 @@ mod tests {
         assert_eq!((first.codes["MissingSignature"], first.codes["Rejected.Throttling"]), (3, 1));
         let system_event = first.system_event(None);
         assert!(system_event.parameters.contains(&("Count".to_owned(), "4".to_owned())));
-        refusal_counts.put_back(None, first.clone());
-        refusal_counts.put_back(None, first.clone());
+        refusal_counts.add(None, first.clone());
+        refusal_counts.add(None, first.clone());
         assert_eq!(refusal_counts.take()[&None].codes["MissingSignature"], 6);
     }
 }

@@ -80,7 +80,7 @@ impl Recorder {
                     %error,
                     "could not record the number of refused requests; it will be retried"
                 );
-                inner.refusal_counts.put_back(source, refusal_count);
+                inner.refusal_counts.add(source, refusal_count);
             }
         }
     }

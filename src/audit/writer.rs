@@ -87,7 +87,7 @@ impl QueuedRecord {
 }
 
 /// The status of the thread.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct WriterStatus {
     /// The last record on disk.
     pub(super) head: parking_lot::Mutex<Head>,
@@ -109,16 +109,7 @@ pub(super) struct WriterStatus {
 impl WriterStatus {
     /// The status of an audit log whose last record is this one.
     pub(super) fn of(head: Head) -> Self {
-        Self {
-            head: parking_lot::Mutex::new(head),
-            failures: AtomicU64::default(),
-            is_failing: AtomicBool::default(),
-            is_moved: AtomicBool::default(),
-            is_discontinued: false,
-            pending_outcomes: AtomicU64::default(),
-            due: Notify::default(),
-            backlog: None,
-        }
+        Self { head: parking_lot::Mutex::new(head), ..Self::default() }
     }
 
     /// The last record on disk.

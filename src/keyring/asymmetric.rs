@@ -115,7 +115,7 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<Vec<u8>, KeyringError> {
         let public = self.read_public_key(version.identity, budget).await?;
-        let key = OaepKey::from_der(&public_key::der(&public)?, version.algorithm)?;
+        let key = OaepKey::from_der(&public.to_der()?, version.algorithm)?;
         Ok(key.encrypt(plaintext)?)
     }
 
@@ -143,7 +143,7 @@ impl Keyring {
         version: &UsableVersion<'_, P, PublicHalf>,
         execution: Execution<'_>,
     ) -> Result<String, KeyringError> {
-        public_key::pem(&self.read_public_key(version.identity, execution.budget()).await?)
+        Ok(self.read_public_key(version.identity, execution.budget()).await?.to_pem()?)
     }
 
     async fn read_public_key(

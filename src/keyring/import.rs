@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::pending_versions::PendingGuard;
-use super::{Execution, KeyAction, Keyring, KeyringError, identity, public_key, state};
+use super::{Execution, KeyAction, Keyring, KeyringError, identity, state};
 use crate::authz::{AuthorizedKey, CanImport};
 use crate::error::ErrorCode;
 use crate::model::{
@@ -97,7 +97,7 @@ impl Keyring {
             .token
             .run_with(wrapping, execution.budget(), move |worker| worker.public_key(wrapping))
             .await?;
-        Ok(WrappingKey { parameters: (*parameters).clone(), public_key: public_key::der(&public)? })
+        Ok(WrappingKey { parameters: (*parameters).clone(), public_key: public.to_der()? })
     }
 
     /// Imports material. After the first import only the same material is accepted again, under the

@@ -160,7 +160,8 @@ impl Keyring {
         version: &KeyVersion,
         budget: &Budget,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
-        self.generate(record, version, budget).await?;
+        let (spec, usage, name) = (record.spec, record.usage, identity(record, version).name);
+        self.token.change(budget, move |worker| worker.generate(&name, spec, usage)).await?;
         self.store
             .change_key(record.id, |record| {
                 // The key may have been disabled meanwhile, which its callers have seen.
@@ -217,25 +218,6 @@ impl Keyring {
     /// The code of the state table.
     pub fn check<P>(&self, key: &AuthorizedKey<P>, wanted: KeyAction) -> Result<(), KeyringError> {
         Ok(state::check(key.record().state, wanted)?)
-    }
-
-    /// As [`Keyring::check`], for the record of a key whose row is locked for a change.
-    ///
-    /// # Errors
-    /// The code of the state table.
-    pub fn check_record(&self, record: &KeyRecord, wanted: KeyAction) -> Result<(), KeyringError> {
-        Ok(state::check(record.state, wanted)?)
-    }
-
-    async fn generate(
-        &self,
-        record: &KeyRecord,
-        version: &KeyVersion,
-        budget: &Budget,
-    ) -> Result<(), KeyringError> {
-        let (spec, usage) = (record.spec, record.usage);
-        let name = identity(record, version).name;
-        Ok(self.token.change(budget, move |worker| worker.generate(&name, spec, usage)).await?)
     }
 
     /// Removes a version that was not activated. If this fails, a job repeats it.

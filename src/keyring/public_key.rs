@@ -7,70 +7,16 @@ use aws_lc_rs::rsa::{
     OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPublicEncryptingKey,
     PublicEncryptingKey,
 };
-use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
-use der::pem::LineEnding;
-use der::{Decode as _, Encode as _, EncodePem as _};
-use pkcs1::RsaPublicKey;
-use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
+use der::asn1::UintRef;
+use der::{Decode as _, Encode as _};
 
 use super::KeyringError;
 use crate::error::ErrorCode;
 use crate::model::algorithm::EncryptionAlgorithm;
-use crate::token::{Curve, OaepHash, PublicKey};
-
-const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10");
+use crate::token::OaepHash;
 
 /// Bytes of `r` and of `s` on a 256-bit curve.
 const SCALAR_BYTES: usize = 32;
-
-/// Calls `use_it` with the SubjectPublicKeyInfo of a public key.
-fn with_info<T>(
-    key: &PublicKey,
-    use_it: impl FnOnce(&SubjectPublicKeyInfoRef<'_>) -> der::Result<T>,
-) -> der::Result<T> {
-    match key {
-        PublicKey::Rsa { modulus, exponent } => {
-            let key = RsaPublicKey {
-                modulus: UintRef::new(modulus)?,
-                public_exponent: UintRef::new(exponent)?,
-            };
-            let bits = key.to_der()?;
-            use_it(&SubjectPublicKeyInfoRef {
-                algorithm: AlgorithmIdentifierRef {
-                    oid: RSA_ENCRYPTION,
-                    parameters: Some(AnyRef::NULL),
-                },
-                subject_public_key: BitStringRef::from_bytes(&bits)?,
-            })
-        }
-        PublicKey::Ec { curve, point } => {
-            let curve = match curve {
-                Curve::P256 => P256,
-                Curve::Secp256k1 => SECP256K1,
-            };
-            use_it(&SubjectPublicKeyInfoRef {
-                algorithm: AlgorithmIdentifierRef {
-                    oid: EC_PUBLIC_KEY,
-                    parameters: Some(AnyRef::from(&curve)),
-                },
-                subject_public_key: BitStringRef::from_bytes(point)?,
-            })
-        }
-    }
-}
-
-/// The key as PEM, with its header lines.
-pub(super) fn pem(key: &PublicKey) -> Result<String, KeyringError> {
-    Ok(with_info(key, |info| info.to_pem(LineEnding::LF))?)
-}
-
-/// The key as DER.
-pub(super) fn der(key: &PublicKey) -> Result<Vec<u8>, KeyringError> {
-    Ok(with_info(key, |info| info.to_der())?)
-}
 
 /// A public key from a caller, to wrap a data key for its owner.
 #[derive(Debug)]

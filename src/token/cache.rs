@@ -61,7 +61,7 @@ impl Handles {
         Some(Self {
             login_epoch,
             main: found.main()?,
-            public: found.public(),
+            public: found.public,
             copy: if pays { SessionCopy::Wanted } else { SessionCopy::Never },
             is_copy_verified: false,
             seen: clock::monotonic(),

@@ -79,7 +79,6 @@ pub enum TokenError {
         /// Its path.
         path: PathBuf,
         /// The error of the loader.
-        #[source]
         source: Pkcs11Error,
     },
     /// A PKCS#11 function returned an error code.
@@ -198,16 +197,7 @@ impl TokenError {
 
     /// Whether the same call may succeed a little later: the response is 503 with Retry-After.
     pub fn is_unavailable(&self) -> bool {
-        matches!(
-            self.class(),
-            ErrorClass::Ambiguous
-                | ErrorClass::SessionGone
-                | ErrorClass::LoginGone
-                | ErrorClass::HandleGone
-                | ErrorClass::DeviceGone
-                | ErrorClass::OutOfResources
-                | ErrorClass::Pin
-        )
+        !matches!(self.class(), ErrorClass::BadInput | ErrorClass::Configuration)
     }
 
     /// Whether the same call may succeed at once: with a new session, login or handle. A device may

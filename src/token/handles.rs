@@ -62,16 +62,6 @@ impl Worker<'_> {
         })
     }
 
-    /// Caches the handles of a new key.
-    pub(super) fn cache_new_key(
-        &mut self,
-        key: KeyIdentity,
-        found: KeyObjects,
-        login_epoch: LoginEpoch,
-    ) -> Result<(), TokenError> {
-        self.cache_handles(key, found, login_epoch).map(drop)
-    }
-
     /// Searches for a key, under the object lock.
     fn resolve(&mut self, key: KeyIdentity) -> Result<Handles, TokenError> {
         // Another thread may have found it while this one waited for the lock.
@@ -120,7 +110,8 @@ impl Worker<'_> {
         }
     }
 
-    fn cache_handles(
+    /// Keeps the handles of a key, with a copy of it.
+    pub(super) fn cache_handles(
         &mut self,
         key: KeyIdentity,
         found: KeyObjects,

@@ -43,11 +43,8 @@ fn provision(
     let same = |info: &cryptoki::slot::TokenInfo| info.token_initialized() && info.label() == label;
     if let Some((slot, info)) = tokens.iter().find(|(_slot, info)| same(info)) {
         // A run that was killed between the two steps left a token without a user PIN.
-        return if info.user_pin_initialized() {
-            Ok(())
-        } else {
-            set_user_pin(pkcs11, *slot, so_pin, pin)
-        };
+        let is_set = info.user_pin_initialized();
+        return if is_set { Ok(()) } else { set_user_pin(pkcs11, *slot, so_pin, pin) };
     }
     let free = tokens.iter().find(|(_slot, info)| !info.token_initialized());
     let (slot, _info) = free.ok_or(TokenError::Unsupported("another token: no slot is free"))?;

@@ -103,7 +103,8 @@ fn recover(state: &TokenState, failures: &Mutex<Option<ReinitializeFailures>>) {
             return end_recovery(state, start);
         };
         state.note_pin_refusal(&error);
-        count_failure(failures, &error);
+        let before = *failures.lock();
+        *failures.lock() = ReinitializeFailures::after(before, &error);
         // Once for each reason: it may be unavailable for days.
         let reason = error.to_string();
         if reason != last_reason {
@@ -113,11 +114,6 @@ fn recover(state: &TokenState, failures: &Mutex<Option<ReinitializeFailures>>) {
         thread::park_timeout(pause);
         pause = (pause * 2).min(MAX_PAUSE);
     }
-}
-
-fn count_failure(failures: &Mutex<Option<ReinitializeFailures>>, error: &TokenError) {
-    let mut failures = failures.lock();
-    *failures = ReinitializeFailures::after(*failures, error);
 }
 
 fn reinitialize(state: &TokenState) -> Result<(), TokenError> {

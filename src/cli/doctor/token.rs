@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::system::chain;
 use super::{Check, access};
 use crate::cli::settings;
-use crate::cli::token::words;
+use crate::cli::token::serves;
 use crate::config::Config;
 use crate::model::KeySpec;
 use crate::token::{Budget, Capability, ErrorClass, Token, TokenError};
@@ -120,9 +120,9 @@ pub(super) fn capabilities(token: &Token) -> Vec<Check> {
         .iter()
         .filter(|capability| lacks(capability))
         .map(|capability| {
-            let (name, serves) = words(*capability);
             let remedy = "Only these operations need it.";
-            Check::warning("mechanisms", format!("no {name}: {serves}"), remedy)
+            let serves = serves(*capability);
+            Check::warning("mechanisms", format!("no {capability}: {serves}"), remedy)
         })
         .collect()
 }

@@ -4,6 +4,7 @@
 //! owner of any key could take the alias from the owner of the current key.
 
 use super::{Refused, refuse_reserved};
+use crate::keyring::check_state;
 use crate::model::{Alias, KeyRecord};
 use crate::ops::prelude::*;
 use crate::store::StoreError;
@@ -27,7 +28,7 @@ impl Operation for UpdateAlias {
         let decide = |from: &KeyRecord, to: &KeyRecord| {
             cx.locked_key::<Self>(from)?;
             cx.locked_key::<Self>(to)?;
-            Ok(cx.keyring().check_record(to, KeyAction::Annotate).map_err(ApiError::from)?)
+            Ok(check_state(to, KeyAction::Annotate).map_err(ApiError::from)?)
         };
         let to = key.record().id;
         let moved = cx.store().update_alias(&self.alias, to, decide).await;

@@ -4,7 +4,7 @@ use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
-use crate::token::crypto::gcm;
+use crate::token::crypto::gcm::GcmKey;
 use crate::token::crypto::mechanism::{MacAlgorithm, OaepHash, SignAlgorithm};
 use crate::token::crypto::random::RandomSource;
 use crate::token::error::TokenError;
@@ -24,8 +24,8 @@ pub(crate) fn secret(
     match secret_use {
         SecretUse::Cipher => {
             let iv = random.iv(session)?;
-            let ciphertext = gcm::encrypt(session, key, &iv, AAD, MESSAGE)?;
-            same(&gcm::decrypt(session, key, &iv, AAD, &ciphertext)?)
+            let key = GcmKey::new(session, key);
+            same(&key.decrypt(&iv, AAD, &key.encrypt(&iv, AAD, MESSAGE)?)?)
         }
         SecretUse::Mac => {
             let mechanism = MacAlgorithm::of_key(*bytes)?.mechanism();

@@ -10,7 +10,7 @@ use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
 use crate::model::{IV_BYTES, clock};
-use crate::token::crypto::gcm;
+use crate::token::crypto::gcm::{GcmKey, Iv};
 use crate::token::crypto::random::RandomSource;
 use crate::token::error::TokenError;
 use crate::token::objects::query;
@@ -56,6 +56,15 @@ impl<'a> Steps<'a> {
         })
     }
 
+    /// As `step`, with a key.
+    fn step_with<T>(
+        &mut self,
+        key: ObjectHandle,
+        mut work: impl FnMut(GcmKey<'_>) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        self.step(|session| work(GcmKey::new(session, key)))
+    }
+
     /// As `step`, on the session that owns the keys, for calls that leave no operation active.
     fn on_key_session<T>(
         &self,
@@ -90,11 +99,11 @@ pub(crate) fn run(
     steps.on_key_session(|session| random.bytes(session, 64))?;
     let copies = copies(&mut steps, random);
     with_key(&mut steps, copies, |steps, key| {
-        steps.step(|session| {
-            gcm_honours_the_iv(session, key, &random.iv(session)?, &random.iv(session)?)
+        steps.step_with(key, |key| {
+            gcm_honours_the_iv(key, &random.iv(key.session)?, &random.iv(key.session)?)
         })?;
-        steps.step(|session| {
-            gcm_refuses(session, key, &random.iv(session)?, &random.iv(session)?)
+        steps.step_with(key, |key| {
+            gcm_refuses(key, &random.iv(key.session)?, &random.iv(key.session)?)
         })?;
         round_trips(steps, key, random)
     })?;
@@ -112,7 +121,7 @@ fn round_trips(
     for (aad, message) in
         [(AAD, MESSAGE), (&[][..], MESSAGE), (AAD, &[][..]), (AAD, longest.as_slice())]
     {
-        steps.step(|session| round_trip(session, key, &random.iv(session)?, aad, message))?;
+        steps.step_with(key, |key| round_trip(key, &random.iv(key.session)?, aad, message))?;
     }
     Ok(())
 }
@@ -124,7 +133,7 @@ pub(crate) fn health_check(
     copies: Copies,
 ) -> Result<(), TokenError> {
     with_key(&mut Steps::new(session, open), copies, |steps, key| {
-        steps.step(|session| round_trip(session, key, &[0x5a; IV_BYTES], AAD, MESSAGE))
+        steps.step_with(key, |key| round_trip(key, &[0x5a; IV_BYTES], AAD, MESSAGE))
     })
 }
 
@@ -135,8 +144,8 @@ fn copies(steps: &mut Steps<'_>, random: &mut RandomSource) -> Copies {
             let copy = steps.on_key_session(|session| query::copy(session, key))?;
             let decrypted = steps.step(|session| {
                 let iv = random.iv(session)?;
-                let ciphertext = gcm::encrypt(session, copy, &iv, AAD, MESSAGE)?;
-                gcm::decrypt(session, key, &iv, AAD, &ciphertext)
+                let ciphertext = GcmKey::new(session, copy).encrypt(&iv, AAD, MESSAGE)?;
+                GcmKey::new(session, key).decrypt(&iv, AAD, &ciphertext)
             })?;
             steps.on_key_session(|session| Ok(session.destroy_object(copy)?))?;
             Ok(*decrypted == MESSAGE)
@@ -166,14 +175,9 @@ fn with_key<T>(
     Ok(value)
 }
 
-fn gcm_honours_the_iv(
-    session: &Session,
-    key: ObjectHandle,
-    iv: &[u8; IV_BYTES],
-    other_iv: &[u8; IV_BYTES],
-) -> Result<(), TokenError> {
-    let ciphertext = gcm::encrypt(session, key, iv, AAD, MESSAGE)?;
-    match gcm::encrypt(session, key, iv, AAD, MESSAGE) {
+fn gcm_honours_the_iv(key: GcmKey<'_>, iv: &Iv, other_iv: &Iv) -> Result<(), TokenError> {
+    let ciphertext = key.encrypt(iv, AAD, MESSAGE)?;
+    match key.encrypt(iv, AAD, MESSAGE) {
         Ok(second) if second != ciphertext => {
             return Err(TokenError::Untrusted("AES-GCM with one IV gives two ciphertexts"));
         }
@@ -181,25 +185,19 @@ fn gcm_honours_the_iv(
         Ok(_) | Err(TokenError::Call { code: RvError::MechanismParamInvalid, .. }) => {}
         Err(error) => return Err(error),
     }
-    if gcm::encrypt(session, key, other_iv, AAD, MESSAGE)? == ciphertext {
+    if key.encrypt(other_iv, AAD, MESSAGE)? == ciphertext {
         return Err(TokenError::Untrusted("AES-GCM ignores the IV"));
     }
     Ok(())
 }
 
-fn gcm_refuses(
-    session: &Session,
-    key: ObjectHandle,
-    iv: &[u8; IV_BYTES],
-    other_iv: &[u8; IV_BYTES],
-) -> Result<(), TokenError> {
-    let ciphertext = gcm::encrypt(session, key, iv, AAD, MESSAGE)?;
+fn gcm_refuses(key: GcmKey<'_>, iv: &Iv, other_iv: &Iv) -> Result<(), TokenError> {
+    let ciphertext = key.encrypt(iv, AAD, MESSAGE)?;
     let mut changed = ciphertext.clone();
     if let Some(last) = changed.last_mut() {
         *last ^= 1;
     }
-    let decrypts =
-        |iv, aad, ciphertext: &[u8]| gcm::decrypt(session, key, iv, aad, ciphertext).is_ok();
+    let decrypts = |iv, aad, ciphertext: &[u8]| key.decrypt(iv, aad, ciphertext).is_ok();
     if decrypts(iv, b"other associated data", &ciphertext) || decrypts(iv, &[], &ciphertext) {
         return Err(TokenError::Untrusted("AES-GCM takes other associated data"));
     }
@@ -212,15 +210,9 @@ fn gcm_refuses(
     Ok(())
 }
 
-fn round_trip(
-    session: &Session,
-    key: ObjectHandle,
-    iv: &[u8; IV_BYTES],
-    aad: &[u8],
-    message: &[u8],
-) -> Result<(), TokenError> {
-    let ciphertext = gcm::encrypt(session, key, iv, aad, message)?;
-    if *gcm::decrypt(session, key, iv, aad, &ciphertext)? == message {
+fn round_trip(key: GcmKey<'_>, iv: &Iv, aad: &[u8], message: &[u8]) -> Result<(), TokenError> {
+    let ciphertext = key.encrypt(iv, aad, message)?;
+    if *key.decrypt(iv, aad, &ciphertext)? == message {
         Ok(())
     } else {
         Err(TokenError::Untrusted("AES-GCM does not decrypt what it encrypted"))

@@ -4,7 +4,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use cryptoki::object::ObjectHandle;
 use zeroize::Zeroizing;
 
-use super::gcm;
+use super::gcm::GcmKey;
 use crate::model::{IV_BYTES, clock};
 use crate::telemetry::Counter;
 use crate::token::cache::{Handles, KnownAnswer};
@@ -81,13 +81,11 @@ impl Worker<'_> {
                 // A retry repeats the same encryption, which reveals nothing new.
                 Some(iv) => iv,
             };
-            let ciphertext = gcm::encrypt(session, handle, &iv, aad, plaintext)?;
+            let ciphertext = GcmKey::new(session, handle).encrypt(&iv, aad, plaintext)?;
             if options.is_verified {
-                verify(
-                    gcm::decrypt(session, handles.verification_handle(), &iv, aad, &ciphertext),
-                    plaintext,
-                    &worker.state.metrics.unverified_ciphertexts,
-                )?;
+                let verifying = GcmKey::new(session, handles.verification_handle());
+                let decrypted = verifying.decrypt(&iv, aad, &ciphertext);
+                verify(decrypted, plaintext, &worker.state.metrics.unverified_ciphertexts)?;
                 if !handles.is_copy_verified {
                     worker.state.keys.keep(key, Handles { is_copy_verified: true, ..handles });
                 }
@@ -112,7 +110,7 @@ impl Worker<'_> {
         self.with_retry(Some(key), |worker| {
             let handle = worker.handles(key)?.preferred();
             match worker.repeat_if_ambiguous(|worker| {
-                gcm::decrypt(worker.session()?, handle, iv, aad, ciphertext)
+                GcmKey::new(worker.session()?, handle).decrypt(iv, aad, ciphertext)
             }) {
                 Err(error) => Err(worker
                     .classify_failure(key, error, |worker| worker.check_known_answer(key, handle))),
@@ -183,7 +181,8 @@ impl Worker<'_> {
             Some(known_answer) => known_answer,
             None => self.make_known_answer(key, handle)?,
         };
-        let decrypted = gcm::decrypt(self.session()?, handle, &iv, KNOWN_PLAINTEXT, &ciphertext)?;
+        let decrypted =
+            GcmKey::new(self.session()?, handle).decrypt(&iv, KNOWN_PLAINTEXT, &ciphertext)?;
         if *decrypted == KNOWN_PLAINTEXT {
             Ok(())
         } else {
@@ -198,10 +197,9 @@ impl Worker<'_> {
     ) -> Result<KnownAnswer, TokenError> {
         let (session, thread_state) = self.session_and_thread_state()?;
         let iv = thread_state.random.iv(session)?;
-        let known_answer = KnownAnswer {
-            iv,
-            ciphertext: gcm::encrypt(session, handle, &iv, KNOWN_PLAINTEXT, KNOWN_PLAINTEXT)?,
-        };
+        let ciphertext =
+            GcmKey::new(session, handle).encrypt(&iv, KNOWN_PLAINTEXT, KNOWN_PLAINTEXT)?;
+        let known_answer = KnownAnswer { iv, ciphertext };
         self.state.keys.keep_known_answer(key, known_answer.clone());
         Ok(known_answer)
     }

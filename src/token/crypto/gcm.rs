@@ -11,47 +11,62 @@ use zeroize::Zeroizing;
 use crate::model::{IV_BYTES, TAG_BYTES};
 use crate::token::error::TokenError;
 
-/// Encrypts. `None` as associated data means a length of zero.
-pub(crate) fn encrypt(
-    session: &Session,
+/// An initialization vector.
+pub(crate) type Iv = [u8; IV_BYTES];
+
+/// A key on a session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GcmKey<'a> {
+    pub(crate) session: &'a Session,
     key: ObjectHandle,
-    iv: &[u8; IV_BYTES],
-    aad: &[u8],
-    plaintext: &[u8],
-) -> Result<Vec<u8>, TokenError> {
-    // The token gets a copy: a token that generates its own IV writes it back, and the caller's IV
-    // is then not the one of this ciphertext.
-    let mut token_iv = *iv;
-    let params = GcmParams::new(&mut token_iv, aad, tag_bits())?;
-    let ciphertext = session.encrypt(&Mechanism::AesGcm(params), key, plaintext)?;
-    if token_iv != *iv {
-        return Err(TokenError::Untrusted("it replaces the IV of AES-GCM with its own"));
-    }
-    if ciphertext.len() != plaintext.len() + TAG_BYTES {
-        return Err(TokenError::Untrusted("its AES-GCM ciphertexts have a wrong length"));
-    }
-    Ok(ciphertext)
 }
 
-/// Decrypts the output of `encrypt`. A ciphertext shorter than the tag is not sent to the token:
-/// openCryptoki leaves the session unusable after one.
-pub(crate) fn decrypt(
-    session: &Session,
-    key: ObjectHandle,
-    iv: &[u8; IV_BYTES],
-    aad: &[u8],
-    ciphertext: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-    if ciphertext.len() < TAG_BYTES {
-        return Err(TokenError::BadCiphertext);
+impl<'a> GcmKey<'a> {
+    pub(crate) const fn new(session: &'a Session, key: ObjectHandle) -> Self {
+        Self { session, key }
     }
-    let mut token_iv = *iv;
-    let params = GcmParams::new(&mut token_iv, aad, tag_bits())?;
-    let plaintext = Zeroizing::new(session.decrypt(&Mechanism::AesGcm(params), key, ciphertext)?);
-    if plaintext.len() + TAG_BYTES != ciphertext.len() {
-        return Err(TokenError::Untrusted("its AES-GCM plaintexts have a wrong length"));
+
+    /// Encrypts. `None` as associated data means a length of zero.
+    pub(crate) fn encrypt(
+        self,
+        iv: &Iv,
+        aad: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, TokenError> {
+        // The token gets a copy: a token that generates its own IV writes it back, and the caller's
+        // IV is then not the one of this ciphertext.
+        let mut token_iv = *iv;
+        let params = GcmParams::new(&mut token_iv, aad, tag_bits())?;
+        let ciphertext = self.session.encrypt(&Mechanism::AesGcm(params), self.key, plaintext)?;
+        if token_iv != *iv {
+            return Err(TokenError::Untrusted("it replaces the IV of AES-GCM with its own"));
+        }
+        if ciphertext.len() != plaintext.len() + TAG_BYTES {
+            return Err(TokenError::Untrusted("its AES-GCM ciphertexts have a wrong length"));
+        }
+        Ok(ciphertext)
     }
-    Ok(plaintext)
+
+    /// Decrypts the output of `encrypt`. A ciphertext shorter than the tag is not sent to the
+    /// token: openCryptoki leaves the session unusable after one.
+    pub(crate) fn decrypt(
+        self,
+        iv: &Iv,
+        aad: &[u8],
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        if ciphertext.len() < TAG_BYTES {
+            return Err(TokenError::BadCiphertext);
+        }
+        let mut token_iv = *iv;
+        let params = GcmParams::new(&mut token_iv, aad, tag_bits())?;
+        let plaintext = self.session.decrypt(&Mechanism::AesGcm(params), self.key, ciphertext)?;
+        let plaintext = Zeroizing::new(plaintext);
+        if plaintext.len() + TAG_BYTES != ciphertext.len() {
+            return Err(TokenError::Untrusted("its AES-GCM plaintexts have a wrong length"));
+        }
+        Ok(plaintext)
+    }
 }
 
 fn tag_bits() -> Ulong {

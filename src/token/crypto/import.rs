@@ -125,7 +125,7 @@ impl Worker<'_> {
                 let (session, thread_state) = self.session_and_thread_state()?;
                 let proof = wrapped.prove(session, &mut thread_state.random, key, copies);
                 proof.inspect_err(|_error| self.discard(new))?;
-                self.cache_new_key(new, KeyObjects::secret(key), login_epoch)
+                self.cache_handles(new, KeyObjects::secret(key), login_epoch).map(drop)
             }
             Err(error) => {
                 let bytes = wrapped.bytes.len();

@@ -6,60 +6,44 @@ use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::types::Ulong;
 
 use crate::model::WrappingAlgorithm;
+use crate::model::text_form::api_enum;
 use crate::token::error::TokenError;
 
-/// A function that a token may support.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Capability {
-    /// AES keys and AES-GCM. Every open token supports it.
-    AesGcm,
-    /// RSA key pairs.
-    RsaKeys,
-    /// RSAES-OAEP with SHA-1, in the token.
-    RsaOaepSha1,
-    /// RSAES-OAEP with SHA-256, in the token or by raw RSA in the token.
-    RsaOaepSha256,
-    /// RSASSA-PSS with SHA-256.
-    RsaPss,
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    RsaPkcs1,
-    /// EC key pairs and ECDSA. Only a key generation shows which curves are supported.
-    Ecdsa,
-    /// HMAC with SHA-224.
-    HmacSha224,
-    /// HMAC with SHA-256.
-    HmacSha256,
-    /// HMAC with SHA-384.
-    HmacSha384,
-    /// HMAC with SHA-512.
-    HmacSha512,
-    /// Import of key material wrapped with RSAES-PKCS1-v1_5.
-    UnwrapPkcs1,
-    /// Import of key material wrapped with RSAES-OAEP and SHA-1.
-    UnwrapOaepSha1,
-    /// Import of key material wrapped with RSAES-OAEP and SHA-256.
-    UnwrapOaepSha256,
+api_enum! {
+    /// A function that a token may support.
+    Capability, "capability" {
+        /// AES keys and AES-GCM. Every open token supports it.
+        AesGcm = "aes-gcm",
+        /// RSA key pairs.
+        RsaKeys = "rsa-keys",
+        /// RSAES-OAEP with SHA-1, in the token.
+        RsaOaepSha1 = "rsa-oaep-sha1",
+        /// RSAES-OAEP with SHA-256, in the token or by raw RSA in the token.
+        RsaOaepSha256 = "rsa-oaep-sha256",
+        /// RSASSA-PSS with SHA-256.
+        RsaPss = "rsa-pss-sha256",
+        /// RSASSA-PKCS1-v1_5 with SHA-256.
+        RsaPkcs1 = "rsa-pkcs1-sha256",
+        /// EC key pairs and ECDSA. Only a key generation shows which curves are supported.
+        Ecdsa = "ecdsa",
+        /// HMAC with SHA-224.
+        HmacSha224 = "hmac-sha224",
+        /// HMAC with SHA-256.
+        HmacSha256 = "hmac-sha256",
+        /// HMAC with SHA-384.
+        HmacSha384 = "hmac-sha384",
+        /// HMAC with SHA-512.
+        HmacSha512 = "hmac-sha512",
+        /// Import of key material wrapped with RSAES-PKCS1-v1_5.
+        UnwrapPkcs1 = "unwrap-pkcs1",
+        /// Import of key material wrapped with RSAES-OAEP and SHA-1.
+        UnwrapOaepSha1 = "unwrap-oaep-sha1",
+        /// Import of key material wrapped with RSAES-OAEP and SHA-256.
+        UnwrapOaepSha256 = "unwrap-oaep-sha256",
+    }
 }
 
 impl Capability {
-    /// Every capability.
-    pub const ALL: &'static [Self] = &[
-        Self::AesGcm,
-        Self::RsaKeys,
-        Self::RsaOaepSha1,
-        Self::RsaOaepSha256,
-        Self::RsaPss,
-        Self::RsaPkcs1,
-        Self::Ecdsa,
-        Self::HmacSha224,
-        Self::HmacSha256,
-        Self::HmacSha384,
-        Self::HmacSha512,
-        Self::UnwrapPkcs1,
-        Self::UnwrapOaepSha1,
-        Self::UnwrapOaepSha256,
-    ];
-
     /// What unwrapping with this algorithm needs.
     pub const fn of_unwrapping(algorithm: WrappingAlgorithm) -> Self {
         match algorithm {

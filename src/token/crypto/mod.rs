@@ -7,5 +7,6 @@ pub(super) mod import;
 pub(super) mod mac;
 pub(super) mod mechanism;
 pub(super) mod oaep;
+mod public_key;
 pub(super) mod random;
 pub(super) mod wrapped;

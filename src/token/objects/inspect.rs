@@ -98,7 +98,7 @@ impl Worker<'_> {
     ) -> Inspected {
         let local = |object: &&Object| object.class() != Some(ObjectClass::PUBLIC_KEY);
         let is_local =
-            objects.iter().filter(local).all(|object| object.is_true(AttributeType::Local));
+            objects.iter().filter(local).all(|object| object.has(&Attribute::Local(true)));
         let mut inspected = Inspected { name, kind: None, is_local, faults: Vec::new() };
         let params = self.params_of(objects);
         let (params, kind) = match params.and_then(|params| Ok((params, kind_of(params)?))) {
@@ -218,9 +218,9 @@ impl Worker<'_> {
 }
 
 fn pair_params(private: &Object, public: &Object) -> Result<GenerationParams, &'static str> {
-    let pair_use = if private.is_true(AttributeType::Unwrap) {
+    let pair_use = if private.has(&Attribute::Unwrap(true)) {
         PairUse::Wrapping
-    } else if private.is_true(AttributeType::Sign) {
+    } else if private.has(&Attribute::Sign(true)) {
         PairUse::Signature
     } else {
         PairUse::Cipher
@@ -295,17 +295,8 @@ impl Object {
         Curve::of_oid(attribute!(self.attributes, EcParams)?)
     }
 
-    /// A boolean attribute; false if the token does not report it.
-    fn is_true(&self, wanted: AttributeType) -> bool {
-        self.attributes.iter().any(|attribute| {
-            attribute.attribute_type() == wanted
-                && matches!(
-                    attribute,
-                    Attribute::Sign(true)
-                        | Attribute::Decrypt(true)
-                        | Attribute::Unwrap(true)
-                        | Attribute::Local(true)
-                )
-        })
+    /// Whether the token reports this attribute.
+    fn has(&self, wanted: &Attribute) -> bool {
+        self.attributes.contains(wanted)
     }
 }

@@ -30,7 +30,8 @@ pub(crate) use attribute;
 pub(crate) struct KeyObjects {
     secret: Option<ObjectHandle>,
     private: Option<ObjectHandle>,
-    public: Option<ObjectHandle>,
+    /// The public key of a pair.
+    pub(crate) public: Option<ObjectHandle>,
 }
 
 impl KeyObjects {
@@ -65,11 +66,6 @@ impl KeyObjects {
     /// The secret or private key, if any.
     pub(crate) fn main(self) -> Option<ObjectHandle> {
         self.secret.or(self.private)
-    }
-
-    /// The public key of a pair.
-    pub(crate) const fn public(self) -> Option<ObjectHandle> {
-        self.public
     }
 
     /// All of them.
