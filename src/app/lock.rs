@@ -98,11 +98,7 @@ impl GatewayLocks {
     /// As [`ProcessLock::take`].
     pub(super) fn take(state_directory: &Path, store_url: &str) -> Result<Self, LockError> {
         let failed = |path: &Path, source| LockError::File { path: path.to_owned(), source };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(state_directory)
-            .map_err(|source| failed(state_directory, source))?;
+        create_private(state_directory).map_err(|source| failed(state_directory, source))?;
         let state = ProcessLock::take(&state_directory.join(STATE_LOCK), state_directory)?;
         let store = match Store::file(store_url) {
             Some(database) => {
@@ -123,13 +119,17 @@ impl GatewayLocks {
     pub(super) fn check(state_directory: &Path) -> Result<(), LockError> {
         let path = state_directory.join(STATE_LOCK);
         let failed = |source| LockError::File { path: path.clone(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(state_directory).map_err(failed)?;
+        create_private(state_directory).map_err(failed)?;
         check_writable(state_directory).map_err(failed)?;
         match OpenOptions::new().read(true).write(true).open(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed(source)),
             _ => Ok(()),
         }
     }
+}
+
+fn create_private(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 /// Checks that files can be created in a directory.

@@ -4,7 +4,6 @@
 //! TLS 1.3, and TLS 1.2 with its AEAD suites; HTTP/1.1 only. It does not depend on the application
 //! that it serves.
 
-use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -353,14 +352,11 @@ type FileVersion = (u64, u64, u64, i64, i64);
 
 impl FileVersions {
     fn of(files: &CertificateFiles) -> Self {
-        let version_of =
-            |path: &Path| std::fs::metadata(path).ok().map(|metadata| file_version(&metadata));
-        Self([version_of(&files.certificate), version_of(&files.key)])
+        Self([&files.certificate, &files.key].map(|path| {
+            let found = std::fs::metadata(path).ok()?;
+            Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+        }))
     }
-}
-
-fn file_version(of: &Metadata) -> FileVersion {
-    (of.dev(), of.ino(), of.size(), of.mtime(), of.mtime_nsec())
 }
 
 #[cfg(test)]

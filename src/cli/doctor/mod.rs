@@ -117,9 +117,10 @@ async fn run_checks(config: Config, is_deep: bool) -> Vec<Check> {
     checks.extend(store.as_ref().map(store::dangling_references));
     checks.extend(system::certificate(&config));
     checks.push(system::clock(store.as_ref()).await);
-    let token = token::open(&config, &mut checks).await;
+    let token = token::open(&config).await.map_err(|failed| checks.push(failed)).ok();
     let mut answers = false;
     if let Some(token) = &token {
+        checks.push(token::identity(token));
         checks.extend(token::capabilities(token));
         answers = token::round_trips(token, is_deep, &mut checks).await;
     }

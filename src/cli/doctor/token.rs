@@ -23,47 +23,32 @@ const NAME: &str = "token";
 const SOFTHSM_CONFIGURATIONS: &[&str] =
     &["/etc/softhsm/softhsm2.conf", "/etc/softhsm2.conf", "/usr/local/etc/softhsm2.conf"];
 
-/// Opens the token as a gateway does: module, slot, login, self-test.
-pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Token> {
-    let settings = match settings::token_settings(config.token.clone(), &config.state_directory) {
-        Ok(settings) => settings,
-        Err(error) => {
-            checks.push(Check::not_checked(NAME, &error.to_string()));
-            return None;
-        }
-    };
+/// Opens the token as a gateway does: module, slot, login, self-test. The error is the failed check.
+pub(super) async fn open(config: &Config) -> Result<Token, Check> {
+    let settings = settings::token_settings(config.token.clone(), &config.state_directory)
+        .map_err(|error| Check::not_checked(NAME, &error.to_string()))?;
     let opening = tokio::task::spawn_blocking(move || Token::open(settings));
+    let failed = |found, remedy| Check::failed(NAME, found, remedy);
     match tokio::time::timeout(OPENING, opening).await {
-        Ok(Ok(Ok(token))) => {
-            let info = token.info();
-            let found = format!("{:?}, serial {}, {}", info.label, info.serial, info.manufacturer);
-            checks.push(Check::ok(NAME, found));
-            Some(token)
-        }
-        Ok(Ok(Err(error))) => {
+        Ok(Ok(opened)) => opened.map_err(|error| {
             let denied = denied(&error, &config.token.module);
-            let remedy = denied.unwrap_or_else(|| remedy(&error).to_owned());
-            checks.push(Check::failed(NAME, chain(&error), remedy));
-            None
-        }
-        Ok(Err(_)) => {
-            checks.push(Check::failed(
-                NAME,
-                "the module panicked",
-                "Contact the vendor of the module.",
-            ));
-            None
-        }
-        Err(_) => {
-            let found = format!("the module does not respond within {} s", OPENING.as_secs());
-            checks.push(Check::failed(
-                NAME,
-                found,
-                "Check whether the HSM responds to its own tools.",
-            ));
-            None
-        }
+            failed(chain(&error), denied.unwrap_or_else(|| remedy(&error).to_owned()))
+        }),
+        Ok(Err(_)) => Err(failed(
+            "the module panicked".to_owned(),
+            "Contact the vendor of the module.".to_owned(),
+        )),
+        Err(_) => Err(failed(
+            format!("the module does not respond within {} s", OPENING.as_secs()),
+            "Check whether the HSM responds to its own tools.".to_owned(),
+        )),
     }
+}
+
+/// The check of a token that was opened.
+pub(super) fn identity(token: &Token) -> Check {
+    let info = token.info();
+    Check::ok(NAME, format!("{:?}, serial {}, {}", info.label, info.serial, info.manufacturer))
 }
 
 /// How to give this process access to the module, or to the files of a software token, if it has none:

@@ -3,6 +3,7 @@
 //! Three certificates and not two, because the Java SDK of a KMS instance up to 0.2.x trusts only the
 //! first certificate of its CA file that is not self-signed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::net::IpAddr;
@@ -155,12 +156,8 @@ impl GeneratedPem {
         let sub = CertifiedIssuer::signed_by(sub, KeyPair::generate()?, &root)?;
 
         let given = names.iter().map(|name| name.0.as_str());
-        let mut names: Vec<String> = Vec::new();
-        for name in OWN_NAMES.into_iter().chain(given) {
-            if !names.iter().any(|known| known == name) {
-                names.push(name.to_owned());
-            }
-        }
+        let names: BTreeSet<&str> = OWN_NAMES.into_iter().chain(given).collect();
+        let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
         let mut server = with_validity("hsmgate", CertificateParams::new(names)?);
         // With basic constraints and a key identifier, which the strict checks of OpenSSL require.
         server.is_ca = IsCa::ExplicitNoCa;
