@@ -289,30 +289,12 @@ impl Gateway {
         if let Some(audit) = self.audit {
             audit.stop().await;
         }
-        if let Err(error) = self.services.keyring.return_leases().await {
-            let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::warn!(
-                event = "iv_budget.leases_not_returned",
-                error,
-                "could not return unused IV leases; the counts of encryptions are too high"
-            );
-        }
-        if let Err(error) = self.backend.access_keys.flush_last_used().await {
-            let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::warn!(
-                event = "access_key.last_use_not_stored",
-                error,
-                "could not store the last uses of AccessKeys"
-            );
-        }
-        if let Err(error) = self.client_keys.flush_last_used().await {
-            let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::warn!(
-                event = "client_key.last_use_not_stored",
-                error,
-                "could not store the last uses of client keys"
-            );
-        }
+        let returned = self.services.keyring.return_leases().await;
+        warn_failed(returned, "iv_budget.leases_not_returned", "return unused IV leases");
+        let stored = self.backend.access_keys.flush_last_used().await;
+        warn_failed(stored, "access_key.last_use_not_stored", "store the last uses of AccessKeys");
+        let stored = self.client_keys.flush_last_used().await;
+        warn_failed(stored, "client_key.last_use_not_stored", "store the last uses of client keys");
         self.backend.close().await
     }
 }
@@ -342,6 +324,18 @@ impl AdminServer {
         };
         let app = HttpApp { router: admin::router(self.health), errors: api::ERRORS };
         http::serve(self.listener, app, settings, stop).await;
+    }
+}
+
+/// Logs what a stop could not do. The next start works all the same.
+fn warn_failed<E: std::error::Error + 'static>(
+    outcome: Result<(), E>,
+    event: &'static str,
+    attempt: &'static str,
+) {
+    if let Err(error) = outcome {
+        let error: &(dyn std::error::Error + 'static) = &error;
+        tracing::warn!(event, error, "could not {attempt}");
     }
 }
 
