@@ -58,6 +58,7 @@ const EXPIRED_RETENTION_SECONDS: i64 = 24 * 3600;
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the jobs work on.
+#[derive(Clone)]
 pub struct JobContext {
     /// The keys.
     pub keyring: Keyring,
@@ -95,100 +96,58 @@ enum JobError {
     Store(#[from] StoreError),
     #[error(transparent)]
     AccessKeys(#[from] AccessKeyError),
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+}
+
+/// One job, with the state that its runs share.
+#[derive(Clone)]
+struct Job {
+    context: JobContext,
+    backoff: Backoff,
+    hold: DestructionHold,
+    references: Arc<DanglingReferences>,
+    stop: watch::Receiver<bool>,
 }
 
 impl Jobs {
     /// Starts every job. Each job runs immediately and then at its interval.
     pub fn start(context: &JobContext) -> Self {
         let mut jobs = Self::default();
-        jobs.start_key_jobs(context);
-        jobs.start_store_jobs(context);
-        jobs.start_credential_jobs(context);
-        jobs
-    }
-
-    /// Jobs on keys: deletion, rotation, expiry, removal of what a failure left on the token.
-    fn start_key_jobs(&mut self, context: &JobContext) {
-        let JobContext { keyring, store, audit, destruction_hold, metrics, .. } = context;
-        let find = find_all_keys(keyring.clone());
-        let mut stopped = self.stop.subscribe();
-        self.tasks.spawn(async move {
+        let find = find_all_keys(context.keyring.clone());
+        let mut stopped = jobs.stop.subscribe();
+        jobs.tasks.spawn(async move {
             tokio::select! { () = find => {}, _ = stopped.wait_for(|stop| *stop) => {} }
         });
-        let (store, metrics) = (store.clone(), metrics.clone());
-        let hold = DestructionHold::new(store, audit.clone(), *destruction_hold, metrics);
-        let stop = self.stop.subscribe();
-        let job = || KeyJob {
-            keyring: keyring.clone(),
-            audit: audit.clone(),
+        let JobContext { store, audit, metrics, .. } = context.clone();
+        let hold = DestructionHold::new(store, audit, context.destruction_hold, metrics);
+        let (references, stop) = (Arc::default(), jobs.stop.subscribe());
+        let job = || Job {
+            context: context.clone(),
             backoff: Backoff::default(),
             hold: hold.clone(),
+            references: Arc::clone(&references),
             stop: stop.clone(),
         };
-        self.every_with_token(PURGE_INTERVAL, "purge", job(), purge);
+        jobs.run_with_token(PURGE_INTERVAL, "purge", job(), purge);
         let name = "removal of incomplete key versions";
-        self.every_with_token(CLEANUP_INTERVAL, name, job(), remove_incomplete_versions);
+        jobs.run_with_token(CLEANUP_INTERVAL, name, job(), remove_incomplete_versions);
         let name = "destruction of remaining imported material";
-        self.every_with_token(CLEANUP_INTERVAL, name, job(), destroy_pending_material);
+        jobs.run_with_token(CLEANUP_INTERVAL, name, job(), destroy_pending_material);
         let name = "expiry of imported material";
-        self.every_with_token(EXPIRY_INTERVAL, name, job(), expire_material);
-        self.every_with_token(EXPIRY_INTERVAL, "expiry of import tokens", job(), expire_imports);
-        self.every_with_token(ROTATION_INTERVAL, "rotation", job(), rotate);
-        self.every(CLOCK_CHECK_INTERVAL, "clock check", move || {
-            let hold = hold.clone();
-            async move { hold.check().await.map(drop) }
-        });
-        let (keyring, audit) = (keyring.clone(), audit.clone());
-        self.every(IV_EVENTS_INTERVAL, "audit of the IV budget", move || {
-            record_iv_events(keyring.clone(), audit.clone())
-        });
-    }
-
-    /// Jobs that check the store and read what another process changed in it.
-    fn start_store_jobs(&mut self, context: &JobContext) {
-        let JobContext { store, audit, access_keys, .. } = context;
-        let (documents, references) = (store.clone(), Arc::new(DanglingReferences::default()));
+        jobs.run_with_token(EXPIRY_INTERVAL, name, job(), expire_material);
+        jobs.run_with_token(EXPIRY_INTERVAL, "expiry of import tokens", job(), expire_imports);
+        jobs.run_with_token(ROTATION_INTERVAL, "rotation", job(), rotate);
+        jobs.run(CLOCK_CHECK_INTERVAL, "clock check", job(), check_clock);
+        jobs.run(IV_EVENTS_INTERVAL, "audit of the IV budget", job(), record_iv_events);
         let name = "check of references in access documents";
-        self.every(DANGLING_REFERENCES_INTERVAL, name, move || {
-            references.check(&documents);
-            async { Ok::<(), StoreError>(()) }
-        });
-        let watched = store.clone();
-        self.every(STORE_WATCH_INTERVAL, "store check", move || {
-            let store = watched.clone();
-            async move {
-                store.watch().await;
-                Ok::<(), StoreError>(())
-            }
-        });
-        let (access_keys, store, audit) = (Arc::clone(access_keys), store.clone(), audit.clone());
-        self.every(REFRESH_INTERVAL, "refresh", move || {
-            refresh(Arc::clone(&access_keys), store.clone(), audit.clone())
-        });
-    }
-
-    /// Jobs that store the last use of credentials and remove what has expired.
-    fn start_credential_jobs(&mut self, context: &JobContext) {
-        let JobContext { access_keys, client_keys, replay, .. } = context;
-        let access_keys = Arc::clone(access_keys);
-        self.every(LAST_USED_INTERVAL, "last uses of AccessKeys", move || {
-            let access_keys = Arc::clone(&access_keys);
-            async move {
-                access_keys.flush_last_used().await?;
-                access_keys
-                    .purge_sessions(clock::now().plus_seconds(-EXPIRED_RETENTION_SECONDS))
-                    .await
-            }
-        });
-        let client_keys = Arc::clone(client_keys);
-        self.every(LAST_USED_INTERVAL, "last uses of client keys", move || {
-            let client_keys = Arc::clone(&client_keys);
-            async move { client_keys.flush_last_used().await }
-        });
-        let replay = Arc::clone(replay);
-        self.every(NONCE_CLEANUP_INTERVAL, "removal of expired nonces", move || {
-            remove_expired_nonces(Arc::clone(&replay))
-        });
+        jobs.run(DANGLING_REFERENCES_INTERVAL, name, job(), check_references);
+        jobs.run(STORE_WATCH_INTERVAL, "store check", job(), watch_store);
+        jobs.run(REFRESH_INTERVAL, "refresh", job(), refresh);
+        jobs.run(LAST_USED_INTERVAL, "last uses of AccessKeys", job(), store_access_key_uses);
+        jobs.run(LAST_USED_INTERVAL, "last uses of client keys", job(), store_client_key_uses);
+        jobs.run(NONCE_CLEANUP_INTERVAL, "removal of expired nonces", job(), remove_expired_nonces);
+        jobs
     }
 
     fn every<Work, Outcome, Failure>(&mut self, interval: Duration, name: &'static str, work: Work)
@@ -200,20 +159,31 @@ impl Jobs {
         self.tasks.spawn(every(interval, name, work, self.stop.subscribe()));
     }
 
-    /// As [`Jobs::every`], for a job on keys. It pauses while the token is disconnected: the
-    /// disconnect is logged elsewhere, once, and an action that did not begin needs no record.
-    fn every_with_token<Work, Outcome>(
+    fn run<Outcome>(
         &mut self,
         interval: Duration,
         name: &'static str,
-        job: KeyJob,
-        work: Work,
+        job: Job,
+        work: fn(Job) -> Outcome,
     ) where
-        Work: Fn(KeyJob) -> Outcome + Send + 'static,
+        Outcome: Future<Output = Result<(), JobError>> + Send + 'static,
+    {
+        self.every(interval, name, move || work(job.clone()));
+    }
+
+    /// As [`Jobs::run`], for a job on keys. It pauses while the token is disconnected: the
+    /// disconnect is logged elsewhere, once, and an action that did not begin needs no record.
+    fn run_with_token<Outcome>(
+        &mut self,
+        interval: Duration,
+        name: &'static str,
+        job: Job,
+        work: fn(Job) -> Outcome,
+    ) where
         Outcome: Future<Output = Result<(), JobError>> + Send + 'static,
     {
         self.every(interval, name, move || {
-            let work = job.keyring.ready().is_ok().then(|| work(job.clone()));
+            let work = job.context.keyring.ready().is_ok().then(|| work(job.clone()));
             async { if let Some(work) = work { work.await } else { Ok(()) } }
         });
     }
@@ -269,21 +239,23 @@ async fn find_all_keys(keyring: Keyring) {
     }
 }
 
-/// What a job on keys works with.
-#[derive(Clone)]
-struct KeyJob {
-    keyring: Keyring,
-    audit: Recorder,
-    backoff: Backoff,
-    hold: DestructionHold,
-    stop: watch::Receiver<bool>,
+async fn check_clock(job: Job) -> Result<(), JobError> {
+    job.hold.check().await?;
+    Ok(())
 }
 
-async fn refresh(
-    access_keys: Arc<CredentialStore>,
-    store: Store,
-    audit: Recorder,
-) -> Result<(), JobError> {
+async fn check_references(job: Job) -> Result<(), JobError> {
+    job.references.check(&job.context.store);
+    Ok(())
+}
+
+async fn watch_store(job: Job) -> Result<(), JobError> {
+    job.context.store.watch().await;
+    Ok(())
+}
+
+async fn refresh(job: Job) -> Result<(), JobError> {
+    let JobContext { access_keys, store, audit, .. } = job.context;
     // A revocation takes effect even if it cannot be recorded or another refresh fails.
     let access = access_keys.refresh().await;
     let catalogue = store.refresh().await;
@@ -294,64 +266,75 @@ async fn refresh(
     Ok(())
 }
 
-async fn purge(context: KeyJob) -> Result<(), JobError> {
-    let keyring = &context.keyring;
-    let HoldStatus { now, is_held } = context.hold.check().await?;
-    let due = keyring.due_for_purge(now, is_held);
-    let system_event = |key: &KeyId| SystemEvent::scheduled("DestroyKey", *key);
-    run_due(&context, due, system_event, |key| keyring.purge(key, now)).await
+async fn store_access_key_uses(job: Job) -> Result<(), JobError> {
+    let access_keys = job.context.access_keys;
+    access_keys.flush_last_used().await?;
+    let expired = clock::now().plus_seconds(-EXPIRED_RETENTION_SECONDS);
+    Ok(access_keys.purge_sessions(expired).await?)
 }
 
-async fn remove_incomplete_versions(context: KeyJob) -> Result<(), JobError> {
-    let left = context.keyring.incomplete_versions().await?;
+async fn store_client_key_uses(job: Job) -> Result<(), JobError> {
+    Ok(job.context.client_keys.flush_last_used().await?)
+}
+
+async fn purge(job: Job) -> Result<(), JobError> {
+    let keyring = &job.context.keyring;
+    let HoldStatus { now, is_held } = job.hold.check().await?;
+    let due = keyring.due_for_purge(now, is_held);
+    let system_event = |key: &KeyId| SystemEvent::scheduled("DestroyKey", *key);
+    run_due(&job, due, system_event, |key| keyring.purge(key, now)).await
+}
+
+async fn remove_incomplete_versions(job: Job) -> Result<(), JobError> {
+    let left = job.context.keyring.incomplete_versions().await?;
     let system_event = |(key, version): &(KeyId, KeyIdentity)| {
         SystemEvent::scheduled("RemoveIncompleteKeyVersion", *key)
             .with("KeyVersionId", version.id().to_string())
     };
-    let work = |(key, version)| context.keyring.remove_incomplete_version(key, version);
-    run_due(&context, left, system_event, work).await
+    let work = |(key, version)| job.context.keyring.remove_incomplete_version(key, version);
+    run_due(&job, left, system_event, work).await
 }
 
-async fn destroy_pending_material(context: KeyJob) -> Result<(), JobError> {
+async fn destroy_pending_material(job: Job) -> Result<(), JobError> {
     let system_event = |key: &KeyId| SystemEvent::scheduled("DestroyKeyMaterial", *key);
-    let keyring = &context.keyring;
-    run_due(&context, keyring.pending_destructions(), system_event, |key| {
+    let keyring = &job.context.keyring;
+    run_due(&job, keyring.pending_destructions(), system_event, |key| {
         keyring.destroy_pending_material(key)
     })
     .await
 }
 
-async fn expire_material(context: KeyJob) -> Result<(), JobError> {
-    let keyring = &context.keyring;
-    let HoldStatus { now, is_held } = context.hold.check().await?;
+async fn expire_material(job: Job) -> Result<(), JobError> {
+    let keyring = &job.context.keyring;
+    let HoldStatus { now, is_held } = job.hold.check().await?;
     if is_held {
         return Ok(());
     }
     let system_event = |key: &KeyId| SystemEvent::scheduled("ExpireKeyMaterial", *key);
-    run_due(&context, keyring.due_for_expiry(now), system_event, |key| {
+    run_due(&job, keyring.due_for_expiry(now), system_event, |key| {
         keyring.expire_material(key, now)
     })
     .await
 }
 
-async fn expire_imports(context: KeyJob) -> Result<(), JobError> {
+async fn expire_imports(job: Job) -> Result<(), JobError> {
     let system_event = |import: &Arc<ImportParameters>| {
         let wrapping = import.wrapping.to_string();
         SystemEvent::scheduled("ExpireImportToken", import.key)
             .with("WrappingKeyVersionId", wrapping)
     };
-    let work = async |import: Arc<_>| context.keyring.remove_import(&import).await;
-    run_due(&context, context.keyring.expired_imports(clock::now()), system_event, work).await
+    let work = async |import: Arc<_>| job.context.keyring.remove_import(&import).await;
+    run_due(&job, job.context.keyring.expired_imports(clock::now()), system_event, work).await
 }
 
-async fn rotate(context: KeyJob) -> Result<(), JobError> {
-    let (keyring, now) = (&context.keyring, clock::now());
+async fn rotate(job: Job) -> Result<(), JobError> {
+    let (keyring, now) = (&job.context.keyring, clock::now());
     let system_event = |key: &KeyId| SystemEvent::scheduled("RotateKey", *key);
-    run_due(&context, keyring.due_for_rotation(now), system_event, |key| keyring.rotate(key, now))
-        .await
+    run_due(&job, keyring.due_for_rotation(now), system_event, |key| keyring.rotate(key, now)).await
 }
 
-async fn record_iv_events(keyring: Keyring, audit: Recorder) -> Result<(), NotRecorded> {
+async fn record_iv_events(job: Job) -> Result<(), JobError> {
+    let JobContext { keyring, audit, .. } = job.context;
     let mut failure = None;
     for (key, event) in keyring.take_iv_events() {
         let name = if event.is_end { "IvBudgetExhausted" } else { "IvBudgetWarning" };
@@ -363,14 +346,14 @@ async fn record_iv_events(keyring: Keyring, audit: Recorder) -> Result<(), NotRe
             failure = Some(error);
         }
     }
-    failure.map_or(Ok(()), Err)
+    failure.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// Runs the job for each due item and writes an audit record for each. Logs the first failure and
 /// the recovery. Failed items are retried with growing delays, because each attempt leaves two
 /// records. A failure to record ends the round, and so does a stop of the gateway.
 async fn run_due<T, Work, Failure>(
-    context: &KeyJob,
+    job: &Job,
     due: Vec<T>,
     system_event: impl Fn(&T) -> SystemEvent,
     work: impl Fn(T) -> Work,
@@ -381,17 +364,17 @@ where
 {
     let mut names = HashSet::with_capacity(due.len());
     for one in due {
-        if *context.stop.borrow() {
+        if *job.stop.borrow() {
             return Ok(());
         }
         let system_event = system_event(&one);
         let what = format!("{} {:?}", system_event.name, system_event.parameters);
-        if !context.backoff.is_delayed(&what, clock::monotonic()) {
+        if !job.backoff.is_delayed(&what, clock::monotonic()) {
             let name = system_event.name.clone();
             let key = system_event.key.map(|key| key.to_string()).unwrap_or_default();
-            match context.audit.record_around(system_event, work(one)).await {
+            match job.context.audit.record_around(system_event, work(one)).await {
                 Ok(()) => {
-                    if context.backoff.succeed(&what) {
+                    if job.backoff.succeed(&what) {
                         tracing::info!(
                             event = "jobs.item_recovered",
                             action = name,
@@ -402,7 +385,7 @@ where
                 }
                 Err(RecordError::NotRecorded(error)) => return Err(error.into()),
                 Err(RecordError::Failed(error)) => {
-                    if context.backoff.fail(&what, clock::monotonic()) {
+                    if job.backoff.fail(&what, clock::monotonic()) {
                         let error: &(dyn std::error::Error + 'static) = &error;
                         tracing::error!(
                             event = "jobs.item_failed",
@@ -417,14 +400,15 @@ where
         }
         names.insert(what);
     }
-    context.backoff.keep_only(|what| names.contains(what));
+    job.backoff.keep_only(|what| names.contains(what));
     Ok(())
 }
 
-async fn remove_expired_nonces(replay: Arc<ReplayGuard>) -> Result<(), ReplayError> {
+async fn remove_expired_nonces(job: Job) -> Result<(), JobError> {
+    let replay = job.context.replay;
     let removal = tokio::task::spawn_blocking(move || replay.forget_expired(clock::now()));
     // It ends without a result only if the runtime stops.
-    removal.await.unwrap_or(Ok(()))
+    Ok(removal.await.unwrap_or(Ok(()))?)
 }
 
 /// Records the changes of operators in the audit log, in order. After a crash before the event is

@@ -1,8 +1,8 @@
 //! Metrics of the keyring.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelValue;
 
-use crate::telemetry::{Counter, Family, Throttled, metrics};
+use crate::telemetry::{Counter, Family, Throttled, label_sets, metrics};
 
 /// What came of a key version's invocation budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -14,9 +14,8 @@ pub(super) enum BudgetEvent {
     exhausted,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct BudgetEventLabels {
-    pub(super) event: BudgetEvent,
+label_sets! {
+    BudgetEventLabels { event: BudgetEvent }
 }
 
 metrics! {

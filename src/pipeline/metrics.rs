@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelValue;
 
-use crate::telemetry::{Counter, Family, Seconds, Throttled, metrics};
+use crate::telemetry::{Counter, Family, Seconds, Throttled, label_sets, metrics};
 
 /// How a request ended, as a class of its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -20,20 +20,10 @@ pub(super) enum RequestOutcome {
     failed,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct RequestLabels {
-    pub(super) operation: &'static str,
-    pub(super) outcome: RequestOutcome,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OperationLabels {
-    pub(super) operation: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct CodeLabels {
-    pub(super) code: &'static str,
+label_sets! {
+    RequestLabels { operation: &'static str, outcome: RequestOutcome }
+    OperationLabels { operation: &'static str }
+    CodeLabels { code: &'static str }
 }
 
 metrics! {

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelValue;
 
-use crate::telemetry::{Counter, Family, Gauge, metrics};
+use crate::telemetry::{Counter, Family, Gauge, label_sets, metrics};
 
 /// Which limit a new connection came up against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -62,19 +62,12 @@ impl fmt::Display for ConnectionFailure {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ConnectionLimitLabels {
-    pub(super) limit: ConnectionLimit,
+label_sets! {
+    ConnectionLimitLabels { limit: ConnectionLimit }
+    ConnectionFailureLabels { reason: ConnectionFailure }
+    /// For a metric that may be absent, which only a family can be.
+    NoLabels {}
 }
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ConnectionFailureLabels {
-    pub(super) reason: ConnectionFailure,
-}
-
-/// For a metric that may be absent, which only a family can be.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct NoLabels {}
 
 metrics! {
     /// Metrics of the HTTP server.

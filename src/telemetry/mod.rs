@@ -15,11 +15,11 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-pub(crate) use registry::metrics;
 pub use registry::{
     CONTENT_TYPE, Counter, Description, Family, Gauge, Limit, Registry, Seconds, Throttled,
     gauge_value,
 };
+pub(crate) use registry::{label_sets, metrics};
 
 use crate::config::{Log, LogFormat};
 use writer::NonBlockingWriter;

@@ -60,6 +60,16 @@ macro_rules! metrics {
 }
 pub(crate) use metrics;
 
+/// Declares sets of labels, each with its fields in one line.
+macro_rules! label_sets {
+    ($($(#[$about:meta])* $Set:ident { $($label:ident: $value:ty),* })+) => {$(
+        $(#[$about])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, prometheus_client::encoding::EncodeLabelSet)]
+        pub(super) struct $Set { $(pub(super) $label: $value),* }
+    )+};
+}
+pub(crate) use label_sets;
+
 /// The metrics of a process.
 #[derive(Debug)]
 pub struct Registry {
@@ -81,9 +91,9 @@ pub struct Description {
     pub help: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BuildLabels {
-    version: &'static str,
+label_sets! {
+    BuildLabels { version: &'static str }
+    LimitLabels { limit: Limit }
 }
 
 impl Default for Registry {
@@ -189,11 +199,6 @@ pub enum Limit {
     token,
     /// Data key pairs being made at one time.
     key_pairs,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LimitLabels {
-    limit: Limit,
 }
 
 /// Counts requests that exceed a limit, in all rooms that have one.

@@ -1,8 +1,8 @@
 //! Metrics of the token.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelValue;
 
-use crate::telemetry::{Counter, Family, Gauge, Throttled, gauge_value, metrics};
+use crate::telemetry::{Counter, Family, Gauge, Throttled, gauge_value, label_sets, metrics};
 
 /// Which of the token's queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -14,9 +14,8 @@ pub(super) enum Queue {
     changes,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct QueueLabels {
-    pub(super) queue: Queue,
+label_sets! {
+    QueueLabels { queue: Queue }
 }
 
 metrics! {
