@@ -150,13 +150,29 @@ impl Jobs {
         jobs
     }
 
+    /// Runs `work` at every interval until the stop, which does not interrupt it.
     fn every<Work, Outcome, Failure>(&mut self, interval: Duration, name: &'static str, work: Work)
     where
         Work: Fn() -> Outcome + Send + 'static,
         Outcome: Future<Output = Result<(), Failure>> + Send + 'static,
         Failure: std::error::Error + Send + 'static,
     {
-        self.tasks.spawn(every(interval, name, work, self.stop.subscribe()));
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stop = self.stop.subscribe();
+        self.tasks.spawn(async move {
+            let mut is_failing = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = stop.wait_for(|stop| *stop) => return,
+                    _ = ticks.tick() => {}
+                }
+                let outcome = work().await;
+                let was_failing = std::mem::replace(&mut is_failing, outcome.is_err());
+                log_change(name, was_failing, outcome);
+            }
+        });
     }
 
     fn run<Outcome>(
@@ -429,46 +445,26 @@ async fn record_operator_events(store: &Store, audit: &Recorder) -> Result<(), J
     Ok(())
 }
 
-/// Runs `work` at every interval until `stop`, which does not interrupt it. Logs the first failure
-/// in a row, and the next success.
-async fn every<Work, Outcome, Failure>(
-    interval: Duration,
-    name: &'static str,
-    work: Work,
-    mut stop: watch::Receiver<bool>,
-) where
-    Work: Fn() -> Outcome,
-    Outcome: Future<Output = Result<(), Failure>>,
-    Failure: std::error::Error + 'static,
-{
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut is_failing = false;
-    loop {
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => return,
-            _ = ticks.tick() => {}
+/// Logs the first failure in a row, and the next success.
+fn log_change(
+    name: &str,
+    was_failing: bool,
+    outcome: Result<(), impl std::error::Error + 'static>,
+) {
+    match &outcome {
+        Ok(()) if was_failing => {
+            tracing::info!(event = "jobs.recovered", job = name, "the job succeeded after failures")
         }
-        let outcome = work().await;
-        match &outcome {
-            Ok(()) if is_failing => tracing::info!(
-                event = "jobs.recovered",
+        Err(error) if !was_failing => {
+            let error: &(dyn std::error::Error + 'static) = error;
+            tracing::error!(
+                event = "jobs.failed",
                 job = name,
-                "the job succeeded after failures"
-            ),
-            Err(error) if !is_failing => {
-                let error: &(dyn std::error::Error + 'static) = error;
-                tracing::error!(
-                    event = "jobs.failed",
-                    job = name,
-                    error,
-                    "the job failed and will be retried"
-                );
-            }
-            _ => {}
+                error,
+                "the job failed and will be retried"
+            );
         }
-        is_failing = outcome.is_err();
+        _ => {}
     }
 }
 

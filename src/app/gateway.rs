@@ -78,16 +78,10 @@ impl Prepared {
         let metrics = Metrics::register();
         let open = |files| ServerCertificate::open_with(files, metrics.server.clone());
         let certificate = settings.tls.clone().map(open).transpose()?;
-        let tls = certificate
-            .as_ref()
-            .map(|certificate| TlsServer::without_client_auth(Arc::clone(certificate)));
-        let tls = tls.transpose()?;
-        let admin_tls = match (&settings.admin_client_ca, &certificate) {
-            (Some(ca), Some(certificate)) => {
-                Some(TlsServer::with_client_ca(ca, Arc::clone(certificate))?)
-            }
-            _ => None,
-        };
+        let tls = certificate.clone().map(TlsServer::without_client_auth).transpose()?;
+        let admin_ca = settings.admin_client_ca.as_ref().zip(certificate.clone());
+        let admin_tls =
+            admin_ca.map(|(ca, server)| TlsServer::with_client_ca(ca, server)).transpose()?;
         let url = &settings.store_url;
         let must_wait = mode == StartMode::Replacement && Store::needs_migration(url).await?;
         let store = if must_wait {

@@ -23,7 +23,7 @@ const TOKEN_VARIABLE: &str = "HSMGATE_SECURITY_TOKEN";
 
 /// Gateway and AccessKey. Missing values are read from `.hsmgate/client.json` in the current directory,
 /// which `hsmgate dev` writes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct Connection {
     /// The gateway [default: that of `hsmgate dev` here, or http://127.0.0.1:8200]

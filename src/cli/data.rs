@@ -11,6 +11,7 @@ use clap::Args;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::connection::Connection;
 use super::exit::CliError;
 use super::output;
 
@@ -26,6 +27,11 @@ pub(super) struct DataArgs {
     /// The output, standard output by default; only its owner may use a new file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Print the whole response as JSON, with the data in Base64
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(super) connection: Connection,
 }
 
 impl DataArgs {
@@ -64,20 +70,19 @@ impl DataArgs {
         Ok((!pairs.is_empty()).then(|| serde_json::to_string(&pairs)).transpose()?)
     }
 
-    /// Writes the result to its file, or to standard output unless `as_json` puts the response there.
+    /// Writes the result to its file, or to standard output unless `--json` puts the response there.
     ///
     /// # Errors
     /// When it is not available or cannot be written.
     pub(super) fn respond(
         &self,
         response: &Value,
-        as_json: bool,
         result: impl FnOnce() -> anyhow::Result<Zeroizing<Vec<u8>>>,
     ) -> anyhow::Result<()> {
-        if self.out.is_some() || !as_json {
+        if self.out.is_some() || !self.json {
             self.write(&result()?)?;
         }
-        if as_json {
+        if self.json {
             output::json(response)?;
         }
         Ok(())
@@ -117,14 +122,22 @@ fn pair(text: &str) -> Result<(String, String), String> {
 mod tests {
     use std::fs;
 
+    use clap::Parser;
     use tempfile::TempDir;
 
     use super::*;
     use crate::cli::exit::Exit;
 
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        data: DataArgs,
+    }
+
     fn data(input: &Path, context: &[&str]) -> DataArgs {
-        let context = context.iter().map(|text| pair(text).unwrap()).collect();
-        DataArgs { context, input: input.to_owned(), out: None }
+        let context = context.iter().flat_map(|pair| ["--context", pair]);
+        let input = input.to_str().unwrap();
+        Command::parse_from(["command", "--in", input].into_iter().chain(context)).data
     }
 
     #[test]

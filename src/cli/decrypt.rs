@@ -6,7 +6,6 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::connection::Connection;
 use super::data::DataArgs;
 use super::exit::CliError;
 use super::response;
@@ -19,11 +18,6 @@ const MAX_BLOB_TEXT_BYTES: usize = 64 * 1024;
 pub(super) struct Decrypt {
     #[command(flatten)]
     data: DataArgs,
-    /// Print the whole response as JSON, with the data in Base64
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    connection: Connection,
 }
 
 impl Decrypt {
@@ -34,9 +28,9 @@ impl Decrypt {
             .map_err(|_source| CliError::usage("the input is not a ciphertext blob in Base64"))?;
         let mut params = vec![("CiphertextBlob", blob.trim())];
         params.extend(context.as_deref().map(|context| ("EncryptionContext", context)));
-        let answer = self.connection.open()?.call("Decrypt", &params)?;
+        let answer = self.data.connection.clone().open()?.call("Decrypt", &params)?;
         let plaintext = response::text(&answer, &["Plaintext"])?;
-        self.data.respond(&answer, self.json, || {
+        self.data.respond(&answer, || {
             STANDARD.decode(plaintext).map(Zeroizing::new).context(
                 "the plaintext is not Base64 (some clients encrypt other text): --json shows it",
             )

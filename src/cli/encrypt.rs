@@ -5,7 +5,6 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::connection::Connection;
 use super::data::DataArgs;
 use super::response;
 use crate::model::bytes::MAX_PLAINTEXT_BYTES;
@@ -17,11 +16,6 @@ pub(super) struct Encrypt {
     key: String,
     #[command(flatten)]
     data: DataArgs,
-    /// Print the whole response as JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    connection: Connection,
 }
 
 impl Encrypt {
@@ -30,9 +24,9 @@ impl Encrypt {
         let plaintext = Zeroizing::new(STANDARD.encode(self.data.read(MAX_PLAINTEXT_BYTES)?));
         let mut params = vec![("KeyId", self.key.as_str()), ("Plaintext", plaintext.as_str())];
         params.extend(context.as_deref().map(|context| ("EncryptionContext", context)));
-        let answer = self.connection.open()?.call("Encrypt", &params)?;
+        let answer = self.data.connection.clone().open()?.call("Encrypt", &params)?;
         let blob = response::text(&answer, &["CiphertextBlob"])?;
         let text = || Ok(Zeroizing::new(format!("{blob}\n").into_bytes()));
-        self.data.respond(&answer, self.json, text)
+        self.data.respond(&answer, text)
     }
 }
