@@ -170,7 +170,7 @@ impl Jobs {
                 }
                 let outcome = work().await;
                 let was_failing = std::mem::replace(&mut is_failing, outcome.is_err());
-                log_change(name, was_failing, outcome);
+                log_change(name, was_failing, &outcome);
             }
         });
     }
@@ -256,8 +256,7 @@ async fn find_all_keys(keyring: Keyring) {
 }
 
 async fn check_clock(job: Job) -> Result<(), JobError> {
-    job.hold.check().await?;
-    Ok(())
+    Ok(job.hold.check().await.map(drop)?)
 }
 
 async fn check_references(job: Job) -> Result<(), JobError> {
@@ -449,11 +448,15 @@ async fn record_operator_events(store: &Store, audit: &Recorder) -> Result<(), J
 fn log_change(
     name: &str,
     was_failing: bool,
-    outcome: Result<(), impl std::error::Error + 'static>,
+    outcome: &Result<(), impl std::error::Error + 'static>,
 ) {
-    match &outcome {
+    match outcome {
         Ok(()) if was_failing => {
-            tracing::info!(event = "jobs.recovered", job = name, "the job succeeded after failures")
+            tracing::info!(
+                event = "jobs.recovered",
+                job = name,
+                "the job succeeded after failures"
+            );
         }
         Err(error) if !was_failing => {
             let error: &(dyn std::error::Error + 'static) = error;

@@ -7,7 +7,7 @@ metrics! {
     pub struct AuditMetrics {
         /// The number of the last audit record on disk; 0 without an audit
         sequence: Gauge = "hsmgate_audit_sequence" [],
-        /// Audit records that wait to be written, each with an answer behind it
+        /// Audit records that wait to be written; a response waits for each
         waiting: Gauge = "hsmgate_audit_waiting_records" [],
         /// Outcomes of changes that could not be recorded yet and are kept in memory
         pending_outcomes: Gauge = "hsmgate_audit_pending_outcomes" [],
@@ -15,9 +15,9 @@ metrics! {
         failures: Counter = "hsmgate_audit_write_failures_total" [],
         /// 1 while records go to a file that was renamed or removed and not yet rotated
         file_renamed: Gauge = "hsmgate_audit_file_renamed" [],
-        /// 1 when this start found an audit file without the records that the store knows of
+        /// 1 if this start found an audit file without the records that the store knows
         discontinued: Gauge = "hsmgate_audit_discontinued" [],
-        /// Writes that the target of audit.forward_to has not taken yet
+        /// Writes that the target of audit.forward_to has not accepted yet
         forward_waiting: Gauge = "hsmgate_audit_forward_waiting_writes" [],
         /// Writes that the target of audit.forward_to never received
         forward_lost: Counter = "hsmgate_audit_forward_lost_writes_total" [],

@@ -5,7 +5,7 @@ use crate::telemetry::{Counter, metrics};
 metrics! {
     /// Metrics of authorization.
     pub struct AuthzMetrics {
-        /// Decisions that were denials because the policies of principal, session and key take more
+        /// Requests that were denied because the policies of principal, session and key need more
         /// steps than a decision has; the log names them
         policy_out_of_steps: Counter = "hsmgate_policy_out_of_steps_total" [],
     }

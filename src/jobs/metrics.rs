@@ -8,8 +8,8 @@ metrics! {
         /// Jumps of the clock: by more than an hour while the gateway runs, or by more than 7 days
         /// between the last recorded time and a start
         clock_jumps: Counter = "hsmgate_clock_jumps_total" [],
-        /// Seconds of running time for which destructions whose date has come still wait, after a
-        /// jump of the clock; 0 is no wait
+        /// Seconds of running time that due destructions still wait after a jump of the clock; 0
+        /// means no wait
         destruction_hold_seconds: Gauge = "hsmgate_destruction_hold_seconds" [],
     }
 }

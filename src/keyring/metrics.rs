@@ -22,7 +22,7 @@ metrics! {
     /// Metrics of the keyring.
     pub struct KeyringMetrics {
         /// Key versions, since the start, that have encrypted as often as crypto.iv_warn_at (event
-        /// is warned), or that will soon encrypt no more because of crypto.iv_refuse_at
+        /// is warned), or that will soon refuse to encrypt because of crypto.iv_refuse_at
         /// (exhausted); the log names them
         iv_budget: Family<BudgetEventLabels, Counter> = "hsmgate_iv_budget_events_total" ["event"],
         + throttled: Throttled,

@@ -29,20 +29,20 @@ label_sets! {
 metrics! {
     /// Metrics of requests.
     pub struct PipelineMetrics {
-        /// Requests that were answered; operation is - where none was found, outcome is ok, refused
+        /// Requests with a response; operation is - if none was found, outcome is ok, refused
         /// (4xx), throttled (429) or failed (5xx)
         requests: Family<RequestLabels, Counter> = "hsmgate_requests_total" ["operation", "outcome"],
-        /// Time from a whole head to the answer
+        /// Time from the complete head to the response
         request_seconds: Seconds<OperationLabels> = "hsmgate_request_duration_seconds" ["operation"],
-        /// The part of it in which a thread worked in the token, waiting in the queue apart;
-        /// requests that never came to the token are left out
+        /// The part of this time in which a thread used the token, without the wait in the queue;
+        /// requests that did not use the token are not counted
         token_seconds: Seconds<OperationLabels> = "hsmgate_request_token_duration_seconds" ["operation"],
-        /// Requests refused before it was proven who sent them, over either protocol, by the code
-        /// of the answer: signature, AccessKey or client key, time, nonce, or a request that could
-        /// not be read so far
+        /// Requests that were refused before their caller was authenticated, over either protocol,
+        /// by the code of the response: signature, AccessKey or client key, time, nonce, or a
+        /// request that could not be parsed
         authentication_failures: Family<CodeLabels, Counter> = "hsmgate_authentication_failures_total" ["code"],
-        /// Refused requests of unproven callers that are counted in a record of their minute in
-        /// place of having one of their own
+        /// Refused requests of unauthenticated clients that are counted in one record per minute
+        /// and source instead of a separate record
         aggregated_refusals: Counter = "hsmgate_audit_aggregated_refusals_total" [],
         + throttled: Throttled,
     }

@@ -72,29 +72,29 @@ label_sets! {
 metrics! {
     /// Metrics of the HTTP server.
     pub struct ServerMetrics {
-        /// Connections that are open, those of the admin listener included
+        /// Open connections, including those of the admin listener
         connections: Gauge = "hsmgate_connections" [],
-        /// Connections closed at once; limit is connections (limits.connections) or source
-        /// (limits.connections_per_source)
+        /// Connections that were closed immediately; limit is connections (limits.connections) or
+        /// source (limits.connections_per_source)
         connections_refused: Family<ConnectionLimitLabels, Counter> = "hsmgate_connections_refused_total" ["limit"],
-        /// Idle connections closed to make room for new ones
+        /// Idle connections that were closed for new ones
         connections_evicted: Counter = "hsmgate_connections_evicted_total" [],
-        /// Connections whose client has sent something that came to no request; reason is
-        /// unknown_ca or certificate_refused (an alert of the client about the certificate),
-        /// no_shared_version, no_shared_cipher, no_shared_protocol, client_certificate (none, or
-        /// one that admin.client_ca does not let in), handshake_failed, closed or timeout (by the
-        /// client), plain_http (to a TLS port), tls_client_hello (to a plain port), proxy_header,
-        /// http2, not_http, malformed_request or header_too_large; the log has a line a source and
+        /// Connections on which a client sent something but no valid request; reason is unknown_ca
+        /// or certificate_refused (an alert of the client about the certificate),
+        /// no_shared_version, no_shared_cipher, no_shared_protocol, client_certificate (missing, or
+        /// not accepted by admin.client_ca), handshake_failed, closed or timeout (by the client),
+        /// plain_http (on a TLS port), tls_client_hello (on a plain port), proxy_header, http2,
+        /// not_http, malformed_request or header_too_large; the log has one line per source and
         /// minute (connection.failed)
         connection_failures: Family<ConnectionFailureLabels, Counter> = "hsmgate_connection_failures_total" ["reason"],
-        /// TLS handshakes that failed or did not end in time
+        /// TLS handshakes that failed or timed out
         tls_handshake_failures: Counter = "hsmgate_tls_handshake_failures_total" [],
-        /// Certificate files that could not be used; the old ones are still served
+        /// Reloads of certificate files that failed; the previous certificate stays in use
         tls_reload_failures: Counter = "hsmgate_tls_reload_failures_total" [],
-        /// Days until the TLS certificate runs out; absent over plain HTTP
+        /// Days until the TLS certificate expires; absent over plain HTTP
         certificate_days_left: Family<NoLabels, Gauge<f64, AtomicU64>> = "hsmgate_certificate_days_left" [],
-        /// Requests that failed in a panic, which is a defect of the gateway; their outcome is not
-        /// known, and they are not in hsmgate_requests_total
+        /// Requests that failed in a panic, which is a defect of the gateway; their outcome is
+        /// unknown, and hsmgate_requests_total does not count them
         panics: Counter = "hsmgate_panics_total" [],
     }
 }

@@ -108,10 +108,9 @@ impl Default for Registry {
         registry.throttled = Throttled(registry.register(
             "hsmgate_throttled_total",
             &["limit"],
-            "Requests refused as too many; limit is calls (of an account and operation), \
-             principal_calls (of a principal and operation), authentication (failures of a \
-             source), token (calls that wait for it) or key_pairs (data key pairs at one \
-             time)",
+            "Requests that were refused because of a limit; limit is calls (of an account and \
+             operation), principal_calls (of a principal and operation), authentication (failures \
+             of a source), token (calls that wait for it) or key_pairs (data key pairs at one time)",
         ));
         registry
     }

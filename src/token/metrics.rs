@@ -21,19 +21,18 @@ label_sets! {
 metrics! {
     /// Metrics of the token.
     pub struct TokenMetrics {
-        /// 1 while calls go to the token, 0 while it is away
+        /// 1 while the token is available, 0 while it is unavailable
         ready: Gauge = "hsmgate_token_ready" [],
-        /// Threads that work in the token, each with a session of its own; 0 while it is brought
-        /// back
+        /// Threads that use the token, each with its own session; 0 during a recovery
         sessions: Gauge = "hsmgate_token_sessions" [],
         /// Jobs that wait for a token thread; queue is calls or changes
         queue_depth: Family<QueueLabels, Gauge> = "hsmgate_token_queue_depth" ["queue"],
-        /// Times that the token was lost and had to be brought back
+        /// Number of times that the token was lost and a recovery began
         disconnects: Counter = "hsmgate_token_disconnects_total" [],
-        /// Draws from the token's random generator that no living generator gives; the token is not
-        /// used until its draws are well again
+        /// Outputs of the token's random generator that failed the check; the token is not used
+        /// until its outputs pass
         random_generator_failures: Counter = "hsmgate_token_random_failures_total" [],
-        /// Ciphertexts that the token made and did not open again; nobody got them
+        /// Ciphertexts that the token generated and could not decrypt; they were not returned
         unverified_ciphertexts: Counter = "hsmgate_token_unverified_ciphertexts_total" [],
         + throttled: Throttled,
     }
