@@ -292,7 +292,8 @@ async fn a_caller_may_choose_the_iv_where_the_operator_lets_it() {
     let test_account = Installation::of_development(gateway.stop());
     let config = test_account.path("hsmgate.toml");
     let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text + "\n[crypto]\naccept_caller_iv = true\n").unwrap();
+    let text = text.replace("[crypto]\n", "[crypto]\naccept_caller_iv = true\n");
+    fs::write(&config, text).unwrap();
     let server = test_account.serve();
     let instance_client = InstanceClient { endpoint: server.endpoint.clone(), ..instance_client };
     for iv in [[7; 12], [8; 12]] {
