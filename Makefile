@@ -2,24 +2,28 @@
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run check lint test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
+.PHONY: run check format test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
 
 # Starts a gateway for development on loopback. Its token and state are in .hsmgate.
 run: setup-build setup-token
 	cargo run --release -- dev --dir .hsmgate
 
-# After an edit: format, lints, unit tests, architecture, words and docs.
-check: setup-build lint
-	cargo test --lib --test architecture --test words --test docs
+# After an edit: format, lints, unit tests, architecture, words and docs. It takes less than a minute,
+# so the lints of test code are left to `make test`.
+CHECKED_TESTS = --test architecture --test words --test docs
 
-lint:
+check: setup-build format
+	cargo clippy --lib --bins $(CHECKED_TESTS) -- -D warnings
+	cargo test --lib $(CHECKED_TESTS)
+
+format:
 	cargo fmt --all --check
 	# cargo fmt does not find modules that a macro declares.
 	rustfmt --edition 2024 --check $$(find src/ops -name '*.rs')
-	cargo clippy --workspace --all-targets -- -D warnings
 
 # Everything that a commit must pass. tests/sdk.rs and tests/clients run the SDKs.
-test: setup lint
+test: setup format
+	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib
 	cargo deny check bans licenses sources
 	cargo test --workspace
