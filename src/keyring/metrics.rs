@@ -4,13 +4,13 @@ use prometheus_client::encoding::EncodeLabelValue;
 
 use crate::telemetry::{Counter, Family, Throttled, label_sets, metrics};
 
-/// What came of a key version's invocation budget.
+/// An event of the IV budget of a key version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "the values as they stand in the text")]
 pub(super) enum BudgetEvent {
-    /// It is worn so far that operators should know.
+    /// It has reached the limit at which operators are warned.
     warned,
-    /// It is leased to its end.
+    /// The whole budget is leased.
     exhausted,
 }
 

@@ -6,17 +6,17 @@ use prometheus_client::encoding::EncodeLabelValue;
 
 use crate::telemetry::{Counter, Family, Seconds, Throttled, label_sets, metrics};
 
-/// How a request ended, as a class of its status.
+/// The outcome of a request, by its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "the values as they stand in the text")]
 pub(super) enum RequestOutcome {
-    /// It was answered with success.
+    /// Success.
     ok,
-    /// The caller was refused: any status from 400 to 499 but 429.
+    /// Refused: a status from 400 to 499 other than 429.
     refused,
-    /// The caller asked too often: 429.
+    /// Throttled: 429.
     throttled,
-    /// The gateway could not do it: 500 and above.
+    /// Failed: 500 and above.
     failed,
 }
 

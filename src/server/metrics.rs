@@ -7,17 +7,17 @@ use prometheus_client::encoding::EncodeLabelValue;
 
 use crate::telemetry::{Counter, Family, Gauge, label_sets, metrics};
 
-/// Which limit a new connection came up against.
+/// The limit that refused a new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "the values as they stand in the text")]
 pub(super) enum ConnectionLimit {
-    /// That of all connections.
+    /// The limit of all connections.
     connections,
-    /// That of its source.
+    /// The limit of its source.
     source,
 }
 
-/// Why a connection came to no request.
+/// Why no request arrived on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "the values as they stand in the text")]
 pub(super) enum ConnectionFailure {
@@ -25,23 +25,23 @@ pub(super) enum ConnectionFailure {
     unknown_ca,
     /// The client's alert: it refuses the certificate.
     certificate_refused,
-    /// No version of TLS that both sides speak.
+    /// No TLS version that both sides support.
     no_shared_version,
-    /// No cipher, group or signature scheme that both sides take.
+    /// No cipher, group or signature scheme that both sides support.
     no_shared_cipher,
-    /// No protocol inside TLS that both sides speak.
+    /// No application protocol (ALPN) that both sides support.
     no_shared_protocol,
-    /// No certificate of the client, or one that is not let in.
+    /// The client certificate is missing or not accepted.
     client_certificate,
-    /// Another fault of a TLS handshake.
+    /// Another failure of the TLS handshake.
     handshake_failed,
-    /// The client ended it after its first bytes.
+    /// The client closed it after its first bytes.
     closed,
-    /// The client did not go on in time after its first bytes.
+    /// The client timed out after its first bytes.
     timeout,
-    /// Plain HTTP where TLS is spoken.
+    /// Plain HTTP on a TLS listener.
     plain_http,
-    /// A TLS greeting where HTTP is spoken.
+    /// A TLS ClientHello on an HTTP listener.
     tls_client_hello,
     /// A header of the PROXY protocol.
     proxy_header,
