@@ -74,7 +74,7 @@ async fn a_key_whose_generation_was_not_confirmed_is_made_once() {
     let before = setup.gateway.token_objects();
     let rule = Rule::on(&["C_GenerateKey"], Fault::return_code_after("CKR_SESSION_HANDLE_INVALID"));
     setup.token.add(rule.when(When::At(1)));
-    // What was made can not be taken back at once.
+    // What was generated cannot be removed immediately.
     setup.token.add(Rule::on(&["C_FindObjectsInit"], Fault::CloseSessions).when(When::At(1)));
     // And later the token says that it is not there.
     let rule = Rule::on(&["C_DestroyObject"], Fault::return_code("CKR_OBJECT_HANDLE_INVALID"));

@@ -33,7 +33,7 @@ impl Loss for Answers {
     }
 }
 
-/// Somebody else finalizes the module, and it can not be initialised.
+/// Another part of the process finalizes the module, and it cannot be initialized.
 struct Finalized;
 
 impl Loss for Finalized {
@@ -89,7 +89,7 @@ async fn goes_and_comes_back(name: &str, mut loss: impl Loss) {
     ));
     let everything = setup.token.all_calls();
     let is_new = |call: &&Entry| call.function == "C_Initialize" && call.return_code == "CKR_OK";
-    // `hsmgate dev` itself initialises the module twice.
+    // `hsmgate dev` itself initializes the module twice.
     assert_eq!(everything.iter().filter(is_new).count(), cycles + 2, "each time the module is new");
     assert!(slowest_refusal < allowed(REFUSAL) && slowest_return < allowed(RETURN));
     let losses = setup.metric("hsmgate_token_disconnects_total").await.unwrap();

@@ -1,6 +1,6 @@
 //! The token room on a real SoftHSM2 token.
 //!
-//! A PKCS#11 module initialises once per process and takes its configuration from the
+//! A PKCS#11 module initializes once per process and takes its configuration from the
 //! environment, so each test runs in a process of its own, with a token of its own
 //! (see `harness.rs`).
 

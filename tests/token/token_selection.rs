@@ -43,7 +43,7 @@ fn a_token_that_is_dropped_is_closed() {
         drop(token);
         assert!(module.get_slots_with_token().is_ok(), "a clone keeps it open");
         drop(clone);
-        assert!(module.get_slots_with_token().is_err(), "the module is still initialised");
+        assert!(module.get_slots_with_token().is_err(), "the module is still initialized");
     });
 }
 

@@ -10,7 +10,7 @@ use crate::rule::{Fault, Rule};
 /// Puts rules into force at once: the file is replaced as a whole.
 ///
 /// # Panics
-/// When it can not be written.
+/// When it cannot be written.
 pub fn write_rules(control: &Path, rules: &[Rule]) {
     let next = control.with_extension("next");
     let text = serde_json::to_string(rules).expect("rules are JSON");

@@ -186,7 +186,7 @@ struct CallRecord<'a> {
 }
 
 impl<'a> CallRecord<'a> {
-    /// C_Finalize beside any other call is undefined behaviour in a real module, so it is told.
+    /// C_Finalize beside any other call is undefined behavior in a real module, so it is told.
     fn begin(interceptor: &'a Interceptor, function: &'static str) -> Self {
         let call_record = Self { interceptor, function };
         let others = interceptor.inside.fetch_add(1, Ordering::SeqCst);

@@ -10,7 +10,7 @@ use crate::support::gateway::{refusal, text};
 use crate::support::installation::{ACCOUNT, Installation};
 use crate::support::process::until;
 
-/// What the gateway may use of a processor for one such call, in a build without optimisation. The
+/// What the gateway may use of a processor for one such call, in a build without optimization. The
 /// product of pattern and text takes ten times as long.
 const MAX_OF_A_CALL: Duration = Duration::from_millis(700);
 

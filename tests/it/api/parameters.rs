@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, refusal as refused};
 use crate::support::raw_http::{self, Connection, RawResponse};
 use crate::support::signed_calls::{Call, FORM, ParamLocation, Signing, SigningVariant};
 
@@ -15,10 +15,6 @@ const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/demo"), ("Plaintext", "SGVsb
 
 async fn send(gateway: &Gateway, action: &str, params: &[(&str, &str)]) -> RawResponse {
     Call::new(gateway, ACS3, action, params).signed().send(gateway).await
-}
-
-fn refused(status: u16, code: &str) -> (u16, String) {
-    (status, code.to_owned())
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use hsmgate::api::rpc::canonical::sha256_hex;
 use hsmgate::model::clock;
 
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, refusal as refused};
 use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
@@ -23,10 +23,6 @@ fn encrypt(gateway: &Gateway, variant: SigningVariant) -> Call {
 
 async fn refusal(gateway: &Gateway, call: &Call) -> (u16, String) {
     call.send(gateway).await.refusal()
-}
-
-fn refused(status: u16, code: &str) -> (u16, String) {
-    (status, code.to_owned())
 }
 
 fn minutes_from_now(minutes: i64) -> String {

@@ -17,7 +17,7 @@ use hsmgate::api::instance::messages::{
 };
 
 use crate::support::client_key::now;
-use crate::support::gateway::{Gateway, text};
+use crate::support::gateway::{Gateway, refusal as refused, text};
 use crate::support::installation::Installation;
 use crate::support::instance_client::{InstanceClient, refusal, send};
 
@@ -51,10 +51,6 @@ fn framed(blob: &[u8], aad: &[u8]) -> DecryptRequest {
         aad: aad.to_vec(),
         ..DecryptRequest::default()
     }
-}
-
-fn refused(status: u16, code: &str) -> (u16, String) {
-    (status, code.to_owned())
 }
 
 #[tokio::test]

@@ -8,9 +8,10 @@ use crate::support::process::{is_alive, signal, until};
 
 const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/a"), ("Plaintext", "SGVsbG8=")];
 
-/// Time from the crash to the first answer. Three seconds are promised; a busy machine gets more, but
-/// less than the ten seconds for which SDKs wait.
-const RESTART: Duration = Duration::from_secs(10);
+/// Time from the crash to the first answer. A busy machine may take longer once, but less than the ten
+/// seconds for which SDKs wait.
+const RESTART: Duration = Duration::from_secs(3);
+const LONGEST_RESTART: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_gateway_that_crashes_is_back_before_its_clients_notice() {
@@ -22,6 +23,7 @@ async fn a_gateway_that_crashes_is_back_before_its_clients_notice() {
     client.call("CreateAlias", &[("AliasName", "alias/a"), ("KeyId", &key)]).await.unwrap();
     let before = client.call("Encrypt", ENCRYPT).await.unwrap();
 
+    let mut fastest = Duration::MAX;
     for _crash in 0..3 {
         let child = server.supervised();
         signal("ABRT", &child);
@@ -33,8 +35,10 @@ async fn a_gateway_that_crashes_is_back_before_its_clients_notice() {
         let took = begin.elapsed();
         println!("first answer {} ms after the crash", took.as_millis());
         assert_eq!(answer["KeyVersionId"], before["KeyVersionId"]);
-        assert!(took < RESTART, "{took:?}");
+        assert!(took < LONGEST_RESTART, "{took:?}");
+        fastest = fastest.min(took);
     }
+    assert!(fastest < RESTART, "{fastest:?}");
     assert_eq!(server.stop(), Some(0));
 }
 

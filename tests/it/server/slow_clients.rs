@@ -8,8 +8,9 @@ use tokio::net::TcpStream;
 
 use crate::support::gateway::Gateway;
 
-/// The limits of the gateway are ten seconds; a busy machine gets as much again.
-const LIMIT: Duration = Duration::from_secs(20);
+/// The limits of the gateway are ten seconds. A busy machine may be late for some clients.
+const LIMIT: Duration = Duration::from_secs(11);
+const LONGEST: Duration = Duration::from_secs(20);
 
 const HALF_A_HEAD: &str = "POST /?Action=DescribeRegions HTTP/1.1\r\nhost: h\r\nx-half: ";
 const HALF_A_BODY: &str = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 1000\r\n\r\nAction=";
@@ -55,14 +56,18 @@ async fn every_slow_client_is_disconnected_and_the_others_are_served() {
                 slow.spawn(cut_off(address.clone(), start, trickles));
             }
         }
+        let mut times = Vec::new();
         while !slow.is_empty() {
             tokio::select! {
                 Some(time) = slow.join_next() => {
                     let time = time.unwrap();
-                    assert!(time < LIMIT, "{time:?}");
+                    assert!(time < LONGEST, "{time:?}");
+                    times.push(time);
                 }
                 _answer = gateway.call("DescribeRegions", &[]) => {}
             }
         }
+        times.sort();
+        assert!(times[times.len() / 2] < LIMIT, "{times:?}");
     }
 }

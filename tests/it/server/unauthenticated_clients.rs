@@ -49,8 +49,11 @@ async fn idle_unauthenticated_clients_do_not_hinder_a_caller_at_the_same_address
         }
         // What needs files of its own: an object of the token, and the database.
         caller.call("CreateKey", &[]).await.unwrap();
-        assert!(!server.has_logged("token.lost"));
-        assert!(!server.has_logged("cannot be written"));
+        for event in
+            ["token.lost", "store.write_failed", "iv_budget.lease_failed", "audit.write_failed"]
+        {
+            assert!(!server.has_logged(event), "{event}");
+        }
         drop(idle);
     }
 }
@@ -150,7 +153,7 @@ async fn a_credential_that_succeeded_is_accepted_from_a_throttled_source() {
     let (id, secret) = (&*gateway.dev.access_key_id, &*gateway.dev.access_key_secret);
     // This one has never succeeded from there, so it waits like any other. Where the machine was so busy
     // that the limit was over before the request, another source shows it.
-    let mut sources = 10..=250;
+    let mut sources = 10..=15;
     let message = eventually(async || {
         let source = format!("127.0.0.{}", sources.next().unwrap());
         let mut elsewhere = Connection::open_from(&source, gateway.address()).await;
@@ -164,7 +167,8 @@ async fn a_credential_that_succeeded_is_accepted_from_a_throttled_source() {
     // This one has, with its own client commands.
     let mut known = Connection::open(gateway.address()).await;
     for _round in 0..10 {
-        flood(&gateway, "127.0.0.1", UNSIGNED, 30).await;
+        let answers = flood(&gateway, "127.0.0.1", UNSIGNED, 30).await;
+        assert!(answers.contains_key(&429), "{answers:?}");
         known.send(&request(id, secret)).await;
         assert_eq!(known.answer().await.unwrap().status, 200);
     }
