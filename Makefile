@@ -1,8 +1,8 @@
-# The commands are `make run`, `make check` and `make test`; `.ci/run` calls the last.
+# The commands are `make run` and `make test`, and `make check` after an edit; `.ci/run` calls `make test`.
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run check format test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
+.PHONY: run check format test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
 
 # Starts a gateway for development on loopback. Its token and state are in .hsmgate.
 run: setup-build setup-token
@@ -12,7 +12,7 @@ run: setup-build setup-token
 # so the lints of test code are left to `make test`.
 CHECKED_TESTS = --test architecture --test words --test docs
 
-check: setup-build format
+check: setup-build setup-lints format
 	cargo clippy --lib --bins $(CHECKED_TESTS) -- -D warnings
 	cargo test --lib $(CHECKED_TESTS)
 
@@ -79,8 +79,10 @@ setup-build:
 setup-token:
 	softhsm/install.sh
 
-setup-tools:
+setup-lints:
 	cargo fmt --version && cargo clippy --version || rustup component add rustfmt clippy
+
+setup-tools: setup-lints
 	cargo deny --version | grep -qxF 'cargo-deny $(CARGO_DENY)' || \
 		cargo install cargo-deny --locked --version $(CARGO_DENY)
 
