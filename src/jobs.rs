@@ -107,6 +107,9 @@ struct Job {
     backoff: Backoff,
     hold: DestructionHold,
     references: Arc<DanglingReferences>,
+    /// A job on keys pauses while the token is disconnected: the disconnect is logged elsewhere,
+    /// once, and an action that did not begin needs no record.
+    needs_token: bool,
     stop: watch::Receiver<bool>,
 }
 
@@ -127,17 +130,19 @@ impl Jobs {
             backoff: Backoff::default(),
             hold: hold.clone(),
             references: Arc::clone(&references),
+            needs_token: false,
             stop: stop.clone(),
         };
-        jobs.run_with_token(PURGE_INTERVAL, "purge", job(), purge);
+        let key_job = || Job { needs_token: true, ..job() };
+        jobs.run(PURGE_INTERVAL, "purge", key_job(), purge);
         let name = "removal of incomplete key versions";
-        jobs.run_with_token(CLEANUP_INTERVAL, name, job(), remove_incomplete_versions);
+        jobs.run(CLEANUP_INTERVAL, name, key_job(), remove_incomplete_versions);
         let name = "destruction of remaining imported material";
-        jobs.run_with_token(CLEANUP_INTERVAL, name, job(), destroy_pending_material);
+        jobs.run(CLEANUP_INTERVAL, name, key_job(), destroy_pending_material);
         let name = "expiry of imported material";
-        jobs.run_with_token(EXPIRY_INTERVAL, name, job(), expire_material);
-        jobs.run_with_token(EXPIRY_INTERVAL, "expiry of import tokens", job(), expire_imports);
-        jobs.run_with_token(ROTATION_INTERVAL, "rotation", job(), rotate);
+        jobs.run(EXPIRY_INTERVAL, name, key_job(), expire_material);
+        jobs.run(EXPIRY_INTERVAL, "expiry of import tokens", key_job(), expire_imports);
+        jobs.run(ROTATION_INTERVAL, "rotation", key_job(), rotate);
         jobs.run(CLOCK_CHECK_INTERVAL, "clock check", job(), check_clock);
         jobs.run(IV_EVENTS_INTERVAL, "audit of the IV budget", job(), record_iv_events);
         let name = "check of references in access documents";
@@ -151,11 +156,10 @@ impl Jobs {
     }
 
     /// Runs `work` at every interval until the stop, which does not interrupt it.
-    fn every<Work, Outcome, Failure>(&mut self, interval: Duration, name: &'static str, work: Work)
+    fn every<Work, Outcome>(&mut self, interval: Duration, name: &'static str, work: Work)
     where
         Work: Fn() -> Outcome + Send + 'static,
-        Outcome: Future<Output = Result<(), Failure>> + Send + 'static,
-        Failure: std::error::Error + Send + 'static,
+        Outcome: Future<Output = Result<(), JobError>> + Send + 'static,
     {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -184,22 +188,9 @@ impl Jobs {
     ) where
         Outcome: Future<Output = Result<(), JobError>> + Send + 'static,
     {
-        self.every(interval, name, move || work(job.clone()));
-    }
-
-    /// As [`Jobs::run`], for a job on keys. It pauses while the token is disconnected: the
-    /// disconnect is logged elsewhere, once, and an action that did not begin needs no record.
-    fn run_with_token<Outcome>(
-        &mut self,
-        interval: Duration,
-        name: &'static str,
-        job: Job,
-        work: fn(Job) -> Outcome,
-    ) where
-        Outcome: Future<Output = Result<(), JobError>> + Send + 'static,
-    {
         self.every(interval, name, move || {
-            let work = job.context.keyring.ready().is_ok().then(|| work(job.clone()));
+            let is_paused = job.needs_token && job.context.keyring.ready().is_err();
+            let work = (!is_paused).then(|| work(job.clone()));
             async { if let Some(work) = work { work.await } else { Ok(()) } }
         });
     }
@@ -401,12 +392,11 @@ where
                 Err(RecordError::NotRecorded(error)) => return Err(error.into()),
                 Err(RecordError::Failed(error)) => {
                     if job.backoff.fail(&what, clock::monotonic()) {
-                        let error: &(dyn std::error::Error + 'static) = &error;
                         tracing::error!(
                             event = "jobs.item_failed",
                             action = name,
                             key_id = key,
-                            error,
+                            error = &error as &dyn std::error::Error,
                             "a due action failed and will be retried"
                         );
                     }
@@ -445,11 +435,7 @@ async fn record_operator_events(store: &Store, audit: &Recorder) -> Result<(), J
 }
 
 /// Logs the first failure in a row, and the next success.
-fn log_change(
-    name: &str,
-    was_failing: bool,
-    outcome: &Result<(), impl std::error::Error + 'static>,
-) {
+fn log_change(name: &str, was_failing: bool, outcome: &Result<(), JobError>) {
     match outcome {
         Ok(()) if was_failing => {
             tracing::info!(
@@ -459,11 +445,10 @@ fn log_change(
             );
         }
         Err(error) if !was_failing => {
-            let error: &(dyn std::error::Error + 'static) = error;
             tracing::error!(
                 event = "jobs.failed",
                 job = name,
-                error,
+                error = error as &dyn std::error::Error,
                 "the job failed and will be retried"
             );
         }
@@ -494,7 +479,7 @@ mod tests {
                 begun.notify_one();
                 resume.notified().await;
                 assert!(!done.swap(true, Ordering::SeqCst), "the job ran again");
-                Ok::<(), StoreError>(())
+                Ok(())
             }
         });
         begun.notified().await;
@@ -513,7 +498,7 @@ mod tests {
         let work_begun = Arc::clone(&begun);
         jobs.every(Duration::from_millis(1), "test", move || {
             work_begun.notify_one();
-            std::future::pending::<Result<(), StoreError>>()
+            std::future::pending()
         });
         begun.notified().await;
         let start = Instant::now();

@@ -9,9 +9,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hsmgate::app::{Gateway, Limits, Listeners, Settings};
 use hsmgate::cli::client::{Client, Target};
-use hsmgate::config::{AuditSettings, CompatibilityOptions, KeyringSettings, Log, LogFormat};
+use hsmgate::config::{
+    AuditSettings, CompatibilityOptions, KeyringSettings, Log, LogFormat, TokenTimeouts,
+};
 use hsmgate::model::policy::{AttachedPolicy, FULL_ACCESS};
-use hsmgate::model::{KeySpec, PrincipalName, RegionAccount, VerificationRate};
+use hsmgate::model::{IvBudget, KeySpec, PrincipalName, RegionAccount, VerificationRate};
 use hsmgate::ops::CallRates;
 use hsmgate::server::http::{self, ConnectionLimits, HttpApp, HttpSettings, Stop};
 use hsmgate::store::Store;
@@ -268,7 +270,15 @@ fn settings(
             header_time: HEADER_TIME,
             connections: ConnectionLimits::of_all(CONNECTIONS),
             drain: Duration::ZERO,
-            keyring: KeyringSettings::default(),
+            keyring: KeyringSettings {
+                timeouts: TokenTimeouts {
+                    call: Duration::from_secs(5),
+                    generate: Duration::from_secs(30),
+                },
+                iv_budget: IvBudget::default(),
+                verify_data_keys: true,
+                verify_encryptions: VerificationRate::Off,
+            },
         },
         compatibility: CompatibilityOptions::default(),
         destruction_hold: Duration::ZERO,

@@ -328,8 +328,7 @@ fn warn_failed<E: std::error::Error + 'static>(
     attempt: &'static str,
 ) {
     if let Err(error) = outcome {
-        let error: &(dyn std::error::Error + 'static) = &error;
-        tracing::warn!(event, error, "could not {attempt}");
+        tracing::warn!(event, error = &error as &dyn std::error::Error, "could not {attempt}");
     }
 }
 

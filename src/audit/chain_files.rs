@@ -10,6 +10,7 @@ use super::continuity::lines_from_end;
 use super::file::last_record;
 use super::journal;
 use super::line::{Kind, Line, key_bits};
+use crate::store::directory::directory_of;
 
 /// Why a bundle could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -166,7 +167,7 @@ fn is_linked(one: &ChainFile, other: &ChainFile) -> bool {
 
 /// The regular files of the directory, by name, without the journal.
 fn beside(file: &Path) -> Result<Vec<PathBuf>, ExportError> {
-    let parent = journal::directory_of(file);
+    let parent = directory_of(file);
     let entries = fs::read_dir(parent).map_err(|source| fault(parent, source))?;
     let journal = journal::path_beside(file);
     let mut paths = Vec::new();

@@ -139,7 +139,11 @@ impl AuditKey {
     /// # Errors
     /// When it is not PEM, or another kind of key.
     pub fn from_pem(pem: &str) -> Result<Self, InvalidKey> {
-        let (label, der) = pem::decode_vec(pem.trim().as_bytes()).map_err(|_source| InvalidKey)?;
+        let wrong = |_source| InvalidKey;
+        // RFC 7468 wraps at 64 characters, but a reader accepts other widths.
+        let mut decoder = pem::Decoder::new_detect_wrap(pem.trim().as_bytes()).map_err(wrong)?;
+        let (label, mut der) = (decoder.type_label(), Vec::new());
+        decoder.decode_to_end(&mut der).map_err(wrong)?;
         let info = SubjectPublicKeyInfoRef::from_der(&der)?;
         let key = Self::from_point(info.subject_public_key.raw_bytes())?;
         if label == PEM_LABEL && key.der == der { Ok(key) } else { Err(InvalidKey) }
@@ -238,6 +242,15 @@ pub(super) mod tests {
     fn a_key_is_read_back_from_its_pem() {
         let key = TestSigner::new().key();
         assert_eq!(AuditKey::from_pem(&key.to_pem()), Ok(key.clone()));
+        let one_line: String = key
+            .to_pem()
+            .lines()
+            .map(|line| match line.strip_prefix("-----") {
+                Some(_label) => format!("\n{line}\n"),
+                None => line.to_owned(),
+            })
+            .collect();
+        assert_eq!(AuditKey::from_pem(&one_line), Ok(key.clone()));
         for text in ["", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----"] {
             assert_eq!(AuditKey::from_pem(text), Err(InvalidKey));
         }

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use super::chain::Head;
 use super::checkpoint::{AuditKey, Checkpoint};
 use super::file::{Tail, last_record};
-use super::journal::directory_of;
 use super::line::{Kind, Line, MAX_LINE_BYTES, key_bits};
 use super::metadata::StoredHead;
+use crate::store::directory::directory_of;
 
 /// Bytes to read at once from the end of a file.
 const BLOCK_BYTES: u64 = 1024 * 1024;

@@ -9,9 +9,10 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 use super::AuditError;
 use super::chain::Head;
-use super::journal::{self, Journal, Position, directory_of};
+use super::journal::{self, Journal, Position};
 use super::journal_replay::replay_journal;
 use super::line::{Line, MAX_LINE_BYTES};
+use crate::store::directory::{directory_of, sync_directory_of};
 
 /// An audit file that only this process writes.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl AuditFile {
                     "could not create the journal of the audit file; each record waits longer");
             }
         }
-        sync_directory(path).map_err(fault)?;
+        sync_directory_of(path).map_err(fault)?;
         Ok((audit, tail))
     }
 
@@ -93,7 +94,7 @@ impl AuditFile {
             file.set_len(length).map_err(fault)?;
         }
         let inode = file.metadata().map_err(fault)?.ino();
-        sync_directory(path).map_err(fault)?;
+        sync_directory_of(path).map_err(fault)?;
         let path = path.to_owned();
         Ok((Self { path, file, inode, length, journal: None, is_torn: false }, tail))
     }
@@ -254,11 +255,6 @@ fn tail(end: &[u8], size: u64) -> Option<Tail> {
     let start = memchr::memrchr(b'\n', whole).map_or(0, |at| at + 1);
     let line = Line::parse(whole.get(start..)?)?;
     Some(Tail { head: Some(line.head()), torn_bytes: bytes(torn).saturating_sub(1) })
-}
-
-/// A new file survives a crash only when its directory is synced too.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(directory_of(path))?.sync_all()
 }
 
 fn bytes(of: &[u8]) -> u64 {

@@ -151,7 +151,8 @@ impl ForwardWriter {
         };
         if !is_moved {
             self.moved_since = None;
-        } else if self.moved_since.get_or_insert_with(clock::monotonic).elapsed() >= ROTATION_GRACE
+        } else if clock::since(*self.moved_since.get_or_insert_with(clock::monotonic))
+            >= ROTATION_GRACE
         {
             tracing::warn!(
                 event = "audit.forward_file_renamed",

@@ -43,11 +43,6 @@ pub(super) struct Position {
     pub(super) offset: u64,
 }
 
-/// The directory of a file.
-pub(super) fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// The path of the journal of an audit file. Its name does not begin with that of the file, so that
 /// it is not mistaken for a part of the audit log.
 pub(super) fn path_beside(audit: &Path) -> PathBuf {

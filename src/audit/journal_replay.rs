@@ -6,8 +6,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirEntryExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::journal::{self, Position, directory_of};
+use super::journal::{self, Position};
 use super::line::{Kind, Line, MAX_LINE_BYTES};
+use crate::store::directory::directory_of;
 
 /// Writes the records of the journal to their positions in their audit file, found by inode in its
 /// directory, and syncs it.

@@ -15,7 +15,7 @@ use super::chain::{ChainValue, Head};
 use super::checkpoint::{AuditKey, CheckpointLink, FORMAT};
 use super::line::{Frame, Kind, Line};
 use crate::model::text_form::api_enum;
-use crate::model::{Time, clock};
+use crate::model::{InvalidId, Time, clock};
 
 /// Default records and seconds between two checkpoints, if the files have no values.
 const CHECKPOINT_RECORDS: u64 = 10_000;
@@ -103,7 +103,7 @@ pub enum Bound {
 }
 
 impl std::str::FromStr for Bound {
-    type Err = crate::model::id::InvalidId;
+    type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.parse() {
@@ -195,6 +195,12 @@ struct Interval {
     seconds: i64,
 }
 
+impl Default for Interval {
+    fn default() -> Self {
+        Self { sequence: 0, records: CHECKPOINT_RECORDS, seconds: CHECKPOINT_SECONDS }
+    }
+}
+
 /// Reads files one after another.
 #[derive(Debug, Default)]
 pub struct Verifier {
@@ -205,8 +211,8 @@ pub struct Verifier {
     link: Option<CheckpointLink>,
     /// Files whose last record is a `close`, each with its number.
     closed: Vec<(PathBuf, u64, u64)>,
-    checkpoint_records: u64,
-    checkpoint_seconds: i64,
+    /// The interval in force.
+    interval: Interval,
     /// The intervals in opening records that no signature covers yet.
     intervals: Vec<Interval>,
     report: Report,
@@ -227,14 +233,7 @@ impl Verifier {
     /// A verifier with the checkpoint keys (without any, signatures are not checked) and with known
     /// facts from other sources.
     pub fn new(keys: impl IntoIterator<Item = AuditKey>, expectation: Expectation) -> Self {
-        Self {
-            keys: keys.into_iter().collect(),
-            checkpoint_records: CHECKPOINT_RECORDS,
-            checkpoint_seconds: CHECKPOINT_SECONDS,
-            expectation,
-            is_lost: true,
-            ..Self::default()
-        }
+        Self { keys: keys.into_iter().collect(), expectation, ..Self::default() }
     }
 
     /// Verifies files, in the order of their first records.
@@ -497,8 +496,7 @@ impl Verifier {
     /// Accepts the opening records that a valid signature covers.
     fn take_intervals(&mut self, through: u64) {
         while let Some(interval) = self.intervals.first().filter(|said| said.sequence <= through) {
-            (self.checkpoint_records, self.checkpoint_seconds) =
-                (interval.records, interval.seconds);
+            self.interval = *interval;
             self.intervals.remove(0);
         }
     }
@@ -516,7 +514,7 @@ impl Verifier {
             _ => self.report.signed_by.push(SignedBy {
                 fingerprint,
                 is_given: self.keys.contains(signer),
-                first: before.or(self.report.first.map(|first| first - 1)).unwrap_or(0) + 1,
+                first: before.map_or(self.report.first.unwrap_or(1), |last| last.saturating_add(1)),
                 last: through,
                 checkpoints: 1,
             }),
@@ -578,10 +576,9 @@ impl Verifier {
             _ => 0,
         };
         // Signing takes a while, and records are written meanwhile.
-        let most = self.checkpoint_records.saturating_mul(2);
+        let most = self.interval.records.saturating_mul(2);
         let most_live = most.max(2 * CHECKPOINT_RECORDS);
-        if count > most_live || old_count > most || span > self.checkpoint_seconds.saturating_mul(2)
-        {
+        if count > most_live || old_count > most || span > self.interval.seconds.saturating_mul(2) {
             self.fault_at(
                 FaultKind::Unsigned,
                 signed.saturating_add(1),

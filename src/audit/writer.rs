@@ -80,7 +80,7 @@ pub(super) struct QueuedRecord {
 }
 
 impl QueuedRecord {
-    /// A record of the writer itself, which is tried once and reported to nobody.
+    /// A record of the writer itself, which is tried once; no caller receives the result.
     fn new(kind: Kind, members: Box<[u8]>) -> Self {
         Self { kind, members, retry_until_written: false, done: None }
     }

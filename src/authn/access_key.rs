@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::principal::{Principal, Session};
-use crate::model::id::InvalidId;
+use crate::model::InvalidId;
 use crate::model::policy::{Policy, PolicyFault};
 use crate::model::{
     AccessKeyId, IV_BYTES, KeySpec, KeyUsage, KeyVersionId, PrincipalName, Time, clock,

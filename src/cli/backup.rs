@@ -31,7 +31,7 @@ impl Backup {
         let config = self.file.load()?;
         Runtime::new()?.block_on(Store::backup(&config.store_url, &self.out, self.force))?;
         if self.json {
-            output::json(&json!({"file": self.out}))?;
+            output::json(&json!({"file": self.out.display().to_string()}))?;
         } else {
             output::print_note(&format!("The database is copied to {}.", self.out.display()));
         }

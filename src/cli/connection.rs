@@ -23,7 +23,7 @@ const TOKEN_VARIABLE: &str = "HSMGATE_SECURITY_TOKEN";
 
 /// Gateway and AccessKey. Missing values are read from `.hsmgate/client.json` in the current directory,
 /// which `hsmgate dev` writes.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct Connection {
     /// The gateway [default: that of `hsmgate dev` here, or http://127.0.0.1:8200]
@@ -62,7 +62,7 @@ impl Connection {
     ///
     /// # Errors
     /// When no AccessKey is given, or the endpoint is not a URL.
-    pub(super) fn open(self) -> anyhow::Result<Remote> {
+    pub(super) fn open(&self) -> anyhow::Result<Remote> {
         let variable = std::env::var(SECRET_VARIABLE).ok().filter(|text| !text.is_empty());
         let resolved = self.resolve(variable.map(SecretString::from), Path::new(CLIENT_FILE))?;
         let ResolvedConnection { endpoint, ca_file, access_key_id, secret } = resolved;
@@ -80,7 +80,7 @@ impl Connection {
     }
 
     fn resolve(
-        self,
+        &self,
         variable: Option<SecretString>,
         file: &Path,
     ) -> anyhow::Result<ResolvedConnection> {
@@ -96,7 +96,7 @@ impl Connection {
             Some(endpoint) if file_endpoint.as_ref() != Some(endpoint) => None,
             _ => file.as_ref().and_then(|file| file.ca_file.clone()),
         };
-        let (access_key_id, secret) = match (self.access_key_id, secret, file) {
+        let (access_key_id, secret) = match (self.access_key_id.clone(), secret, file) {
             (Some(id), Some(secret), _) => (id, secret),
             (None, None, Some(file)) => (file.access_key_id, file.access_key_secret),
             (None, None, None) => {
@@ -117,10 +117,10 @@ impl Connection {
                 return Err(CliError::usage(what).into());
             }
         };
-        let endpoint = self.endpoint.or(file_endpoint);
+        let endpoint = self.endpoint.clone().or(file_endpoint);
         Ok(ResolvedConnection {
             endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
-            ca_file: self.ca_file.or(file_ca),
+            ca_file: self.ca_file.clone().or(file_ca),
             access_key_id,
             secret,
         })

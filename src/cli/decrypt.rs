@@ -28,7 +28,7 @@ impl Decrypt {
             .map_err(|_source| CliError::usage("the input is not a ciphertext blob in Base64"))?;
         let mut params = vec![("CiphertextBlob", blob.trim())];
         params.extend(context.as_deref().map(|context| ("EncryptionContext", context)));
-        let answer = self.data.connection.clone().open()?.call("Decrypt", &params)?;
+        let answer = self.data.connection.open()?.call("Decrypt", &params)?;
         let plaintext = response::text(&answer, &["Plaintext"])?;
         self.data.respond(&answer, || {
             STANDARD.decode(plaintext).map(Zeroizing::new).context(

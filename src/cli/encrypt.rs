@@ -24,7 +24,7 @@ impl Encrypt {
         let plaintext = Zeroizing::new(STANDARD.encode(self.data.read(MAX_PLAINTEXT_BYTES)?));
         let mut params = vec![("KeyId", self.key.as_str()), ("Plaintext", plaintext.as_str())];
         params.extend(context.as_deref().map(|context| ("EncryptionContext", context)));
-        let answer = self.data.connection.clone().open()?.call("Encrypt", &params)?;
+        let answer = self.data.connection.open()?.call("Encrypt", &params)?;
         let blob = response::text(&answer, &["CiphertextBlob"])?;
         let text = || Ok(Zeroizing::new(format!("{blob}\n").into_bytes()));
         self.data.respond(&answer, text)

@@ -164,13 +164,15 @@ impl Sender {
     async fn send_all(mut self, schedule: Arc<Schedule>) {
         while let Some(planned) = schedule.take() {
             sleep_until(planned).await;
-            if planned.elapsed() > self.plan.max_start_delay {
+            if clock::timer().saturating_duration_since(planned) > self.plan.max_start_delay {
                 self.results.lock().missed += 1;
                 continue;
             }
             self.results.lock().sent += 1;
             if let Ok(Ok(code)) = timeout(RESPONSE_TIMEOUT, self.call()).await {
-                self.results.lock().record_response(&code, planned.elapsed());
+                self.results
+                    .lock()
+                    .record_response(&code, clock::timer().saturating_duration_since(planned));
             } else {
                 self.results.lock().count(NO_RESPONSE);
                 self.connection = None;

@@ -36,7 +36,7 @@ pub(super) async fn is_due(token: Token, limit: Duration, config: &Path) {
             );
             return;
         }
-        let is_refused = |failures: &ReinitializeFailures| failures.since.elapsed() >= limit;
+        let is_refused = |failures: &ReinitializeFailures| clock::since(failures.since) >= limit;
         if token.reinitialize_failures().as_ref().is_some_and(is_refused)
             && opens_in_new_process(config).await
             && keeps_failing(&token).await

@@ -136,7 +136,7 @@ impl Supervisor {
                 }
                 AfterExit::Restart(status) => format!("it has ended: {status}"),
             };
-            if begin.elapsed() >= STABLE_RUN {
+            if clock::since(begin) >= STABLE_RUN {
                 backoff = INITIAL_BACKOFF;
             }
             gateway = loop {
@@ -359,7 +359,7 @@ impl Gateway {
     async fn next_event(&mut self) -> io::Result<GatewayEvent> {
         loop {
             let limit = self.prepare_limit;
-            let left = limit.unwrap_or_default().saturating_sub(self.begin.elapsed());
+            let left = limit.unwrap_or_default().saturating_sub(clock::since(self.begin));
             tokio::select! {
                 status = self.process.wait() => return status.map(GatewayEvent::Ended),
                 report = self.channel.report(), if !self.is_channel_closed => match report {
@@ -403,7 +403,7 @@ impl Gateway {
             self.signal(Signal::HUP);
         }
         if report == Report::Serving && self.mode == StartMode::Replacement {
-            let (new, took_ms) = (self.process.id(), self.begin.elapsed().as_millis());
+            let (new, took_ms) = (self.process.id(), clock::since(self.begin).as_millis());
             tracing::info!(event = "reload.finished", new, took_ms, "the new gateway serves");
         }
     }

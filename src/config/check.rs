@@ -13,6 +13,7 @@ use super::{
     AdminConfig, AuditSettings, CertificateFiles, CompatibilityOptions, Config, KeyringSettings,
     Limits, Log, LogFormat, PinSource, TokenConfig, TokenName, TokenTimeouts,
 };
+use crate::model::text_form::is_ascii_name;
 use crate::model::{IvBudget, RegionAccount};
 
 /// The configuration, which counts only if the reader has no faults. Every text is parsed before
@@ -232,9 +233,7 @@ fn of_bytes(text: &str, most: usize) -> Option<String> {
 
 /// A plain file name, so that the credential is directly in its directory.
 fn credential_name(text: &str) -> Option<String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let is_plain =
-        (1..=255).contains(&text.len()) && text.bytes().all(allowed) && !matches!(text, "." | "..");
+    let is_plain = is_ascii_name(text, 255, b".-_") && !matches!(text, "." | "..");
     is_plain.then(|| text.to_owned())
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use faults::{ConfigError, ConfigFaults, Fault};
 pub use secret::{PinSource, SecretError};
-pub use settings::{SETTINGS, Setting};
+pub use settings::{MAX_RATE, SETTINGS, Setting};
 
 use crate::model::{AddressRange, IvBudget, RegionAccount, VerificationRate};
 use reader::Reader;
@@ -136,21 +136,6 @@ pub struct KeyringSettings {
     pub verify_encryptions: VerificationRate,
 }
 
-/// The values of the settings that a configuration leaves out.
-impl Default for KeyringSettings {
-    fn default() -> Self {
-        Self {
-            timeouts: TokenTimeouts {
-                call: Duration::from_secs(5),
-                generate: Duration::from_secs(30),
-            },
-            iv_budget: IvBudget::default(),
-            verify_data_keys: true,
-            verify_encryptions: VerificationRate::Off,
-        }
-    }
-}
-
 /// The timeouts of the token.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenTimeouts {
@@ -227,6 +212,14 @@ impl Config {
     /// When the file cannot be read, other users can change it, or it has faults.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         ownership::check_permissions(path, ownership::Role::Data)?;
+        Self::read(path)
+    }
+
+    /// Reads a configuration file that other users may be able to change.
+    ///
+    /// # Errors
+    /// When the file cannot be read or has faults.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text).map_err(|faults| faults.of_file(path).into())

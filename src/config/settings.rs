@@ -95,7 +95,9 @@ pub static SECTIONS: &[(&str, &str)] = &[
 const PATH: SettingKind = Text("an absolute path");
 const MAX_MILLISECONDS: u64 = 600_000;
 const MILLISECONDS: SettingKind = Number(1, MAX_MILLISECONDS);
-const RATE: SettingKind = Number(0, 1_000_000);
+/// The maximum of a rate, in calls per second.
+pub const MAX_RATE: u64 = 1_000_000;
+const RATE: SettingKind = Number(0, MAX_RATE);
 
 /// Declares [`SETTINGS`]: the documentation of each setting, its name, type and default.
 macro_rules! settings {

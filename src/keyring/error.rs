@@ -1,7 +1,7 @@
 //! The errors of the keyring, and the error codes for the caller.
 
 use crate::error::{ApiError, ErrorCode};
-use crate::model::id::InvalidId;
+use crate::model::InvalidId;
 use crate::store::StoreError;
 use crate::token::TokenError;
 

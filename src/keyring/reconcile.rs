@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Keyring, KeyringError, identity};
-use crate::model::{KeyId, KeyState};
+use crate::model::{KeyId, KeyState, clock};
 use crate::store::StoreError;
 use crate::token::{Budget, KeyIdentity};
 
@@ -61,7 +61,7 @@ impl Keyring {
             // The process that generates a version gives up after its timeout.
             let longest = self.timeouts.generate.saturating_mul(2).max(MAX_GENERATION_TIME);
             left.retain(|(_key, version)| {
-                first_seen.get(&version.id()).is_some_and(|since| since.elapsed() > longest)
+                first_seen.get(&version.id()).is_some_and(|since| clock::since(*since) > longest)
             });
         }
         Ok(left)
@@ -139,7 +139,7 @@ fn is_done(outcome: Result<(), KeyringError>, key: KeyId) -> Result<bool, Keyrin
                 event = "key.reconcile_failed",
                 key_id = %key,
                 error = &error as &dyn std::error::Error,
-                "could not remove an incomplete key version yet; will retry"
+                "could not complete the removal of a key version or of imported material; will retry"
             );
             Ok(false)
         }

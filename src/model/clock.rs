@@ -6,7 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "clocks are read here")]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -20,6 +20,11 @@ pub fn now() -> Time {
 /// A monotonic clock, for durations and deadlines. It may stop while the machine is suspended.
 pub fn monotonic() -> Instant {
     Instant::now()
+}
+
+/// The time since this moment of the monotonic clock.
+pub fn since(moment: Instant) -> Duration {
+    moment.elapsed()
 }
 
 /// The clock of the runtime's timers. Tests can pause it.

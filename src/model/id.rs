@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-pub use super::text_form::InvalidId;
 use super::text_form::{
-    is_ascii_name, is_lower_alphanumeric, lower_uuid, text_forms, text_type, uuid_type,
+    InvalidId, is_ascii_name, is_lower_alphanumeric, lower_uuid, text_forms, text_type, uuid_type,
 };
 use crate::model::random;
 
@@ -16,7 +15,7 @@ use crate::model::random;
 const KEY_ID_ZONE: &str = "hsm";
 const KEY_ID_ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstuvwxy";
 const KEY_ID_BYTES: usize = 25;
-const UUID_BYTES: usize = 36;
+const UUID_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
 
 /// The id of a key: `key-` and 21 lowercase letters or digits (25 bytes in total), or the older
 /// form, a lowercase UUID of 36 bytes.

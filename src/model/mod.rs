@@ -64,6 +64,6 @@ pub use rotation::{Rotation, RotationInterval};
 pub use source::source_of;
 pub use spec::{KeySpec, KeyUsage};
 pub use tag::{MAX_TAGS, TagFault, TagKey, TagKeyList, TagList, TagValue};
-pub use text_form::FromParam;
+pub use text_form::{FromParam, InvalidId};
 pub use time::Time;
 pub use verification_rate::VerificationRate;

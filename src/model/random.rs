@@ -1,5 +1,7 @@
-//! Random values: ids, nonces, PINs, passwords. `clippy.toml` forbids making them elsewhere, except
-//! for key material and IVs, which come from the token (`token::crypto::random`).
+//! Random values of this process: UUIDs, nonces, PINs, passwords. `clippy.toml` forbids drawing them
+//! elsewhere. Key material, IVs, AccessKeys and session tokens come from the token
+//! (`token::crypto::random`). The crypto library generates key pairs that are returned to a caller
+//! (`keyring::data_key_pair`, `authn::client_key::issue`).
 
 #![expect(clippy::disallowed_methods, reason = "random values are made here")]
 

@@ -69,7 +69,7 @@ pub enum CostClass {
 /// operation! {
 ///     pub struct Encrypt: CanEncrypt -> Encrypted {
 ///         key: KeyRef = "KeyId",
-///         page: Page = with(page(10, 100)),
+///         page: Page = with(|params| Page::from_params(params, 10, 100)),
 ///     }
 ///
 ///     /// The response.

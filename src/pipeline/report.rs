@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::metrics::{PipelineMetrics, RequestOutcome};
 use crate::audit::RequestDetails;
 use crate::error::ApiError;
+use crate::model::clock;
 use crate::ops::Context;
 
 /// Counts a request, and writes its log line for operators, independent of the audit. The line has
@@ -46,7 +47,7 @@ pub(super) fn count(
     cx: Option<&Context>,
     error: Option<&ApiError>,
 ) -> (Duration, Option<Duration>) {
-    let total = details.context.received_at.elapsed();
+    let total = clock::since(details.context.received_at);
     let in_token = cx.map(|cx| cx.budget().spent());
     metrics.request(details.action.name, class(error), total, in_token.unwrap_or_default());
     (total, in_token)

@@ -500,8 +500,9 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     phase: watch::Receiver<Phase>,
 ) -> http1::Connection<TokioIo<Connection<S>>, ConnectionService> {
     let state = accepted.slot.state.clone();
+    let waited = clock::timer().saturating_duration_since(accepted.since);
     let timeouts = ConnectionTimeouts {
-        first_head: settings.header_timeout.saturating_sub(accepted.since.elapsed()),
+        first_head: settings.header_timeout.saturating_sub(waited),
         head: settings.header_timeout,
         idle: KEEP_ALIVE_TIMEOUT,
         write: settings.header_timeout,

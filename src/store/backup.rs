@@ -7,6 +7,7 @@ use tempfile::NamedTempFile;
 
 use super::connect::{self, Connected, blocking};
 use super::connection::Connection;
+use super::directory::{directory_of, sync_directory_of};
 use super::{Store, StoreError, check, watch};
 
 impl Store {
@@ -75,15 +76,6 @@ fn publish(draft: NamedTempFile, to: &Path, may_replace: bool) -> Result<(), Sto
         Err(error) => return Err(failed(error.error)),
     }
     sync_directory_of(to).map_err(failed)
-}
-
-/// Syncs the directory of a file, so that a rename survives a power failure.
-pub(super) fn sync_directory_of(path: &Path) -> std::io::Result<()> {
-    File::open(directory_of(path))?.sync_all()
-}
-
-pub(super) fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A path as UTF-8, as SQLite requires it.

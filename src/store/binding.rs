@@ -44,7 +44,7 @@ pub enum BindingError {
 
 impl Store {
     /// Whether the store belongs to this region and account, for commands that do without the token.
-    /// Metadata that cannot be read passes, so that it keeps nobody from revoking rights; the log
+    /// Metadata that cannot be read passes, so that rights can still be revoked; the log
     /// names it.
     ///
     /// # Errors

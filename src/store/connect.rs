@@ -37,13 +37,14 @@ const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; \
 #[derive(Debug)]
 pub(super) struct Connected {
     pub(super) pool: AnyPool,
-    /// The SQLite file and its lock. `None` for PostgreSQL.
-    pub(super) file: Option<(PathBuf, FileLock)>,
     /// The SQLite files as they were opened. The pool opens no other files.
     pub(super) files: Option<Arc<Files>>,
     /// A connection outside the pool that stays open. SQLite deletes the WAL when the last
     /// connection closes.
     anchor: Mutex<Option<AnyConnection>>,
+    /// The SQLite file and its lock. `None` for PostgreSQL. It is dropped last, so that the lock is
+    /// released after the connections.
+    pub(super) file: Option<(PathBuf, FileLock)>,
 }
 
 impl Connected {
@@ -206,7 +207,7 @@ pub(super) async fn needs_migration(url: &str) -> Result<bool, StoreError> {
         Connected::of(pool)
     };
     let has_pending_migrations = has_pending_migrations(&connected.pool).await?;
-    connected.pool.close().await;
+    connected.close().await;
     Ok(has_pending_migrations)
 }
 

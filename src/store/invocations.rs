@@ -94,6 +94,9 @@ fn count(total: u64) -> Result<i64, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::store::tests::{Bench, sample_key};
+
     impl Store {
         async fn invocations(&self, version: KeyVersionId) -> Result<u64, StoreError> {
             let select = sqlx::query(INVOCATIONS.select("WHERE id = $1")).bind(version.to_string());
@@ -107,9 +110,6 @@ mod tests {
             Ok(changed)
         }
     }
-
-    use super::*;
-    use crate::store::tests::{Bench, sample_key};
 
     #[tokio::test]
     async fn a_lease_is_on_disk_and_ends_at_the_limit() {

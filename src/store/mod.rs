@@ -18,6 +18,7 @@ mod check;
 mod connect;
 mod connection;
 mod damage;
+pub(crate) mod directory;
 mod document_cache;
 mod documents;
 mod error;

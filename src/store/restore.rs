@@ -17,9 +17,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::Connection as _;
 use tempfile::TempDir;
 
-use super::backup::{directory_of, sync_directory_of, text};
+use super::backup::text;
 use super::connect::{self, blocking};
 use super::connection::Connection;
+use super::directory::{directory_of, sync_directory_of};
 use super::file_lock::{FileLock, LockMode, change_owner_to_that_of};
 use super::files::with_suffix;
 use super::row::row_name;

@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How long lines may gather. Two hundred writes a second cost nothing, and nobody reads faster.
+/// How long lines may gather. Two hundred writes a second cost little, and no reader needs more.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
 
 /// With more waiting bytes, the thread that adds a line also writes. This bounds the memory that a slow
@@ -62,11 +62,11 @@ impl<W: Write> NonBlockingWriter<W> {
 
     /// Writes all lines that wait.
     pub(super) fn flush(&self) {
-        // Whoever holds the output takes the lines that wait and writes them: so they stay in order.
+        // The thread that holds the output takes the waiting lines and writes them, so they stay in order.
         let mut output = self.0.output.lock();
         let mut lines = std::mem::take(&mut output.spare);
         std::mem::swap(&mut self.0.waiting.lock().lines, &mut lines);
-        // There is nowhere to complain about a log that cannot be written.
+        // An error of the log has no place to be reported.
         let _ = output.sink.write_all(&lines);
         lines.clear();
         output.spare = lines;

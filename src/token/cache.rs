@@ -81,7 +81,7 @@ impl Handles {
 
     /// Whether the original has to be checked before the copy may be used again.
     pub(super) fn is_stale(&self) -> bool {
-        self.made_copy().is_some() && self.seen.elapsed() > COPY_MAX_AGE
+        self.made_copy().is_some() && clock::since(self.seen) > COPY_MAX_AGE
     }
 
     /// The copy, if it was made.

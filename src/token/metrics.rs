@@ -2,15 +2,16 @@
 
 use prometheus_client::encoding::EncodeLabelValue;
 
+use super::TokenLoad;
 use crate::telemetry::{Counter, Family, Gauge, Throttled, gauge_value, label_sets, metrics};
 
-/// Which of the token's queues.
+/// A queue of the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "the values as they stand in the text")]
 pub(super) enum Queue {
-    /// That of everything that uses keys.
+    /// The queue of jobs that use keys.
     calls,
-    /// That of making and destroying keys.
+    /// The queue of jobs that create or destroy keys.
     changes,
 }
 
@@ -39,11 +40,12 @@ metrics! {
 }
 
 impl TokenMetrics {
-    /// Sets the gauges that are read on demand. `waiting` are the jobs in the two queues.
-    pub(super) fn observe(&self, is_ready: bool, sessions: usize, waiting: (usize, usize)) {
+    /// Sets the gauges that are read on demand.
+    pub(super) fn observe(&self, is_ready: bool, load: TokenLoad) {
         self.ready.set(i64::from(is_ready));
-        self.sessions.set(gauge_value(sessions));
-        for (queue, waiting) in [(Queue::calls, waiting.0), (Queue::changes, waiting.1)] {
+        self.sessions.set(gauge_value(load.sessions));
+        let queues = [(Queue::calls, load.waiting_calls), (Queue::changes, load.waiting_changes)];
+        for (queue, waiting) in queues {
             self.queue_depth.get_or_create(&QueueLabels { queue }).set(gauge_value(waiting));
         }
     }
@@ -57,7 +59,8 @@ mod tests {
     #[test]
     fn what_is_counted_stands_in_the_text_under_its_name() {
         let mut registry = Registry::default();
-        TokenMetrics::new(&mut registry).observe(true, 4, (2, 0));
+        let load = TokenLoad { sessions: 4, waiting_calls: 2, waiting_changes: 0 };
+        TokenMetrics::new(&mut registry).observe(true, load);
         let text = registry.text().unwrap();
         for line in [
             "hsmgate_token_ready 1",

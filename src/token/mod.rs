@@ -200,8 +200,7 @@ impl Token {
 
     /// Sets the metrics that are read on demand.
     pub fn observe(&self) {
-        let (sessions, waiting) = (self.0.state.sessions(), self.0.pool.waiting());
-        self.0.state.metrics.observe(self.ready().is_ok(), sessions, waiting);
+        self.0.state.metrics.observe(self.ready().is_ok(), self.load());
     }
 
     /// Runs a job on a token thread and waits for its result until the budget's deadline. The job

@@ -256,7 +256,7 @@ where
     Box::new(move |turn: Result<&mut Worker<'_>, TokenError>| {
         let start = clock::monotonic();
         let result = turn.and_then(job);
-        budget.add(start.elapsed());
+        budget.add(clock::since(start));
         // The caller may have timed out.
         let _ = answer.send(result);
     })
@@ -284,7 +284,7 @@ fn serve(state: &TokenState, context: &ThreadContext) {
             context.hang_detector.begin(context.position, start, deadline);
             run(state, context.index, context.kind, &mut thread_state, work);
             context.hang_detector.end(context.position);
-            context.latency.record(start.elapsed());
+            context.latency.record(clock::since(start));
         }
     }
 }

@@ -47,7 +47,8 @@ fn provision(
         return if is_set { Ok(()) } else { set_user_pin(pkcs11, *slot, so_pin, pin) };
     }
     let free = tokens.iter().find(|(_slot, info)| !info.token_initialized());
-    let (slot, _info) = free.ok_or(TokenError::Unsupported("another token: no slot is free"))?;
+    let (slot, _info) =
+        free.ok_or(TokenError::Unsupported("another token in its module (no slot is free)"))?;
     pkcs11.init_token(*slot, so_pin, label)?;
     set_user_pin(pkcs11, *slot, so_pin, pin)
 }

@@ -89,7 +89,7 @@ fn end_recovery(state: &TokenState, start: Instant) {
     state.breaker.reset();
     // Not before calls are accepted again.
     state.announce_login_epoch();
-    let away_ms = start.elapsed().as_millis();
+    let away_ms = clock::since(start).as_millis();
     tracing::warn!(event = "token.back", away_ms, "the token was recovered");
 }
 

@@ -41,7 +41,7 @@ impl Worker<'_> {
                 Err(error) => error,
             };
             // A token that fails slowly would delay all other calls.
-            let is_slow = retries > 0 && start.elapsed() > RETRY_TIME;
+            let is_slow = retries > 0 && clock::since(start) > RETRY_TIME;
             if retries == RETRIES || is_slow {
                 break error;
             }
@@ -133,7 +133,7 @@ impl Worker<'_> {
             self.drop_session();
             match ask(self) {
                 Ok(()) => return true,
-                Err(error) if !error.is_transient() || start.elapsed() > RETRY_TIME => {
+                Err(error) if !error.is_transient() || clock::since(start) > RETRY_TIME => {
                     return false;
                 }
                 Err(_) => {}

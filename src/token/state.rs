@@ -174,9 +174,11 @@ impl TokenState {
 
     /// Logs, once for each key, that its objects belong to another key.
     pub(super) fn report_key_mismatch(&self, key: KeyIdentity, error: &TokenError) {
-        let is_mismatch = matches!(error, TokenError::KeyMismatch { .. });
+        if !matches!(error, TokenError::KeyMismatch { .. }) {
+            return;
+        }
         let mut reported = self.reported_keys.lock();
-        if is_mismatch && reported.len() < MAX_REPORTED && reported.insert(key) {
+        if reported.len() < MAX_REPORTED && reported.insert(key) {
             tracing::error!(
                 event = "token.key_mismatch",
                 key_version_id = %key.id(),

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use super::MonitoredComponents;
 use crate::model::clock;
@@ -61,10 +60,10 @@ impl Health {
     pub(super) async fn readiness(&self) -> Readiness {
         let mut last = self.last.lock().await;
         let mut readiness = match &*last {
-            Some((at, readiness)) if at.elapsed() < CACHE_TTL => readiness.clone(),
+            Some((at, readiness)) if clock::since(*at) < CACHE_TTL => readiness.clone(),
             _ => {
                 let readiness = self.check().await;
-                *last = Some((clock::timer(), readiness.clone()));
+                *last = Some((clock::monotonic(), readiness.clone()));
                 readiness
             }
         };
@@ -96,14 +95,14 @@ impl Health {
         match self.components.audit.status() {
             None => Dependency::none(),
             Some(status) if status.is_failing => {
-                Dependency::or("failed", Some("the last audit write failed".to_owned()))
+                Dependency::ok_or("failed", Some("the last audit write failed".to_owned()))
             }
             Some(status) if status.is_moved => {
                 let reason = "the audit file was renamed or removed while in use: send SIGHUP to \
                               begin a new one";
-                Dependency::or("degraded", Some(reason.to_owned()))
+                Dependency::ok_or("degraded", Some(reason.to_owned()))
             }
-            Some(_) => Dependency::or("failed", None),
+            Some(_) => Dependency::ok_or("failed", None),
         }
     }
 
@@ -115,7 +114,7 @@ impl Health {
         match tokio::time::timeout(STORE_TIMEOUT, self.components.store.metadata("region")).await {
             // The store responds, whatever the result.
             Ok(Ok(_) | Err(StoreError::Corrupt { .. })) => {
-                Dependency::or("degraded", self.store_problem())
+                Dependency::ok_or("degraded", self.store_problem())
             }
             Ok(Err(error)) => Dependency::of(Err(error)),
             Err(elapsed) => Dependency::of(Err(elapsed)),
@@ -138,7 +137,7 @@ impl Health {
         let behind = self.components.replay.clock_behind(clock::now());
         let reason = behind
             .map(|from| format!("the clock is behind: requests dated before {from} are refused"));
-        Dependency::or("failed", reason)
+        Dependency::ok_or("failed", reason)
     }
 
     fn certificate(&self) -> Dependency {
@@ -147,7 +146,7 @@ impl Health {
         };
         let days = certificate.days_left(clock::now());
         let reason = (days <= 0.0).then(|| "the certificate has expired".to_owned());
-        Dependency { days_left: Some(days), ..Dependency::or("failed", reason) }
+        Dependency { days_left: Some(days), ..Dependency::ok_or("failed", reason) }
     }
 }
 
@@ -159,14 +158,14 @@ impl Readiness {
 }
 
 impl Dependency {
-    /// `status` if there is a reason for it, otherwise `ok`.
-    fn or(status: &'static str, reason: Option<String>) -> Self {
+    /// `ok`, or `status` if there is a reason for it.
+    fn ok_or(status: &'static str, reason: Option<String>) -> Self {
         let status = if reason.is_none() { "ok" } else { status };
         Self { status, reason, days_left: None }
     }
 
     fn of(outcome: Result<(), impl std::error::Error>) -> Self {
-        Self::or("failed", outcome.err().map(|error| error.to_string()))
+        Self::ok_or("failed", outcome.err().map(|error| error.to_string()))
     }
 
     /// The gateway does without it.

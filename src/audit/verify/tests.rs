@@ -453,6 +453,20 @@ fn files_of_the_first_format_verify_as_before() {
 }
 
 #[test]
+fn a_first_record_with_number_zero_is_a_fault() {
+    let written = Written::new();
+    let mut files = written.files.clone();
+    let chain = "0".repeat(64);
+    let zero = format!(
+        "{{\"sequence\":0,\"record\":\"event\",\"requestId\":\"zero\",\"chain\":\"{chain}\"}}\n"
+    );
+    files[0].insert(0, zero.into_bytes());
+    let report = written.verify(&files);
+    assert_eq!(report.first, Some(0));
+    assert_ne!(report.faults, []);
+}
+
+#[test]
 fn a_new_key_is_trusted_only_if_it_is_given() {
     let (old, new) = (TestSigner::new(), TestSigner::new());
     let named = |key: AuditKey| json!({"keyId": "k", "publicKey": key.to_pem()});

@@ -125,9 +125,9 @@ fn show(
         return Ok(output::json(&json!({
             "client_key_id": id,
             "not_after": not_after,
-            "client_key_file": files.key,
-            "client_key_password_file": files.password,
-            "ca_file": ca_file,
+            "client_key_file": files.key.display().to_string(),
+            "client_key_password_file": files.password.display().to_string(),
+            "ca_file": ca_file.map(|path| path.display().to_string()),
         }))?);
     }
     let mut rows = vec![

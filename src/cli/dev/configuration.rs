@@ -62,10 +62,11 @@ impl Dev {
                 "url": dev_directory.store_url()?,
                 "state_directory": utf8(dev_directory.directory().to_owned())?,
             },
-            // All its clients are on this machine.
             "limits": {
                 "calls_per_second": self.calls_per_second,
                 "authentication_failures_per_second": self.authentication_failures_per_second,
+                // All its clients are on this machine.
+                "connections": CONNECTIONS,
                 "connections_per_source": CONNECTIONS,
             },
             "crypto": {"accept_non_base64_plaintext": self.accept_non_base64_plaintext},

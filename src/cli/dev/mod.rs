@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -28,7 +29,7 @@ use super::settings;
 use super::signals::{StopSignals, UserSignals};
 use super::tls::certificate::Name;
 use crate::app::{self, Gateway, Listeners, Stop};
-use crate::config::{Config, Log, LogFormat, TokenConfig};
+use crate::config::{Config, Log, LogFormat, MAX_RATE, TokenConfig};
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use crate::model::{AccessKeyId, OperatorAlias, PrincipalName, RegionAccount};
 use crate::store::Store;
@@ -67,10 +68,10 @@ pub(super) struct Dev {
     access_key_secret: Option<SecretString>,
     /// Calls per second for each cryptographic operation, by default as in the public service; 0 means
     /// no limit, the default of `hsmgate serve`
-    #[arg(long, default_value_t = 750, value_name = "N")]
+    #[arg(long, default_value_t = 750, value_name = "N", value_parser = rate())]
     calls_per_second: u32,
     /// Failed authentications per second for each source; 0 means no limit
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = rate())]
     authentication_failures_per_second: u32,
     /// Let Encrypt accept a Plaintext that is not Base64, as Terraform's provider and Nacos send it
     #[arg(long)]
@@ -245,13 +246,19 @@ impl Dev {
 /// The settings that open the token of a gateway for development, in a process whose SoftHSM2 finds it.
 ///
 /// # Errors
-/// When the directory or the module does not exist.
+/// When the directory, its configuration or the module does not exist.
 pub(super) fn token_in(dir: &Path, module: Option<&Path>) -> anyhow::Result<TokenSettings> {
     let module = module::find(module)?;
     let dev_directory = DevDirectory::find(dir)?;
     dev_directory.reexec_with_softhsm()?;
-    let config = Config::load(&dev_directory.configuration_path())?;
+    // As hsmgate dev itself, without a check of the permissions.
+    let config = Config::read(&dev_directory.configuration_path())
+        .context("hsmgate dev writes the configuration at each start")?;
     settings::read_token_settings(TokenConfig { module, ..config.token }, &config.state_directory)
+}
+
+fn rate() -> RangedU64ValueParser<u32> {
+    RangedU64ValueParser::new().range(..=MAX_RATE)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature of a value parser")]

@@ -37,12 +37,14 @@ pub(super) async fn compare(store: &Store, token: &Token, is_deep: bool) -> Vec<
     };
     match lasting_differences(store, token).await {
         Ok(differences) => checks.extend(differences),
-        Err(error) => {
-            let remedy = "Check whether token and database can be read.";
-            checks.push(Check::failed(ORPHANS, format!("{error:#}"), remedy));
-        }
+        Err(error) => checks.push(unread(&error)),
     }
     checks
+}
+
+fn unread(error: &anyhow::Error) -> Check {
+    let remedy = "Check whether token and database can be read.";
+    Check::failed(ORPHANS, format!("{error:#}"), remedy)
 }
 
 /// The differences that remain: a running gateway may have changed objects and rows during the first
@@ -50,11 +52,15 @@ pub(super) async fn compare(store: &Store, token: &Token, is_deep: bool) -> Vec<
 async fn lasting_differences(store: &Store, token: &Token) -> anyhow::Result<Vec<Check>> {
     let mut found = differences(store, token).await?;
     let incomplete = incomplete(store).await?;
+    let mut checks = Vec::new();
     if !found.is_empty() {
         tokio::time::sleep(RECHECK_DELAY).await;
-        found.keep(&differences(store, token).await?);
+        match differences(store, token).await {
+            Ok(again) => found.keep(&again),
+            Err(error) => checks.push(unread(&error)),
+        }
     }
-    let mut checks = found.checks();
+    checks.extend(found.checks());
     checks.extend(incomplete);
     Ok(checks)
 }

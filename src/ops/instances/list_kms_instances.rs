@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::NAME;
-use crate::model::id::InvalidId;
+use crate::model::InvalidId;
 use crate::model::{FromParam, InstanceId};
 use crate::ops::page_of_rows;
 use crate::ops::prelude::*;

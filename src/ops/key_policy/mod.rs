@@ -3,7 +3,7 @@
 
 use super::Context;
 use crate::error::{ApiError, ErrorCode};
-use crate::model::id::InvalidId;
+use crate::model::InvalidId;
 use crate::model::policy::KeyPolicy;
 use crate::model::{FromParam, MAX_KEY_POLICY_BYTES, ParamError, Params};
 use crate::ops::registry::operations;

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::model::id::InvalidId;
+use crate::model::InvalidId;
 use crate::model::{FromParam, InstanceId, KeyRecord};
 use crate::ops::page_of_rows;
 use crate::ops::prelude::*;

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::bulk::{Resources, numbered_tags};
-use crate::model::id::InvalidId;
+use crate::model::InvalidId;
 use crate::model::{FromParam, KeyRecord, TagKey, TagList, TagValue};
 use crate::ops::prelude::*;
 

@@ -80,7 +80,7 @@ fn repeat<T>(mut call: impl FnMut(bool) -> Result<T, TokenError>) -> Result<T, T
     let mut outcome = call(false);
     for _retry in 1..TRIES {
         let is_transient = outcome.as_ref().is_err_and(TokenError::is_transient);
-        if !is_transient || start.elapsed() >= RETRY_TIME {
+        if !is_transient || clock::since(start) >= RETRY_TIME {
             break;
         }
         outcome = call(true);

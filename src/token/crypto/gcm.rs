@@ -26,7 +26,7 @@ impl<'a> GcmKey<'a> {
         Self { session, key }
     }
 
-    /// Encrypts. `None` as associated data means a length of zero.
+    /// Encrypts. Empty associated data is the same as none.
     pub(crate) fn encrypt(
         self,
         iv: &Iv,

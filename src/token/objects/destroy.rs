@@ -60,7 +60,7 @@ impl Worker<'_> {
                 event = "token.object_left",
                 key = %key.name,
                 %error,
-                "could not destroy a new key that failed its test; it may remain in the token"
+                "could not destroy what a failed generation or import may have created; it may remain in the token"
             );
         }
     }

@@ -185,7 +185,7 @@ impl Worker<'_> {
                 Err(error) => return Err(error),
             }
             looked += 1;
-            if begin.elapsed() >= STEP {
+            if clock::since(begin) >= STEP {
                 break;
             }
         }
