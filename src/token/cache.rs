@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use cryptoki::object::ObjectHandle;
 use parking_lot::RwLock;
 
+use super::behavior::Copies;
 use super::objects::name::{KeyClass, KeyIdentity};
 use super::objects::query::KeyObjects;
-use super::objects::template::Copies;
 use crate::model::{IV_BYTES, clock};
 
 /// How long a session copy is used before its original is checked: a copy outlives the destruction

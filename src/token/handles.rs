@@ -117,7 +117,7 @@ impl Worker<'_> {
         found: KeyObjects,
         login_epoch: LoginEpoch,
     ) -> Result<Handles, TokenError> {
-        let handles = Handles::of(found, login_epoch, self.initialization.copies)
+        let handles = Handles::of(found, login_epoch, self.initialization.behavior.copies)
             .ok_or(TokenError::NotFound)?;
         let handles = self.with_copy(handles);
         self.state.keys.keep(key, handles);

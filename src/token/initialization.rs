@@ -14,12 +14,12 @@ use cryptoki::session::Session;
 use cryptoki::slot::{Limit, Slot};
 use parking_lot::Mutex;
 
+use super::behavior::TokenBehavior;
 use super::checks::generator::GeneratorWatch;
 use super::checks::selftest;
 use super::crypto::mechanism;
 use super::crypto::random::RandomSource;
 use super::error::{ErrorClass, TokenError};
-use super::objects::template::Copies;
 use super::quirks;
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
 use crate::telemetry::Counter;
@@ -31,7 +31,7 @@ pub(super) struct Initialization {
     pub(super) epoch: u64,
     pub(super) info: TokenInfo,
     pub(super) mechanisms: Vec<MechanismType>,
-    pub(super) copies: Copies,
+    pub(super) behavior: TokenBehavior,
     pkcs11: Pkcs11,
     slot: Slot,
     /// Whether this process initialized the module, so that it must finalize it.
@@ -133,13 +133,13 @@ impl Module {
         let anchor = self.pkcs11.open_rw_session(slot)?;
         self.settings.pin_guard().log_in(&anchor, &raw_info)?;
         let again = || Ok(self.pkcs11.open_rw_session(slot)?);
-        let copies = selftest::run(&anchor, &again, &mut RandomSource::new(&self.generator))?;
+        let behavior = selftest::run(&anchor, &again, &mut RandomSource::new(&self.generator))?;
         let workers = workers(&self.settings, &info, raw_info.max_rw_session_count());
         Ok(Initialization {
             epoch: self.epochs.fetch_add(1, Ordering::Relaxed) + 1,
             info,
             mechanisms,
-            copies,
+            behavior,
             pkcs11: self.pkcs11.clone(),
             slot,
             initialized_by_us,

@@ -4,6 +4,7 @@
 //! and return codes; it must not depend on rows, requests, users or ciphertext blobs. Handles and
 //! sessions do not leave it.
 
+mod behavior;
 mod breaker;
 mod budget;
 mod cache;

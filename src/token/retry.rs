@@ -162,7 +162,7 @@ impl Worker<'_> {
         selftest::health_check(
             self.session()?,
             &|| initialization.open_session(),
-            initialization.copies,
+            initialization.behavior,
         )
     }
 

@@ -65,7 +65,8 @@ impl TokenState {
             label = info.label,
             serial = info.serial,
             manufacturer = info.manufacturer,
-            copies = ?first.copies,
+            copies = ?first.behavior.copies,
+            gcm = ?first.behavior.gcm,
             threads = first.threads(),
             "the token is open"
         );

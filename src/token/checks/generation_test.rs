@@ -16,7 +16,7 @@ impl Worker<'_> {
         let params = GenerationParams::of(spec, usage)?;
         let mechanism = self.generator(params)?;
         self.with_objects(|worker| {
-            let copies = worker.initialization.copies;
+            let behavior = worker.initialization.behavior;
             let (session, thread_state) = worker.session_and_thread_state()?;
             let made = generate_in(
                 session,
@@ -24,7 +24,7 @@ impl Worker<'_> {
                 &mechanism,
                 ObjectLifetime::Session,
                 params,
-                copies,
+                behavior,
             );
             let outcome = made.and_then(|made| {
                 made.objects().try_for_each(|object| Ok(session.destroy_object(object)?))

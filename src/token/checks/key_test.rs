@@ -4,6 +4,7 @@ use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
+use crate::token::behavior::TokenBehavior;
 use crate::token::crypto::gcm::GcmKey;
 use crate::token::crypto::mechanism::{MacAlgorithm, OaepHash, SignAlgorithm};
 use crate::token::crypto::random::RandomSource;
@@ -20,11 +21,12 @@ pub(crate) fn secret(
     key: ObjectHandle,
     secret_use: SecretUse,
     bytes: Ulong,
+    behavior: TokenBehavior,
 ) -> Result<(), TokenError> {
     match secret_use {
         SecretUse::Cipher => {
             let iv = random.iv(session)?;
-            let key = GcmKey::new(session, key);
+            let key = GcmKey::new(session, key, behavior.gcm);
             same(&key.decrypt(&iv, AAD, &key.encrypt(&iv, AAD, MESSAGE)?)?)
         }
         SecretUse::Mac => {

@@ -10,11 +10,12 @@ use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
 use crate::model::{IV_BYTES, clock};
+use crate::token::behavior::{Copies, GcmForm, TokenBehavior};
 use crate::token::crypto::gcm::{GcmKey, Iv};
 use crate::token::crypto::random::RandomSource;
 use crate::token::error::TokenError;
 use crate::token::objects::query;
-use crate::token::objects::template::{self, Copies, ObjectLifetime, SecretUse};
+use crate::token::objects::template::{self, ObjectLifetime, SecretUse};
 
 const AAD: &[u8] = b"hsmgate self-test: associated data";
 const MESSAGE: &[u8] = b"hsmgate self-test: a message";
@@ -60,9 +61,10 @@ impl<'a> Steps<'a> {
     fn step_with<T>(
         &mut self,
         key: ObjectHandle,
+        form: GcmForm,
         mut work: impl FnMut(GcmKey<'_>) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
-        self.step(|session| work(GcmKey::new(session, key)))
+        self.step(|session| work(GcmKey::new(session, key, form)))
     }
 
     /// As `step`, on the session that owns the keys, for calls that leave no operation active.
@@ -88,31 +90,32 @@ fn repeat<T>(mut call: impl FnMut(bool) -> Result<T, TokenError>) -> Result<T, T
     outcome
 }
 
-/// Tests the token with a key that has the attributes of all others. Returns which copies of keys
-/// work.
+/// Tests the token with a key that has the attributes of all others, and returns how it behaves.
 pub(crate) fn run(
     session: &Session,
     open: OpenSession<'_>,
     random: &mut RandomSource,
-) -> Result<Copies, TokenError> {
+) -> Result<TokenBehavior, TokenError> {
     let mut steps = Steps::new(session, open);
     steps.on_key_session(|session| random.bytes(session, 64))?;
-    let copies = copies(&mut steps, random);
-    with_key(&mut steps, copies, |steps, key| {
-        steps.step_with(key, |key| {
+    let behavior = copies(&mut steps, random);
+    let form = behavior.gcm;
+    with_key(&mut steps, behavior, |steps, key| {
+        steps.step_with(key, form, |key| {
             gcm_honours_the_iv(key, &random.iv(key.session)?, &random.iv(key.session)?)
         })?;
-        steps.step_with(key, |key| {
+        steps.step_with(key, form, |key| {
             gcm_refuses(key, &random.iv(key.session)?, &random.iv(key.session)?)
         })?;
-        round_trips(steps, key, random)
+        round_trips(steps, key, form, random)
     })?;
-    Ok(copies)
+    Ok(behavior)
 }
 
 fn round_trips(
     steps: &mut Steps<'_>,
     key: ObjectHandle,
+    form: GcmForm,
     random: &mut RandomSource,
 ) -> Result<(), TokenError> {
     let longest = vec![7; LONGEST];
@@ -121,7 +124,8 @@ fn round_trips(
     for (aad, message) in
         [(AAD, MESSAGE), (&[][..], MESSAGE), (AAD, &[][..]), (AAD, longest.as_slice())]
     {
-        steps.step_with(key, |key| round_trip(key, &random.iv(key.session)?, aad, message))?;
+        steps
+            .step_with(key, form, |key| round_trip(key, &random.iv(key.session)?, aad, message))?;
     }
     Ok(())
 }
@@ -130,40 +134,43 @@ fn round_trips(
 pub(crate) fn health_check(
     session: &Session,
     open: OpenSession<'_>,
-    copies: Copies,
+    behavior: TokenBehavior,
 ) -> Result<(), TokenError> {
-    with_key(&mut Steps::new(session, open), copies, |steps, key| {
-        steps.step_with(key, |key| round_trip(key, &[0x5a; IV_BYTES], AAD, MESSAGE))
+    with_key(&mut Steps::new(session, open), behavior, |steps, key| {
+        steps.step_with(key, behavior.gcm, |key| round_trip(key, &[0x5a; IV_BYTES], AAD, MESSAGE))
     })
 }
 
 /// Copies are an optimization: if they fail, they are not used.
-fn copies(steps: &mut Steps<'_>, random: &mut RandomSource) -> Copies {
-    let mut work = |copies| {
-        let outcome = with_key(steps, copies, |steps, key| {
+fn copies(steps: &mut Steps<'_>, random: &mut RandomSource) -> TokenBehavior {
+    let of = |copies| TokenBehavior { gcm: GcmForm::CallerIv, copies };
+    let mut work = |behavior: TokenBehavior| {
+        let outcome = with_key(steps, behavior, |steps, key| {
             let copy = steps.on_key_session(|session| query::copy(session, key))?;
             let decrypted = steps.step(|session| {
                 let iv = random.iv(session)?;
-                let ciphertext = GcmKey::new(session, copy).encrypt(&iv, AAD, MESSAGE)?;
-                GcmKey::new(session, key).decrypt(&iv, AAD, &ciphertext)
+                let ciphertext =
+                    GcmKey::new(session, copy, behavior.gcm).encrypt(&iv, AAD, MESSAGE)?;
+                GcmKey::new(session, key, behavior.gcm).decrypt(&iv, AAD, &ciphertext)
             })?;
             steps.on_key_session(|session| Ok(session.destroy_object(copy)?))?;
             Ok(*decrypted == MESSAGE)
         });
         outcome.unwrap_or(false)
     };
-    let mut candidates = [Copies::OfClosed, Copies::OfModifiable].into_iter();
-    candidates.find(|copies| work(*copies)).unwrap_or(Copies::Never)
+    let mut candidates = [Copies::OfClosed, Copies::OfModifiable].map(of).into_iter();
+    candidates.find(|behavior| work(*behavior)).unwrap_or(of(Copies::Never))
 }
 
 /// Generates a session key for `test` and destroys it afterwards.
 fn with_key<T>(
     steps: &mut Steps<'_>,
-    copies: Copies,
+    behavior: TokenBehavior,
     test: impl FnOnce(&mut Steps<'_>, ObjectHandle) -> Result<T, TokenError>,
 ) -> Result<T, TokenError> {
     let bytes = Some(Ulong::new(32));
-    let template = template::secret_key(bytes, SecretUse::Cipher, ObjectLifetime::Session, copies);
+    let template =
+        template::secret_key(bytes, SecretUse::Cipher, ObjectLifetime::Session, behavior);
     let key = steps
         .on_key_session(|session| Ok(session.generate_key(&Mechanism::AesKeyGen, &template)?))?;
     let result = steps

@@ -74,6 +74,7 @@ impl Worker<'_> {
             uses += 1;
             let handles = worker.handles(key)?;
             let handle = handles.preferred();
+            let form = worker.initialization.behavior.gcm;
             let (session, thread_state) = worker.session_and_thread_state()?;
             let iv = match options.iv {
                 // A retry uses another IV: whether the first one was used is unknown.
@@ -81,9 +82,9 @@ impl Worker<'_> {
                 // A retry repeats the same encryption, which reveals nothing new.
                 Some(iv) => iv,
             };
-            let ciphertext = GcmKey::new(session, handle).encrypt(&iv, aad, plaintext)?;
+            let ciphertext = GcmKey::new(session, handle, form).encrypt(&iv, aad, plaintext)?;
             if options.is_verified {
-                let verifying = GcmKey::new(session, handles.verification_handle());
+                let verifying = GcmKey::new(session, handles.verification_handle(), form);
                 let decrypted = verifying.decrypt(&iv, aad, &ciphertext);
                 verify(decrypted, plaintext, &worker.state.metrics.unverified_ciphertexts)?;
                 if !handles.is_copy_verified {
@@ -109,14 +110,20 @@ impl Worker<'_> {
         let aad = aad.unwrap_or_default();
         self.with_retry(Some(key), |worker| {
             let handle = worker.handles(key)?.preferred();
-            match worker.repeat_if_ambiguous(|worker| {
-                GcmKey::new(worker.session()?, handle).decrypt(iv, aad, ciphertext)
-            }) {
+            match worker
+                .repeat_if_ambiguous(|worker| worker.gcm_key(handle)?.decrypt(iv, aad, ciphertext))
+            {
                 Err(error) => Err(worker
                     .classify_failure(key, error, |worker| worker.check_known_answer(key, handle))),
                 decrypted => decrypted,
             }
         })
+    }
+
+    /// A key on this worker's session.
+    fn gcm_key(&mut self, handle: ObjectHandle) -> Result<GcmKey<'_>, TokenError> {
+        let form = self.initialization.behavior.gcm;
+        Ok(GcmKey::new(self.session()?, handle, form))
     }
 
     /// Random bytes from the token's generator, combined with those of the kernel.
@@ -181,8 +188,7 @@ impl Worker<'_> {
             Some(known_answer) => known_answer,
             None => self.make_known_answer(key, handle)?,
         };
-        let decrypted =
-            GcmKey::new(self.session()?, handle).decrypt(&iv, KNOWN_PLAINTEXT, &ciphertext)?;
+        let decrypted = self.gcm_key(handle)?.decrypt(&iv, KNOWN_PLAINTEXT, &ciphertext)?;
         if *decrypted == KNOWN_PLAINTEXT {
             Ok(())
         } else {
@@ -195,10 +201,11 @@ impl Worker<'_> {
         key: KeyIdentity,
         handle: ObjectHandle,
     ) -> Result<KnownAnswer, TokenError> {
+        let form = self.initialization.behavior.gcm;
         let (session, thread_state) = self.session_and_thread_state()?;
         let iv = thread_state.random.iv(session)?;
         let ciphertext =
-            GcmKey::new(session, handle).encrypt(&iv, KNOWN_PLAINTEXT, KNOWN_PLAINTEXT)?;
+            GcmKey::new(session, handle, form).encrypt(&iv, KNOWN_PLAINTEXT, KNOWN_PLAINTEXT)?;
         let known_answer = KnownAnswer { iv, ciphertext };
         self.state.keys.keep_known_answer(key, known_answer.clone());
         Ok(known_answer)

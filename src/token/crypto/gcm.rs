@@ -9,6 +9,7 @@ use cryptoki::types::Ulong;
 use zeroize::Zeroizing;
 
 use crate::model::{IV_BYTES, TAG_BYTES};
+use crate::token::behavior::GcmForm;
 use crate::token::error::TokenError;
 
 /// An initialization vector.
@@ -19,11 +20,12 @@ pub(crate) type Iv = [u8; IV_BYTES];
 pub(crate) struct GcmKey<'a> {
     pub(crate) session: &'a Session,
     key: ObjectHandle,
+    form: GcmForm,
 }
 
 impl<'a> GcmKey<'a> {
-    pub(crate) const fn new(session: &'a Session, key: ObjectHandle) -> Self {
-        Self { session, key }
+    pub(crate) const fn new(session: &'a Session, key: ObjectHandle, form: GcmForm) -> Self {
+        Self { session, key, form }
     }
 
     /// Encrypts. Empty associated data is the same as none.
@@ -33,6 +35,7 @@ impl<'a> GcmKey<'a> {
         aad: &[u8],
         plaintext: &[u8],
     ) -> Result<Vec<u8>, TokenError> {
+        let GcmForm::CallerIv = self.form;
         // The token gets a copy: a token that generates its own IV writes it back, and the caller's
         // IV is then not the one of this ciphertext.
         let mut token_iv = *iv;

@@ -99,7 +99,7 @@ impl Worker<'_> {
             return Err(TokenError::BadInput("only secret keys are imported"));
         };
         let new = KeyIdentity { name: *target, class: KeyClass::Secret };
-        let (login_epoch, copies) = (self.login_epoch(), self.initialization.copies);
+        let (login_epoch, behavior) = (self.login_epoch(), self.initialization.behavior);
         let handles = self.handles(wrapping)?;
         let session = self.session()?;
         if wrapped.len() != modulus_bytes(session, handles.main)? {
@@ -118,12 +118,12 @@ impl Worker<'_> {
         let unwrapped = self.repeat_if_ambiguous(|worker| {
             // A failed call may have created the key anyway.
             worker.clear_before_retry(new, std::mem::replace(&mut is_retry, true))?;
-            wrapped.unwrap(worker.session()?, copies)
+            wrapped.unwrap(worker.session()?, behavior)
         });
         match unwrapped {
             Ok(key) => {
                 let (session, thread_state) = self.session_and_thread_state()?;
-                let proof = wrapped.prove(session, &mut thread_state.random, key, copies);
+                let proof = wrapped.prove(session, &mut thread_state.random, key, behavior);
                 proof.inspect_err(|_error| self.discard(new))?;
                 self.cache_handles(new, KeyObjects::secret(key), login_epoch).map(drop)
             }

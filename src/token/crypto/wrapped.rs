@@ -6,11 +6,12 @@ use cryptoki::session::Session;
 
 use super::cipher::AMBIGUOUS_TRIES;
 use super::random::RandomSource;
+use crate::token::behavior::TokenBehavior;
 use crate::token::checks::key_test;
 use crate::token::error::{ErrorClass, TokenError};
 use crate::token::objects::name::ObjectName;
 use crate::token::objects::query::{self, attribute};
-use crate::token::objects::template::{self, Copies, ObjectLifetime, SecretUse};
+use crate::token::objects::template::{self, ObjectLifetime, SecretUse};
 
 /// Wrapped key material, and the key that it has to become.
 #[derive(Debug, Clone, Copy)]
@@ -30,9 +31,9 @@ impl Wrapped<'_> {
     pub(crate) fn unwrap(
         &self,
         session: &Session,
-        copies: Copies,
+        behavior: TokenBehavior,
     ) -> Result<ObjectHandle, TokenError> {
-        let template = self.template(ObjectLifetime::Token(self.target), copies);
+        let template = self.template(ObjectLifetime::Token(self.target), behavior);
         Ok(session.unwrap_key(self.mechanism, self.unwrapping, self.bytes, &template)?)
     }
 
@@ -42,29 +43,34 @@ impl Wrapped<'_> {
         session: &Session,
         random: &mut RandomSource,
         key: ObjectHandle,
-        copies: Copies,
+        behavior: TokenBehavior,
     ) -> Result<(), TokenError> {
-        close(session, key, &self.template(ObjectLifetime::Token(self.target), copies))?;
-        if self.length_of(session, key)?.is_some_and(|length| length != self.length) {
+        close(session, key, &self.template(ObjectLifetime::Token(self.target), behavior))?;
+        if self.length_of(session, key, behavior)?.is_some_and(|length| length != self.length) {
             return Err(TokenError::BadKeyMaterial);
         }
         // Material of an invalid length fails here, in each token with another error.
         let is_usable = is_granted(|| {
-            key_test::secret(session, random, key, self.secret_use, self.length.into())
+            key_test::secret(session, random, key, self.secret_use, self.length.into(), behavior)
         })?;
         if is_usable { Ok(()) } else { Err(TokenError::BadKeyMaterial) }
     }
 
-    fn template(&self, lifetime: ObjectLifetime<'_>, copies: Copies) -> Vec<Attribute> {
-        template::secret_key(None, self.secret_use, lifetime, copies)
+    fn template(&self, lifetime: ObjectLifetime<'_>, behavior: TokenBehavior) -> Vec<Attribute> {
+        template::secret_key(None, self.secret_use, lifetime, behavior)
     }
 
     /// The key's length in bytes. SoftHSM reports 0 for unwrapped keys; AES keys are then measured,
     /// and for a MAC key the test shows that it is long enough, which is sufficient.
-    fn length_of(&self, session: &Session, key: ObjectHandle) -> Result<Option<u64>, TokenError> {
+    fn length_of(
+        &self,
+        session: &Session,
+        key: ObjectHandle,
+        behavior: TokenBehavior,
+    ) -> Result<Option<u64>, TokenError> {
         match attribute!(session.get_attributes(key, &[AttributeType::ValueLen])?, ValueLen) {
             Some(length) if **length != 0 => Ok(Some(**length)),
-            _ if self.secret_use == SecretUse::Cipher => self.measure(session).map(Some),
+            _ if self.secret_use == SecretUse::Cipher => self.measure(session, behavior).map(Some),
             _ => Ok(None),
         }
     }
@@ -72,9 +78,9 @@ impl Wrapped<'_> {
     /// Distinguishes AES keys of 16, 24 and 32 bytes without reading them: HMAC accepts no key that
     /// is shorter than its hash, SHA-1 (20) or SHA-256 (32). For this the material is unwrapped as
     /// a temporary session MAC key, also non-extractable.
-    fn measure(&self, session: &Session) -> Result<u64, TokenError> {
+    fn measure(&self, session: &Session, behavior: TokenBehavior) -> Result<u64, TokenError> {
         let template =
-            template::secret_key(None, SecretUse::Mac, ObjectLifetime::Session, Copies::OfClosed);
+            template::secret_key(None, SecretUse::Mac, ObjectLifetime::Session, behavior);
         let key = session.unwrap_key(self.mechanism, self.unwrapping, self.bytes, &template)?;
         let takes = |mechanism| is_granted(|| Ok(session.sign(&mechanism, key, b"length")?));
         let (has_20, has_32) = (takes(Mechanism::Sha1Hmac)?, takes(Mechanism::Sha256Hmac)?);

@@ -6,8 +6,9 @@ use cryptoki::types::Ulong;
 
 use super::name::{KeyClass, KeyIdentity, ObjectName};
 use super::query::{self, KeyObjects};
-use super::template::{self, Copies, Curve, ObjectLifetime, PairKind, PairUse, SecretUse};
+use super::template::{self, Curve, ObjectLifetime, PairKind, PairUse, SecretUse};
 use crate::model::{KeySpec, KeyUsage};
+use crate::token::behavior::TokenBehavior;
 use crate::token::checks::key_test;
 use crate::token::crypto::random::RandomSource;
 use crate::token::error::TokenError;
@@ -142,10 +143,10 @@ impl Worker<'_> {
         self.log_in_if_logged_out()?;
         let login_epoch = self.login_epoch();
         self.clear_before_retry(key, is_retry)?;
-        let copies = self.initialization.copies;
+        let behavior = self.initialization.behavior;
         let (session, thread_state) = self.session_and_thread_state()?;
         let (random, lifetime) = (&mut thread_state.random, ObjectLifetime::Token(&key.name));
-        let made = generate_in(session, random, mechanism, lifetime, params, copies);
+        let made = generate_in(session, random, mechanism, lifetime, params, behavior);
         if made.is_err() {
             self.discard(key);
         }
@@ -160,14 +161,14 @@ pub(crate) fn generate_in(
     mechanism: &Mechanism<'_>,
     lifetime: ObjectLifetime<'_>,
     params: GenerationParams,
-    copies: Copies,
+    behavior: TokenBehavior,
 ) -> Result<KeyObjects, TokenError> {
     match params {
         GenerationParams::Secret { bytes, secret_use } => {
-            let template = template::secret_key(Some(bytes), secret_use, lifetime, copies);
+            let template = template::secret_key(Some(bytes), secret_use, lifetime, behavior);
             let key = session.generate_key(mechanism, &template)?;
             query::check(session, key, &template)?;
-            key_test::secret(session, random, key, secret_use, bytes)?;
+            key_test::secret(session, random, key, secret_use, bytes, behavior)?;
             Ok(KeyObjects::secret(key))
         }
         GenerationParams::Pair { kind, pair_use } => {

@@ -7,8 +7,9 @@ use cryptoki::types::Ulong;
 use super::generate::GenerationParams;
 use super::name::ObjectName;
 use super::query::{self, attribute, class_from, name_from};
-use super::template::{self, Copies, Curve, ObjectLifetime, PairKind, PairUse, SecretUse};
+use super::template::{self, Curve, ObjectLifetime, PairKind, PairUse, SecretUse};
 use crate::model::{KeySpec, KeyUsage};
+use crate::token::behavior::TokenBehavior;
 use crate::token::checks::key_test;
 use crate::token::crypto::mechanism::MacAlgorithm;
 use crate::token::error::TokenError;
@@ -186,7 +187,7 @@ impl Worker<'_> {
         params: GenerationParams,
         name: &ObjectName,
     ) -> Result<Vec<String>, TokenError> {
-        let wanted = template_of(params, object.class(), name, self.initialization.copies);
+        let wanted = template_of(params, object.class(), name, self.initialization.behavior);
         let differences = query::differences(self.session()?, object.handle, &wanted)?;
         // A key that cannot be modified is always correct; only the copies of SoftHSM need a
         // modifiable one.
@@ -200,6 +201,7 @@ impl Worker<'_> {
             let found = objects.iter().find(|object| object.class() == Some(class));
             found.map(|object| object.handle).ok_or(TokenError::NotFound)
         };
+        let behavior = self.initialization.behavior;
         let (session, thread_state) = self.session_and_thread_state()?;
         match params {
             GenerationParams::Secret { bytes, secret_use, .. } => key_test::secret(
@@ -208,6 +210,7 @@ impl Worker<'_> {
                 handle(ObjectClass::SECRET_KEY)?,
                 secret_use,
                 bytes,
+                behavior,
             ),
             GenerationParams::Pair { kind, pair_use } => {
                 let public = handle(ObjectClass::PUBLIC_KEY)?;
@@ -243,12 +246,12 @@ fn template_of(
     params: GenerationParams,
     class: Option<ObjectClass>,
     name: &ObjectName,
-    copies: Copies,
+    behavior: TokenBehavior,
 ) -> Vec<Attribute> {
     let lifetime = ObjectLifetime::Token(name);
     match (params, class) {
         (GenerationParams::Secret { secret_use, .. }, _) => {
-            template::secret_key(None, secret_use, lifetime, copies)
+            template::secret_key(None, secret_use, lifetime, behavior)
         }
         (GenerationParams::Pair { kind, pair_use }, Some(ObjectClass::PUBLIC_KEY)) => {
             template::public_key(kind, pair_use, lifetime)

@@ -9,9 +9,9 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use super::inspect::{Depth, Inspected};
 use super::name::{KeyIdentity, ObjectName};
 use super::query::{KeyObjects, class_from, name_from};
-use super::template::Copies;
 use crate::model::{KeyVersionId, clock};
 use crate::token::Token;
+use crate::token::behavior::Copies;
 use crate::token::budget::Budget;
 use crate::token::cache::{Handles, LoginEpoch};
 use crate::token::error::{ErrorClass, TokenError};
@@ -159,7 +159,11 @@ impl Worker<'_> {
                 let objects =
                     worker.search_while_logged_in(|session| Ok(session.find_objects(&all)?))?;
                 // The first step detects handles of an ended login epoch.
-                Ok(ObjectList { login_epoch, copies: worker.initialization.copies, objects })
+                Ok(ObjectList {
+                    login_epoch,
+                    copies: worker.initialization.behavior.copies,
+                    objects,
+                })
             })
         })
     }

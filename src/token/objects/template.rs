@@ -5,6 +5,7 @@ use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use cryptoki::types::Ulong;
 
 use super::name::ObjectName;
+use crate::token::behavior::{Copies, TokenBehavior};
 
 /// The use of a secret key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,28 +24,6 @@ impl SecretUse {
     }
 }
 
-/// Which secret keys the token copies into the session for the hot path: a copy saves the token two
-/// file accesses or a search for each call, a factor of 2 to 150.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Copies {
-    /// None. The keys are generated with COPYABLE=false.
-    Never,
-    /// Those with MODIFIABLE=false, as all keys should be.
-    OfClosed,
-    /// Only those with MODIFIABLE=true; SoftHSM. That is safe: by the standard SENSITIVE and
-    /// EXTRACTABLE can only become stricter, and the keys for which WRAP or DERIVE could be enabled
-    /// are non-extractable too. An attacker with the PIN could change labels and ids, but could
-    /// destroy the key as well.
-    OfModifiable,
-}
-
-impl Copies {
-    /// Whether copies are used at all.
-    pub(crate) const fn are_used(self) -> bool {
-        !matches!(self, Self::Never)
-    }
-}
-
 /// The lifetime of an object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ObjectLifetime<'a> {
@@ -59,7 +38,7 @@ pub(crate) fn secret_key(
     bytes: Option<Ulong>,
     secret_use: SecretUse,
     lifetime: ObjectLifetime<'_>,
-    copies: Copies,
+    behavior: TokenBehavior,
 ) -> Vec<Attribute> {
     let is_cipher = secret_use == SecretUse::Cipher;
     let mut template = vec![
@@ -78,13 +57,13 @@ pub(crate) fn secret_key(
     ];
     template.extend(bytes.map(Attribute::ValueLen));
     // Where copies are used the default, true, is right; NSS does not support the attribute at all.
-    if !copies.are_used() {
+    if !behavior.copies.are_used() {
         template.push(Attribute::Copyable(false));
     }
     push_lifetime(&mut template, lifetime);
     // Last: SoftHSM processes a template in order, and ignores everything after this one in
     // C_UnwrapKey.
-    template.push(Attribute::Modifiable(copies == Copies::OfModifiable));
+    template.push(Attribute::Modifiable(behavior.copies == Copies::OfModifiable));
     template
 }
 
