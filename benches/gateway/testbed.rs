@@ -85,7 +85,13 @@ impl Testbed {
     pub(crate) fn prepare(home: &Path, audit: Option<AuditSettings>) -> anyhow::Result<Self> {
         telemetry::init(&Log { format: LogFormat::Json, filter: "info".to_owned() })?;
         let module = module::find()?;
-        Token::initialize(&module, LABEL, &SecretString::from(SO_PIN), &SecretString::from(PIN))?;
+        Token::initialize(
+            &module,
+            None,
+            LABEL,
+            &SecretString::from(SO_PIN),
+            &SecretString::from(PIN),
+        )?;
         let runtime = Runtime::new()?;
         let (stop, stopped) = watch::channel(false);
         let of_full = settings(home, token_settings(&module), None)?;
@@ -239,6 +245,7 @@ async fn ended(mut stopped: watch::Receiver<bool>) -> Stop {
 fn token_settings(module: &Path) -> TokenSettings {
     TokenSettings {
         module: module.to_owned(),
+        init_arguments: None,
         selector: TokenSelector::Label(LABEL.to_owned()),
         pin: PIN.into(),
         pin_refusal: None,

@@ -65,7 +65,8 @@ impl Init {
         };
         let so_pin = read_pin_file(so_pin_file)?;
         let pin = config.token.pin.read()?;
-        Token::initialize(&config.token.module, label, &so_pin, &pin)
+        let (module, arguments) = (&config.token.module, config.token.init_arguments.as_deref());
+        Token::initialize(module, arguments, label, &so_pin, &pin)
             .with_context(|| format!("cannot create the token {label:?}"))
     }
 

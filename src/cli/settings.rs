@@ -245,6 +245,7 @@ pub(super) fn read_token_settings(
     let pin = token.pin.read().context("cannot read the PIN")?;
     Ok(TokenSettings {
         module: token.module,
+        init_arguments: token.init_arguments,
         selector: match token.name {
             TokenName::Label(label) => TokenSelector::Label(label),
             TokenName::Serial(serial) => TokenSelector::Serial(serial),

@@ -103,6 +103,7 @@ fn region_account(reader: &mut Reader<'_>) -> Option<RegionAccount> {
 
 fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
     let module = reader.text("token.module", absolute);
+    let init_arguments = reader.text("token.init_arguments", without_zero_byte);
     let label = reader.text("token.label", |text| of_bytes(text, 32)).map(TokenName::Label);
     let serial = reader.text("token.serial", |text| of_bytes(text, 16)).map(TokenName::Serial);
     let pin_file = reader.text("token.pin_file", absolute).map(PinSource::File);
@@ -110,6 +111,7 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
         reader.text("token.pin_credential", credential_name).map(PinSource::Credential);
     Some(TokenConfig {
         module: module?,
+        init_arguments,
         name: label.or(serial)?,
         pin: pin_file.or(pin_credential)?,
         workers: reader.number("token.workers").and_then(NonZeroUsize::new),
@@ -229,6 +231,11 @@ fn absolute(text: &str) -> Option<PathBuf> {
 
 fn of_bytes(text: &str, most: usize) -> Option<String> {
     (1..=most).contains(&text.len()).then(|| text.to_owned())
+}
+
+/// A text that can be given to C as an argument.
+fn without_zero_byte(text: &str) -> Option<String> {
+    of_bytes(text, 1024).filter(|text| !text.contains('\0'))
 }
 
 /// A plain file name, so that the credential is directly in its directory.

@@ -79,6 +79,8 @@ pub struct AdminConfig {
 pub struct TokenConfig {
     /// The PKCS#11 module, a shared library.
     pub module: PathBuf,
+    /// The argument of C_Initialize, for modules that require one.
+    pub init_arguments: Option<String>,
     /// Which token of the module.
     pub name: TokenName,
     /// The source of the user PIN.

@@ -157,6 +157,12 @@ settings! {
     /// The PKCS#11 module, a shared library.
     "token.module": PATH, Required;
 
+    /// The argument of C_Initialize (`pReserved`), for a module that requires one. NSS does, with the
+    /// directory of its database; other modules may refuse any. It must not contain a secret.
+    "token.init_arguments":
+        Text("a text of 1 to 1024 bytes, such as \"configdir='sql:/var/lib/hsmgate/nss' flags=\""),
+        Unset("none");
+
     /// The label of the token. A slot number is not supported, because slot numbers change.
     "token.label": Text("a token label of 1 to 32 bytes"), OrElse("token.serial");
 

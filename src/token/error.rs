@@ -64,14 +64,16 @@ pub enum TokenError {
     #[error("a call into the PKCS#11 module panicked")]
     Panicked,
     /// No slot, or more than one, has the configured token.
-    #[error("{found} of {slots} slots have a token with {selector}; exactly one must")]
+    #[error(
+        "{found} slots have a token with {selector}; exactly one must. The module shows: {shown}"
+    )]
     Selection {
         /// Slots that match.
         found: usize,
-        /// Slots with a token.
-        slots: usize,
         /// The configured selector.
         selector: String,
+        /// Labels and serial numbers of the initialized tokens.
+        shown: String,
     },
     /// The module cannot be loaded.
     #[error("cannot load the PKCS#11 module {path}")]
@@ -81,6 +83,12 @@ pub enum TokenError {
         /// The error of the loader.
         source: Pkcs11Error,
     },
+    /// C_Initialize refused its argument, or the lack of one.
+    #[error(
+        "C_Initialize returned CKR_ARGUMENTS_BAD: the module requires another argument \
+         (token.init_arguments), or none"
+    )]
+    InitArguments,
     /// A PKCS#11 function returned an error code.
     #[error("C_{function:?} returned {}", ckr_name(*.code))]
     Call {
@@ -162,6 +170,7 @@ impl TokenError {
             | Self::WrongAttributes(_)
             | Self::Selection { .. }
             | Self::Module { .. }
+            | Self::InitArguments
             | Self::Thread(_)
             | Self::SystemRandom(_)
             | Self::Binding(_) => ErrorClass::Configuration,

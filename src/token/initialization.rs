@@ -3,12 +3,10 @@
 //! Handles and sessions are numbers. After C_Finalize the same numbers name other keys and other
 //! sessions, so everything that belongs to an initialization is owned by it.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::error::{Error as Pkcs11Error, RvError};
+use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::MechanismType;
 use cryptoki::session::Session;
 use cryptoki::slot::{Limit, Slot};
@@ -20,7 +18,9 @@ use super::checks::selftest;
 use super::crypto::mechanism;
 use super::crypto::random::RandomSource;
 use super::error::{ErrorClass, TokenError};
+use super::library::{self, Library};
 use super::quirks;
+use super::selection::{self, LostToken};
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
 use crate::telemetry::Counter;
 
@@ -44,7 +44,7 @@ pub(super) struct Initialization {
 
 /// The loaded module, and the parameters of its initializations.
 pub(super) struct Module {
-    pkcs11: Pkcs11,
+    library: Library,
     pub(super) settings: TokenSettings,
     /// Shared by all threads; outlives an initialization.
     pub(super) generator: Arc<GeneratorWatch>,
@@ -54,42 +54,6 @@ pub(super) struct Module {
     initialized_by_us: AtomicBool,
 }
 
-/// Loads the module.
-pub(super) fn load(module: &Path) -> Result<Pkcs11, TokenError> {
-    Pkcs11::new(module).map_err(|source| TokenError::Module { path: module.to_owned(), source })
-}
-
-/// Initializes the module. True if it was not initialized before, so that this process must
-/// finalize it.
-pub(super) fn initialize(pkcs11: &Pkcs11) -> Result<bool, TokenError> {
-    match pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-        Ok(()) => Ok(true),
-        Err(Pkcs11Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Every slot with a readable token. An unreadable slot must not hide the others.
-pub(super) fn tokens(
-    pkcs11: &Pkcs11,
-) -> Result<Vec<(Slot, cryptoki::slot::TokenInfo)>, TokenError> {
-    let mut tokens = Vec::new();
-    for slot in pkcs11.get_slots_with_token()? {
-        match pkcs11.get_token_info(slot) {
-            Ok(info) => tokens.push((slot, info)),
-            Err(error) => {
-                tracing::warn!(
-                    event = "token.slot_skipped",
-                    slot = slot.id(),
-                    %error,
-                    "skipped a slot that cannot be read"
-                );
-            }
-        }
-    }
-    Ok(tokens)
-}
-
 impl Module {
     /// Loads the module, whose random generator counts its failures.
     pub(super) fn load(
@@ -97,7 +61,7 @@ impl Module {
         generator_failures: Counter,
     ) -> Result<Self, TokenError> {
         Ok(Self {
-            pkcs11: load(&settings.module)?,
+            library: Library::load(&settings.module, settings.init_arguments.as_deref())?,
             settings,
             generator: Arc::new(GeneratorWatch::new(generator_failures)),
             epochs: AtomicU64::new(0),
@@ -106,33 +70,35 @@ impl Module {
     }
 
     /// Initializes the module, finds the token, logs in once, and tests the token.
-    pub(super) fn open(&self, selector: &TokenSelector) -> Result<Initialization, TokenError> {
-        let initialized_by_us =
-            begin(&self.pkcs11, self.initialized_by_us.load(Ordering::Relaxed))?;
-        let opened = self.assemble(selector, initialized_by_us);
+    /// `lost` is the token of earlier initializations.
+    pub(super) fn open(&self, lost: Option<LostToken<'_>>) -> Result<Initialization, TokenError> {
+        let was_initialized_by_us = self.initialized_by_us.load(Ordering::Relaxed);
+        let initialized_by_us = self.library.initialize_again(was_initialized_by_us)?;
+        let opened = self.assemble(lost, initialized_by_us);
         if opened.is_ok() {
             self.initialized_by_us.store(initialized_by_us, Ordering::Relaxed);
         } else if initialized_by_us {
             // All sessions of the failed try are closed by now.
-            let _ = self.pkcs11.clone().finalize();
+            let _ = self.library.pkcs11.clone().finalize();
         }
         opened
     }
 
     fn assemble(
         &self,
-        selector: &TokenSelector,
+        lost: Option<LostToken<'_>>,
         initialized_by_us: bool,
     ) -> Result<Initialization, TokenError> {
-        let (slot, raw_info) = find(&self.pkcs11, selector)?;
+        let pkcs11 = &self.library.pkcs11;
+        let (slot, raw_info) = find(pkcs11, &self.settings.selector, lost)?;
         let info = TokenInfo::from(&raw_info);
-        let mechanisms = self.pkcs11.get_mechanism_list(slot)?;
+        let mechanisms = pkcs11.get_mechanism_list(slot)?;
         if !mechanism::Capability::AesGcm.is_among(&mechanisms, false) {
             return Err(TokenError::Unsupported("AES-GCM"));
         }
-        let anchor = self.pkcs11.open_rw_session(slot)?;
+        let anchor = pkcs11.open_rw_session(slot)?;
         self.settings.pin_guard().log_in(&anchor, &raw_info)?;
-        let again = || Ok(self.pkcs11.open_rw_session(slot)?);
+        let again = || Ok(pkcs11.open_rw_session(slot)?);
         let behavior = selftest::run(&anchor, &again, &mut RandomSource::new(&self.generator))?;
         let workers = workers(&self.settings, &info, raw_info.max_rw_session_count());
         Ok(Initialization {
@@ -140,7 +106,7 @@ impl Module {
             info,
             mechanisms,
             behavior,
-            pkcs11: self.pkcs11.clone(),
+            pkcs11: pkcs11.clone(),
             slot,
             initialized_by_us,
             anchor: Mutex::new(Some(anchor)),
@@ -208,35 +174,17 @@ impl Initialization {
     }
 }
 
-/// Initializes the module, and finalizes it first if this process initialized it: a lost module may
-/// have rejected C_Finalize, and would keep the old sessions and handles.
-fn begin(pkcs11: &Pkcs11, was_initialized_by_us: bool) -> Result<bool, TokenError> {
-    if initialize(pkcs11)? {
-        return Ok(true);
-    }
-    if was_initialized_by_us {
-        pkcs11.clone().finalize()?;
-        initialize(pkcs11)?;
-    }
-    Ok(was_initialized_by_us)
-}
-
-/// Finds the only slot with the configured token.
+/// Finds the slot of the token.
 fn find(
     pkcs11: &Pkcs11,
     selector: &TokenSelector,
+    lost: Option<LostToken<'_>>,
 ) -> Result<(Slot, cryptoki::slot::TokenInfo), TokenError> {
-    let tokens = tokens(pkcs11)?;
-    let slots = tokens.len();
-    let mut matching: Vec<_> = tokens
-        .into_iter()
-        .filter(|(_slot, info)| info.token_initialized() && selector.matches(&info.into()))
-        .collect();
-    let found = matching.len();
-    match (matching.pop(), found) {
-        (Some(token), 1) => Ok(token),
-        _ => Err(TokenError::Selection { found, slots, selector: selector.to_string() }),
-    }
+    let mut tokens = library::tokens(pkcs11)?;
+    tokens.retain(|(_slot, info)| info.token_initialized());
+    let shown: Vec<TokenInfo> = tokens.iter().map(|(_slot, info)| info.into()).collect();
+    let index = selection::select(&shown, selector, lost)?;
+    Ok(tokens.swap_remove(index))
 }
 
 /// The number of worker threads: as configured, or by the model of the token, and at most the

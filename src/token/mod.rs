@@ -14,6 +14,7 @@ mod error;
 mod handles;
 mod hang_detector;
 mod initialization;
+mod library;
 mod metrics;
 mod objects;
 mod pin;
@@ -22,6 +23,7 @@ mod provision;
 mod quirks;
 mod recovery;
 mod retry;
+mod selection;
 mod settings;
 mod state;
 mod worker;
@@ -129,17 +131,18 @@ impl Token {
 
     /// Initializes a token with this label and these PINs in the first slot without a token. A
     /// token that has the label already is not changed, except that a missing user PIN is set.
-    /// Blocking.
+    /// Blocking. `init_arguments` is as in [`TokenSettings::init_arguments`].
     ///
     /// # Errors
     /// When no slot is free, or the token rejects a PIN. A label has 1 to 32 bytes.
     pub fn initialize(
         module: &Path,
+        init_arguments: Option<&str>,
         label: &str,
         so_pin: &SecretString,
         pin: &SecretString,
     ) -> Result<(), TokenError> {
-        provision::run(module, label, so_pin, pin)
+        provision::run(module, init_arguments, label, so_pin, pin)
     }
 
     /// The token information.

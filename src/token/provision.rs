@@ -9,7 +9,8 @@ use cryptoki::slot::Slot;
 use secrecy::SecretString;
 
 use super::error::TokenError;
-use super::initialization;
+use super::library::{self, Library};
+use super::settings::TokenInfo;
 
 /// The size of the label in CK_TOKEN_INFO, in bytes.
 const LABEL_BYTES: usize = 32;
@@ -17,6 +18,7 @@ const LABEL_BYTES: usize = 32;
 /// Initializes a token with this label unless it exists.
 pub(super) fn run(
     module: &Path,
+    init_arguments: Option<&str>,
     label: &str,
     so_pin: &SecretString,
     pin: &SecretString,
@@ -24,11 +26,11 @@ pub(super) fn run(
     if label.is_empty() || label.len() > LABEL_BYTES || label.trim() != label {
         return Err(TokenError::BadInput("a token label has 1 to 32 bytes and no outer spaces"));
     }
-    let pkcs11 = initialization::load(module)?;
-    let initialized_by_us = initialization::initialize(&pkcs11)?;
-    let result = provision(&pkcs11, label, so_pin, pin);
+    let library = Library::load(module, init_arguments)?;
+    let initialized_by_us = library.initialize()?;
+    let result = provision(&library.pkcs11, label, so_pin, pin);
     if initialized_by_us {
-        pkcs11.finalize()?;
+        library.pkcs11.finalize()?;
     }
     result
 }
@@ -39,8 +41,10 @@ fn provision(
     so_pin: &SecretString,
     pin: &SecretString,
 ) -> Result<(), TokenError> {
-    let tokens = initialization::tokens(pkcs11)?;
-    let same = |info: &cryptoki::slot::TokenInfo| info.token_initialized() && info.label() == label;
+    let tokens = library::tokens(pkcs11)?;
+    let same = |info: &cryptoki::slot::TokenInfo| {
+        info.token_initialized() && TokenInfo::from(info).label == label
+    };
     if let Some((slot, info)) = tokens.iter().find(|(_slot, info)| same(info)) {
         // A run that was killed between the two steps left a token without a user PIN.
         let is_set = info.user_pin_initialized();

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::error::{ErrorClass, TokenError, UnavailableReason};
 use super::objects::query;
-use super::settings::TokenSelector;
+use super::selection::LostToken;
 use super::state::TokenState;
 use crate::model::clock;
 
@@ -126,9 +126,11 @@ fn reinitialize(state: &TokenState) -> Result<(), TokenError> {
         lost.finalize();
     }
     state.keys.clear();
-    // Exactly the lost token: another one with its label has other keys.
-    let new = state.module.open(&TokenSelector::Serial(state.info.serial.clone()))?;
-    if let Some(identity_key) = state.identity_key()
+    let identity_key = state.identity_key();
+    let lost = LostToken { info: &state.info, is_verified_by_key: identity_key.is_some() };
+    let new = state.module.open(Some(lost))?;
+    // Another token with its label has other keys.
+    if let Some(identity_key) = identity_key
         && let Err(error) =
             new.with_anchor(|anchor| query::check_identity_key(anchor, identity_key))
     {
@@ -145,7 +147,8 @@ mod tests {
 
     #[test]
     fn failures_that_a_new_process_may_solve_count_and_only_others_end_them() {
-        let absent = TokenError::Selection { found: 0, slots: 0, selector: String::new() };
+        let absent =
+            TokenError::Selection { found: 0, selector: String::new(), shown: String::new() };
         let counted = ReinitializeFailures::after(None, &absent).unwrap();
         assert_eq!(counted.tries, 1);
         let again = ReinitializeFailures::after(Some(counted), &absent).unwrap();

@@ -14,6 +14,9 @@ use super::pin::PinGuard;
 pub struct TokenSettings {
     /// The PKCS#11 module, a shared library.
     pub module: PathBuf,
+    /// The argument of C_Initialize in `pReserved`, which some modules require: NSS expects the
+    /// directory of its database. `None` for all others, most of which refuse one.
+    pub init_arguments: Option<String>,
     /// The token in the module.
     pub selector: TokenSelector,
     /// The user PIN.
@@ -83,11 +86,31 @@ impl From<&cryptoki::slot::TokenInfo> for TokenInfo {
     fn from(info: &cryptoki::slot::TokenInfo) -> Self {
         let firmware = info.firmware_version();
         Self {
-            label: info.label().to_owned(),
-            serial: info.serial_number().to_owned(),
-            manufacturer: info.manufacturer_id().to_owned(),
-            model: info.model().to_owned(),
+            label: text(info.label()),
+            serial: text(info.serial_number()),
+            manufacturer: text(info.manufacturer_id()),
+            model: text(info.model()),
             firmware: format!("{}.{}", firmware.major(), firmware.minor()),
         }
+    }
+}
+
+/// A text of CK_TOKEN_INFO, which by the standard is padded with blanks. Some tokens end it with a
+/// zero byte instead, and the bytes after it are not part of the text.
+fn text(padded: &str) -> String {
+    padded.split('\0').next().unwrap_or_default().trim_end_matches(' ').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_ends_at_its_padding_or_at_a_zero_byte() {
+        for padded in ["token", "token   ", "token\0", "token  \0\0\0", "token\0left over  "] {
+            assert_eq!(text(padded), "token", "{padded:?}");
+        }
+        assert_eq!(text(" my token"), " my token");
+        assert_eq!(text("\0"), "");
     }
 }

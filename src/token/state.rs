@@ -57,7 +57,7 @@ impl TokenState {
     /// Loads the module and opens the token.
     pub(super) fn open(settings: TokenSettings, metrics: TokenMetrics) -> Result<Self, TokenError> {
         let module = Module::load(settings, metrics.random_generator_failures.clone())?;
-        let first = module.open(&module.settings.selector)?;
+        let first = module.open(None)?;
         let info = first.info.clone();
         let mechanisms = first.mechanisms.clone();
         tracing::info!(

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use hsmgate::token::{Budget, Capability, ErrorClass, Token, TokenError, TokenSelector};
 
-use super::harness::{LABEL, PIN, SO_PIN, in_own_process, initialize, module, runtime, settings};
+use super::harness::{LABEL, PIN, SO_PIN, in_own_process, initialize, runtime, settings};
+use super::softhsm::module;
 
 #[test]
 fn a_token_is_found_by_label_or_serial_and_by_nothing_else() {
@@ -27,6 +28,8 @@ fn a_token_is_found_by_label_or_serial_and_by_nothing_else() {
         let wrong = TokenSelector::Label("no such token".into());
         let error = Token::open(settings(wrong)).unwrap_err();
         assert!(matches!(error, TokenError::Selection { found: 0, .. }), "{error}");
+        let listed = format!("label {LABEL:?} with serial number {:?}", info.serial);
+        assert!(error.to_string().contains(&listed), "{error}");
         // A failed opening leaves nothing behind that would stand in the way.
         Token::open(settings(by_label)).unwrap().close();
     });
@@ -51,9 +54,9 @@ fn a_token_that_is_there_is_left_as_it_is() {
     in_own_process("token_selection::a_token_that_is_there_is_left_as_it_is", || {
         initialize(LABEL);
         let other = ["1111".into(), "2222".into()];
-        Token::initialize(&module(), LABEL, &other[0], &other[1]).unwrap();
+        Token::initialize(&module(), None, LABEL, &other[0], &other[1]).unwrap();
         Token::open(settings(TokenSelector::Label(LABEL.into()))).unwrap().close();
-        assert!(Token::initialize(&module(), "", &SO_PIN.into(), &PIN.into()).is_err());
+        assert!(Token::initialize(&module(), None, "", &SO_PIN.into(), &PIN.into()).is_err());
     });
 }
 
@@ -65,6 +68,25 @@ fn a_wrong_pin_is_refused_as_such() {
         settings.pin = "000000".into();
         let error = Token::open(settings).unwrap_err();
         assert_eq!(error.class(), ErrorClass::Pin, "{error}");
+    });
+}
+
+#[test]
+fn the_module_receives_the_argument_of_its_initialization() {
+    let name = "token_selection::the_module_receives_the_argument_of_its_initialization";
+    in_own_process(name, || {
+        initialize(LABEL);
+        let mut settings = settings(TokenSelector::Label(LABEL.into()));
+        settings.init_arguments = Some("configdir=/nowhere".to_owned());
+        // SoftHSM refuses every argument.
+        let error = Token::open(settings.clone()).unwrap_err();
+        assert!(matches!(error, TokenError::InitArguments), "{error}");
+        assert!(error.to_string().contains("token.init_arguments"), "{error}");
+        settings.init_arguments = Some("zero\0byte".to_owned());
+        let error = Token::open(settings.clone()).unwrap_err();
+        assert!(matches!(error, TokenError::BadInput(_)), "{error}");
+        settings.init_arguments = None;
+        Token::open(settings).unwrap().close();
     });
 }
 

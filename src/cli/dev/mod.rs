@@ -116,8 +116,14 @@ impl Dev {
         dev_directory.reexec_with_softhsm()?;
         telemetry::init(&Log { format: LogFormat::Text, filter: "info".to_owned() })?;
         let listeners = Listeners { api: bind(self.listen)?, admin: Some(bind(self.admin)?) };
-        Token::initialize(&module, TOKEN_LABEL, &dev_directory.so_pin()?, &dev_directory.pin()?)
-            .context("cannot create the token")?;
+        Token::initialize(
+            &module,
+            None,
+            TOKEN_LABEL,
+            &dev_directory.so_pin()?,
+            &dev_directory.pin()?,
+        )
+        .context("cannot create the token")?;
         let tls = self
             .tls
             .then(|| dev_directory.certificate(self.listen.ip(), &self.tls_name))

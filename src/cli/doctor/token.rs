@@ -87,6 +87,9 @@ fn remedy(error: &TokenError) -> &'static str {
         (TokenError::Selection { .. }, _) => {
             "Set token.label or token.serial to that of the token; hsmgate init creates a new one."
         }
+        (TokenError::InitArguments, _) => {
+            "Set token.init_arguments as the documentation of the module describes, or remove it."
+        }
         (_, ErrorClass::Pin) => {
             "Write the right PIN to its file, which is then tried again. A refused PIN is not tried \
              again."
