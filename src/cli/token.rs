@@ -109,13 +109,18 @@ impl<'a> TokenReport<'a> {
 /// The operations of the API that need a capability.
 pub(super) const fn serves(capability: Capability) -> &'static str {
     match capability {
-        Capability::AesGcm => "Aliyun_AES_256, _192, _128: Encrypt, Decrypt, data keys",
-        Capability::RsaKeys => "RSA_2048, RSA_3072, RSA_4096",
+        Capability::Aes128 => "Aliyun_AES_128: Encrypt, Decrypt, data keys",
+        Capability::Aes192 => "Aliyun_AES_192: Encrypt, Decrypt, data keys",
+        Capability::Aes256 => "Aliyun_AES_256: Encrypt, Decrypt, data keys",
+        Capability::Rsa2048 => "RSA_2048, and the key pairs of imports",
+        Capability::Rsa3072 => "RSA_3072",
+        Capability::Rsa4096 => "RSA_4096",
         Capability::RsaOaepSha1 => "AsymmetricDecrypt with RSAES_OAEP_SHA_1",
         Capability::RsaOaepSha256 => "AsymmetricDecrypt with RSAES_OAEP_SHA_256",
         Capability::RsaPss => "AsymmetricSign with RSA_PSS_SHA_256",
         Capability::RsaPkcs1 => "AsymmetricSign with RSA_PKCS1_SHA_256",
-        Capability::Ecdsa => "EC_P256, EC_P256K (each if the token has the curve): AsymmetricSign",
+        Capability::EcP256 => "EC_P256: AsymmetricSign, AsymmetricVerify",
+        Capability::EcP256k => "EC_P256K: AsymmetricSign, AsymmetricVerify",
         Capability::HmacSha224 => "HMAC_SHA_224: GenerateMac, VerifyMac",
         Capability::HmacSha256 => "HMAC_SHA_256: GenerateMac, VerifyMac",
         Capability::HmacSha384 => "HMAC_SHA_384: GenerateMac, VerifyMac",

@@ -51,15 +51,6 @@ pub struct WrappedMaterial {
     pub expires: Option<Time>,
 }
 
-/// The operation that the token does not support, for the error text.
-const fn unwrapping(algorithm: WrappingAlgorithm) -> &'static str {
-    match algorithm {
-        WrappingAlgorithm::RsaesPkcs1 => "unwrapping with RSAES_PKCS1_V1_5",
-        WrappingAlgorithm::RsaesOaepSha1 => "unwrapping with RSAES_OAEP_SHA_1",
-        WrappingAlgorithm::RsaesOaepSha256 => "unwrapping with RSAES_OAEP_SHA_256",
-    }
-}
-
 impl Keyring {
     /// Generates a wrapping pair in the token and an import token that is bound to the pair, to the
     /// key, and to 24 hours.
@@ -76,7 +67,8 @@ impl Keyring {
     ) -> Result<WrappingKey, KeyringError> {
         check_origin(key.record())?;
         if !self.token.supports(Capability::of_unwrapping(algorithm)) {
-            return Err(TokenError::Unsupported(unwrapping(algorithm)).into());
+            let unwrapping = Capability::of_unwrapping(algorithm).description();
+            return Err(TokenError::Unsupported(unwrapping).into());
         }
         self.token.ready()?;
         let wrapping = KeyVersionId::random();

@@ -79,8 +79,9 @@ impl Keyring {
             record.state = KeyState::PendingImport;
             return Ok(self.store.insert_key(record).await?);
         }
-        // No row is written while the token is unavailable.
+        // No row is written while the token is unavailable, or does not support such keys.
         self.token.ready()?;
+        self.token.check_supported(record.spec, record.usage)?;
         let version = KeyVersion::initial(now);
         let pending = self.pending_versions.begin(version.id);
         record.versions = vec![version.clone()];

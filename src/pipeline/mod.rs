@@ -112,7 +112,7 @@ use std::sync::Arc;
 use self::failed_auth_limit::FailedAuthLimiter;
 use self::metrics::CodeLabels;
 pub use self::metrics::PipelineMetrics;
-use self::report::{count, log};
+use self::report::{LineLevels, count, log};
 use self::unauthenticated_records::UnauthenticatedRecords;
 use crate::audit::{Action, Parameters, Recorded, Recorder, RequestDetails, UsedResources};
 use crate::authn::Caller;
@@ -129,6 +129,7 @@ pub struct Pipeline {
     failures: Option<FailedAuthLimiter>,
     unauthenticated: UnauthenticatedRecords,
     metrics: PipelineMetrics,
+    levels: LineLevels,
 }
 
 /// A request in its protocol: decodes bytes to an operation, and encodes the outcome to bytes.
@@ -277,7 +278,7 @@ impl Authenticated<'_> {
                 record.refused(dry_run_result(Err(error))).await
             }
         };
-        log(&pipeline.metrics, details, Some(&cx), outcome.error());
+        log(&pipeline.metrics, &pipeline.levels, details, Some(&cx), outcome.error());
         outcome
     }
 }
@@ -292,7 +293,9 @@ impl Pipeline {
         metrics: PipelineMetrics,
     ) -> Self {
         let failures = failures_per_second.map(FailedAuthLimiter::new);
-        Self { services, audit, failures, unauthenticated: UnauthenticatedRecords::new(), metrics }
+        let unauthenticated = UnauthenticatedRecords::new();
+        let levels = LineLevels::default();
+        Self { services, audit, failures, unauthenticated, metrics, levels }
     }
 
     /// Serves one request, from its context to its response.
@@ -321,7 +324,7 @@ impl Pipeline {
         let error = if is_authenticated { error } else { self.count_failure(details, error) };
         if is_authenticated || self.unauthenticated.may_be_recorded(&details.context) {
             let outcome = self.audit.open(details.take()).refused(Err(error)).await;
-            log(&self.metrics, details, None, outcome.error());
+            log(&self.metrics, &self.levels, details, None, outcome.error());
             return outcome;
         }
         let RequestContext { source, time, .. } = *details.context;

@@ -45,6 +45,9 @@ pub enum TokenError {
     /// The token, or this build, does not support the request; the text names what.
     #[error("the token does not support {0}")]
     Unsupported(&'static str),
+    /// The token has no room for another object. Its keys stay usable.
+    #[error("the token has no room for another object")]
+    Full,
     /// The queue of the token threads is full, or too long to be served in time.
     #[error("too many calls are waiting for the token")]
     Busy,
@@ -166,6 +169,7 @@ impl TokenError {
             Self::Unavailable(_) | Self::Untrusted(_) => ErrorClass::DeviceGone,
             Self::Panicked | Self::Unverified => ErrorClass::SessionGone,
             Self::Duplicate
+            | Self::Full
             | Self::Unsupported(_)
             | Self::WrongAttributes(_)
             | Self::Selection { .. }
@@ -227,6 +231,85 @@ impl TokenError {
     /// is full.
     pub(super) const fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::Call { code: RvError::HostMemory | RvError::DeviceMemory, .. })
+    }
+
+    /// Whether the token has no room for the object that it was asked to create.
+    pub(super) const fn is_no_room(&self) -> bool {
+        let creates = matches!(
+            self,
+            Self::Call {
+                function: Function::GenerateKey
+                    | Function::GenerateKeyPair
+                    | Function::UnwrapKey
+                    | Function::CopyObject,
+                ..
+            }
+        );
+        creates && self.is_out_of_memory()
+    }
+
+    /// Whether the token refuses a mechanism or its parameters, before it sees any data.
+    pub(super) const fn is_refused_mechanism(&self) -> bool {
+        matches!(
+            self,
+            Self::Call {
+                function: Function::EncryptInit
+                    | Function::DecryptInit
+                    | Function::SignInit
+                    | Function::VerifyInit
+                    | Function::UnwrapKey,
+                code: RvError::MechanismInvalid
+                    | RvError::MechanismParamInvalid
+                    | RvError::FunctionNotSupported
+                    | RvError::ArgumentsBad
+            }
+        )
+    }
+
+    /// Whether the token refuses to create such a key, or to use the key that it has just created:
+    /// its mechanism list seemed to promise a size, a curve or a kind of key that it does not have.
+    pub(super) const fn is_refused_kind(&self) -> bool {
+        let creates_or_uses = matches!(
+            self,
+            Self::Call {
+                function: Function::GenerateKey
+                    | Function::GenerateKeyPair
+                    | Function::EncryptInit
+                    | Function::Encrypt
+                    | Function::DecryptInit
+                    | Function::Decrypt
+                    | Function::SignInit
+                    | Function::Sign
+                    | Function::VerifyInit
+                    | Function::Verify,
+                ..
+            }
+        );
+        creates_or_uses
+            && matches!(
+                self,
+                Self::Call {
+                    code: RvError::MechanismInvalid
+                        | RvError::MechanismParamInvalid
+                        | RvError::KeySizeRange
+                        | RvError::DomainParamsInvalid
+                        | RvError::CurveNotSupported
+                        | RvError::AttributeTypeInvalid
+                        | RvError::AttributeValueInvalid
+                        | RvError::TemplateIncomplete
+                        | RvError::TemplateInconsistent
+                        | RvError::FunctionNotSupported
+                        | RvError::ArgumentsBad,
+                    ..
+                }
+            )
+    }
+
+    /// Whether C_GenerateKeyPair failed in a way that leaves open if the token does not have such
+    /// pairs or fails: kryoptic returns GENERAL_ERROR for a curve that it does not have.
+    pub(super) fn is_ambiguous_generation(&self) -> bool {
+        matches!(self, Self::Call { function: Function::GenerateKeyPair, .. })
+            && self.class() == ErrorClass::Ambiguous
     }
 
     /// Whether the token rejects the mechanism, which it may do for a key of unsuitable length.
@@ -365,6 +448,11 @@ impl From<TokenError> for ApiError {
                 let text = code.message();
                 let message = format!("{text} The token of this gateway does not support {what}.");
                 return Self::with_message(code, message).because(error);
+            }
+            TokenError::Full => {
+                let message = "The request was rejected because the token of this gateway has no \
+                               room for another key.";
+                return Self::with_message(ErrorCode::LimitExceeded, message).because(error);
             }
             // The code that makes clients wait; the token itself works.
             TokenError::Busy => ErrorCode::Throttling,

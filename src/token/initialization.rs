@@ -93,7 +93,7 @@ impl Module {
         let (slot, raw_info) = find(pkcs11, &self.settings.selector, lost)?;
         let info = TokenInfo::from(&raw_info);
         let mechanisms = pkcs11.get_mechanism_list(slot)?;
-        if !mechanism::Capability::AesGcm.is_among(&mechanisms, false) {
+        if !mechanism::Capability::Aes256.is_among(&mechanisms) {
             return Err(TokenError::Unsupported("AES-GCM"));
         }
         let anchor = pkcs11.open_rw_session(slot)?;

@@ -30,6 +30,9 @@ metrics! {
         queue_depth: Family<QueueLabels, Gauge> = "hsmgate_token_queue_depth" ["queue"],
         /// Number of times that the token was lost and a recovery began
         disconnects: Counter = "hsmgate_token_disconnects_total" [],
+        /// Objects in the token, of any owner: as many as were found at the start or at the last
+        /// recovery, with those that the gateway has created and destroyed since
+        objects: Gauge = "hsmgate_token_objects" [],
         /// Outputs of the token's random generator that failed the check; the token is not used
         /// until its outputs pass
         random_generator_failures: Counter = "hsmgate_token_random_failures_total" [],

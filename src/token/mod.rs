@@ -8,6 +8,7 @@ mod behavior;
 mod breaker;
 mod budget;
 mod cache;
+mod capabilities;
 mod checks;
 mod crypto;
 mod error;
@@ -23,6 +24,7 @@ mod provision;
 mod quirks;
 mod recovery;
 mod retry;
+mod room;
 mod selection;
 mod settings;
 mod state;
@@ -37,6 +39,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 
 pub use budget::Budget;
+pub use capabilities::TestResult;
 pub use crypto::asymmetric::PublicKey;
 pub use crypto::cipher::{EncryptOptions, Encrypted, MAX_USES};
 pub use crypto::import::CheckValue;
@@ -50,6 +53,8 @@ pub use recovery::ReinitializeFailures;
 pub use settings::{TokenInfo, TokenSelector, TokenSettings};
 pub use worker::Worker;
 
+use crate::model::{KeySpec, KeyUsage};
+use objects::generate::GenerationParams;
 use pool::{Pool, QueueKind};
 use recovery::Recovery;
 use state::TokenState;
@@ -150,9 +155,21 @@ impl Token {
         &self.0.state.info
     }
 
-    /// Whether the token supports something, by its mechanism list.
+    /// Whether the token supports something, by its mechanism list and by what it has refused.
     pub fn supports(&self, capability: Capability) -> bool {
         self.0.state.supports(capability)
+    }
+
+    /// Whether the token supports keys of this spec and usage, as far as is known.
+    ///
+    /// # Errors
+    /// `Unsupported` when it does not; `BadInput` for a usage that the spec does not have.
+    pub fn check_supported(&self, spec: KeySpec, usage: KeyUsage) -> Result<(), TokenError> {
+        let capability = GenerationParams::of(spec, usage)?.capability();
+        match capability.filter(|capability| !self.supports(*capability)) {
+            Some(capability) => Err(capability.unsupported()),
+            None => Ok(()),
+        }
     }
 
     /// Checks that the token accepts calls now.

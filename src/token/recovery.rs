@@ -137,6 +137,7 @@ fn reinitialize(state: &TokenState) -> Result<(), TokenError> {
         new.finalize();
         return Err(error);
     }
+    state.capabilities.reset(new.mechanisms.clone());
     *initialization = Some(new);
     Ok(())
 }

@@ -16,12 +16,14 @@ use tokio::sync::watch;
 
 use super::breaker::Breaker;
 use super::cache::{KeyCache, LoginEpoch};
+use super::capabilities::Capabilities;
 use super::crypto::mechanism::{Capability, OaepHash};
 use super::error::{ErrorClass, TokenError};
 use super::initialization::{Initialization, Module};
 use super::metrics::TokenMetrics;
 use super::objects::name::KeyIdentity;
 use super::quirks;
+use super::room::Room;
 use super::settings::{TokenInfo, TokenSettings};
 
 /// The maximum number of keys whose mismatch is logged.
@@ -36,8 +38,10 @@ pub(super) struct TokenState {
     pub(super) objects: Mutex<()>,
     pub(super) initialization: RwLock<Option<Initialization>>,
     pub(super) info: TokenInfo,
-    mechanisms: Vec<MechanismType>,
-    lacks_oaep_sha256: AtomicBool,
+    pub(super) capabilities: Capabilities,
+    pub(super) room: Room,
+    /// Whether the token rejected RSAES-OAEP with SHA-1, or with SHA-256, for a decryption.
+    refuses_oaep: [AtomicBool; 2],
     /// A key that identifies the token.
     identity_key: OnceLock<KeyIdentity>,
     /// Keys with a mismatch, each logged once.
@@ -59,7 +63,12 @@ impl TokenState {
         let module = Module::load(settings, metrics.random_generator_failures.clone())?;
         let first = module.open(None)?;
         let info = first.info.clone();
-        let mechanisms = first.mechanisms.clone();
+        let capabilities = Capabilities::new(first.mechanisms.clone());
+        let knows_sha1_only = quirks::knows_oaep_sha1_only(&info);
+        if knows_sha1_only {
+            let error = TokenError::Unsupported("RSAES-OAEP with another hash than SHA-1");
+            capabilities.note_refused(Capability::UnwrapOaepSha256, &error);
+        }
         tracing::info!(
             event = "token.opened",
             label = info.label,
@@ -72,14 +81,15 @@ impl TokenState {
         );
         Ok(Self {
             module,
+            room: Room::new(metrics.objects.clone()),
             metrics,
             breaker: Breaker::default(),
             keys: KeyCache::default(),
             objects: Mutex::default(),
             initialization: RwLock::new(Some(first)),
-            lacks_oaep_sha256: AtomicBool::new(quirks::knows_oaep_sha1_only(&info)),
+            capabilities,
+            refuses_oaep: [AtomicBool::new(false), AtomicBool::new(knows_sha1_only)],
             info,
-            mechanisms,
             identity_key: OnceLock::new(),
             reported_keys: Mutex::default(),
             logins: Mutex::default(),
@@ -105,19 +115,26 @@ impl TokenState {
 
     /// Whether the token supports something.
     pub(super) fn supports(&self, capability: Capability) -> bool {
-        capability.is_among(&self.mechanisms, self.lacks_oaep_sha256.load(Ordering::Relaxed))
+        self.capabilities.supports(capability)
     }
 
     /// Whether OAEP with this hash can be tried in the token.
     pub(super) fn has_oaep(&self, hash: OaepHash) -> bool {
-        let is_listed = self.mechanisms.contains(&MechanismType::RSA_PKCS_OAEP);
-        let is_refused = hash == OaepHash::Sha256 && self.lacks_oaep_sha256.load(Ordering::Relaxed);
-        is_listed && !is_refused
+        self.capabilities.has_mechanism(MechanismType::RSA_PKCS_OAEP)
+            && !self.refuses_oaep(hash).load(Ordering::Relaxed)
     }
 
-    /// Records that the token rejected OAEP with SHA-256.
-    pub(super) fn set_lacks_oaep_sha256(&self) {
-        self.lacks_oaep_sha256.store(true, Ordering::Relaxed);
+    /// Records that the token rejected a decryption by OAEP with this hash: raw RSA is used.
+    pub(super) fn set_refuses_oaep(&self, hash: OaepHash) {
+        self.refuses_oaep(hash).store(true, Ordering::Relaxed);
+    }
+
+    const fn refuses_oaep(&self, hash: OaepHash) -> &AtomicBool {
+        let [sha1, sha256] = &self.refuses_oaep;
+        match hash {
+            OaepHash::Sha1 => sha1,
+            OaepHash::Sha256 => sha256,
+        }
     }
 
     /// The key that identifies the token.

@@ -5,6 +5,7 @@ use fault_token::{Fault, Rule, When};
 use crate::scale::{report, scaled};
 use crate::setup::{ENCRYPT, Setup};
 use crate::support::gateway::text;
+use crate::support::process::until;
 
 /// What was shown to callers at once before, and a vendor's code.
 const CODES: [&str; 5] = [
@@ -15,6 +16,7 @@ const CODES: [&str; 5] = [
     "0x80000001",
 ];
 const FUNCTIONS: [&str; 4] = ["C_EncryptInit", "C_Encrypt", "C_DecryptInit", "C_Decrypt"];
+const OBJECTS: &str = "hsmgate_token_objects";
 const LOSSES: &str = "hsmgate_token_disconnects_total";
 
 /// Encrypts and decrypts while so many calls in a hundred fail with this code; how many calls the
@@ -82,12 +84,26 @@ async fn a_full_token_refuses_new_keys_at_once_and_uses_those_that_it_has() {
     let mut setup = Setup::start();
     let before = setup.gateway.token_objects();
     setup.token.add(Rule::on(&["C_GenerateKey"], Fault::return_code("CKR_DEVICE_MEMORY")));
-    let refused = setup.reply("CreateKey", &[]).await;
-    assert_eq!(refused.status, 503, "{refused:?}");
-    assert!(refused.took.as_secs() < 3, "{refused:?}");
+    for _try in 0..3 {
+        let refused = setup.reply("CreateKey", &[]).await;
+        assert_eq!(
+            (refused.status, &*refused.code),
+            (400, "Rejected.LimitExceeded"),
+            "{refused:?}"
+        );
+        assert_eq!(refused.retry_after, None);
+        assert!(refused.took.as_secs() < 3, "{refused:?}");
+    }
+    until(|| setup.gateway.log().contains("Rejected.LimitExceeded")).await;
+    let log = setup.gateway.log();
+    assert_eq!(log.matches("token.full").count(), 1, "{log}");
     assert_eq!(setup.reply("Encrypt", &ENCRYPT).await.status, 200);
     assert_eq!(setup.metric(LOSSES).await, Some(0.0));
     assert_eq!(setup.gateway.token_objects(), before);
+    let objects = setup.metric(OBJECTS).await.unwrap();
+    setup.token.clear();
+    setup.gateway.create_key().await;
+    assert_eq!(setup.metric(OBJECTS).await, Some(objects + 1.0));
 }
 
 #[tokio::test]

@@ -13,7 +13,11 @@ impl Worker<'_> {
     /// # Errors
     /// As `generate`.
     pub fn test_generation(&mut self, spec: KeySpec, usage: KeyUsage) -> Result<(), TokenError> {
-        let params = GenerationParams::of(spec, usage)?;
+        self.test_params(GenerationParams::of(spec, usage)?)
+    }
+
+    /// As [`Worker::test_generation`], for these parameters.
+    pub(crate) fn test_params(&mut self, params: GenerationParams) -> Result<(), TokenError> {
         let mechanism = self.generator(params)?;
         self.with_objects(|worker| {
             let behavior = worker.initialization.behavior;

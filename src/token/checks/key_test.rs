@@ -46,18 +46,32 @@ pub(crate) fn pair(
     pair_use: PairUse,
 ) -> Result<(), TokenError> {
     if pair_use == PairUse::Signature {
-        let algorithm = match kind {
-            PairKind::Rsa { .. } => SignAlgorithm::RsaPssSha256,
-            PairKind::Ec { .. } => SignAlgorithm::EcdsaSha256,
-        };
-        let (mechanism, digest) = algorithm.prepare(MESSAGE);
-        let signature = session.sign(&mechanism, private, &digest)?;
-        Ok(session.verify(&mechanism, public, &digest, &signature)?)
+        let signs = |algorithm| signature(session, public, private, algorithm);
+        match kind {
+            PairKind::Ec { .. } => signs(SignAlgorithm::EcdsaSha256),
+            // A token without RSASSA-PSS may have the other algorithm.
+            PairKind::Rsa { .. } => match signs(SignAlgorithm::RsaPssSha256) {
+                Err(error) if error.is_refused_mechanism() => signs(SignAlgorithm::RsaPkcs1Sha256),
+                outcome => outcome,
+            },
+        }
     } else {
         let mechanism = OaepHash::Sha1.mechanism();
         let ciphertext = session.encrypt(&mechanism, public, MESSAGE)?;
         same(&session.decrypt(&mechanism, private, &ciphertext)?)
     }
+}
+
+/// Signs and verifies.
+pub(crate) fn signature(
+    session: &Session,
+    public: ObjectHandle,
+    private: ObjectHandle,
+    algorithm: SignAlgorithm,
+) -> Result<(), TokenError> {
+    let (mechanism, digest) = algorithm.prepare(MESSAGE);
+    let signature = session.sign(&mechanism, private, &digest)?;
+    Ok(session.verify(&mechanism, public, &digest, &signature)?)
 }
 
 fn same(decrypted: &[u8]) -> Result<(), TokenError> {

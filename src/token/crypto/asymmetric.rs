@@ -1,13 +1,11 @@
 //! Key pairs: reading the public key, signatures, RSA decryption.
 
-use cryptoki::context::Function;
-use cryptoki::error::RvError;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{AttributeType, ObjectHandle};
 use cryptoki::session::Session;
 use zeroize::Zeroizing;
 
-use super::mechanism::{OaepHash, SignAlgorithm};
+use super::mechanism::{Capability, OaepHash, SignAlgorithm};
 use super::oaep;
 use crate::token::cache::Handles;
 use crate::token::error::TokenError;
@@ -68,7 +66,8 @@ impl Worker<'_> {
         self.with_retry(Some(key), |worker| {
             let private = worker.handles(key)?.main;
             let (mechanism, input) = algorithm.prepare(digest);
-            let signature = worker.session()?.sign(&mechanism, private, &input)?;
+            let signature = worker.session()?.sign(&mechanism, private, &input);
+            let signature = signature.map_err(|error| supported(error.into(), algorithm))?;
             if algorithm == SignAlgorithm::EcdsaSha256 && signature.len() != ECDSA_BYTES {
                 return Err(TokenError::Unsupported("ECDSA signatures of two times 32 bytes"));
             }
@@ -115,7 +114,7 @@ impl Worker<'_> {
             };
             match worker.classify_failure(key, error, control) {
                 TokenError::BadCiphertext => Ok(false),
-                error => Err(error),
+                error => Err(supported(error, algorithm)),
             }
         })
     }
@@ -138,12 +137,17 @@ impl Worker<'_> {
             }
             if worker.state.has_oaep(hash) {
                 let decrypted = worker.decrypt_with(key, &handles, &hash.mechanism(), ciphertext);
-                if !decrypted.as_ref().is_err_and(is_unknown_parameter) {
+                if !decrypted.as_ref().is_err_and(TokenError::is_refused_mechanism) {
                     return decrypted;
                 }
-                worker.state.set_lacks_oaep_sha256();
+                worker.state.set_refuses_oaep(hash);
             }
-            worker.decrypt_raw(key, &handles, hash, ciphertext)
+            match worker.decrypt_raw(key, &handles, hash, ciphertext) {
+                Err(error) if error.is_refused_mechanism() => {
+                    Err(Capability::of_oaep(hash).unsupported())
+                }
+                outcome => outcome,
+            }
         })
     }
 
@@ -222,17 +226,12 @@ fn check_digest(digest: &[u8]) -> Result<(), TokenError> {
     }
 }
 
-/// Whether the token rejected the parameters of the mechanism, before it saw any data.
-fn is_unknown_parameter(error: &TokenError) -> bool {
-    matches!(
-        error,
-        TokenError::Call {
-            function: Function::DecryptInit,
-            code: RvError::ArgumentsBad
-                | RvError::MechanismParamInvalid
-                | RvError::MechanismInvalid
-        }
-    )
+/// The error of a signature: `Unsupported` when the token refuses the algorithm.
+fn supported(error: TokenError, algorithm: SignAlgorithm) -> TokenError {
+    match Capability::of_signing(algorithm) {
+        Some(capability) if error.is_refused_mechanism() => capability.unsupported(),
+        _ => error,
+    }
 }
 
 /// The length of an RSA key's modulus, from its public or private object.

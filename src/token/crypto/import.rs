@@ -62,7 +62,8 @@ impl Worker<'_> {
     ///
     /// # Errors
     /// `BadKeyMaterial` when it cannot be unwrapped or has another length than the spec's;
-    /// `Unsupported` when the token does not support the unwrapping; `BadInput` for a spec of key
+    /// `Unsupported` when the token does not support the unwrapping; `Full` when it has no room for
+    /// the key; `BadInput` for a spec of key
     /// pairs.
     pub fn unwrap_secret(
         &mut self,
@@ -73,16 +74,17 @@ impl Worker<'_> {
         spec: KeySpec,
     ) -> Result<CheckValue, TokenError> {
         if !self.state.supports(Capability::of_unwrapping(algorithm)) {
-            return Err(TokenError::Unsupported("this way of unwrapping"));
+            return Err(Capability::of_unwrapping(algorithm).unsupported());
         }
         let params = GenerationParams::of_default(spec)?;
         self.with_objects(|worker| {
             let new = KeyIdentity { name: *target, class: KeyClass::Secret };
             let mut is_retry = false;
-            worker.with_retry(Some(wrapping), |worker| {
+            let unwrapped = worker.with_retry(Some(wrapping), |worker| {
                 worker.clear_before_retry(new, std::mem::replace(&mut is_retry, true))?;
                 worker.unwrap_once(wrapping, algorithm, wrapped, target, params)
-            })?;
+            });
+            worker.conclude_creation(new.class, unwrapped)?;
             worker.check_value(new, spec)
         })
     }
@@ -133,6 +135,9 @@ impl Worker<'_> {
                     |worker: &mut Self| worker.check_rsa_round_trip(&handles, &mechanism, bytes);
                 Err(match self.classify_failure(wrapping, error, control) {
                     TokenError::BadCiphertext => TokenError::BadKeyMaterial,
+                    error if error.is_refused_mechanism() => {
+                        Capability::of_unwrapping(algorithm).unsupported()
+                    }
                     error => error,
                 })
             }

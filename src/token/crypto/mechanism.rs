@@ -10,22 +10,14 @@ use crate::model::text_form::api_enum;
 use crate::token::error::TokenError;
 
 api_enum! {
-    /// A function that a token may support.
+    /// A function that a token may have.
     Capability, "capability" {
-        /// AES keys and AES-GCM. Every open token supports it.
-        AesGcm = "aes-gcm",
-        /// RSA key pairs.
-        RsaKeys = "rsa-keys",
-        /// RSAES-OAEP with SHA-1, in the token.
-        RsaOaepSha1 = "rsa-oaep-sha1",
-        /// RSAES-OAEP with SHA-256, in the token or by raw RSA in the token.
-        RsaOaepSha256 = "rsa-oaep-sha256",
-        /// RSASSA-PSS with SHA-256.
-        RsaPss = "rsa-pss-sha256",
-        /// RSASSA-PKCS1-v1_5 with SHA-256.
-        RsaPkcs1 = "rsa-pkcs1-sha256",
-        /// EC key pairs and ECDSA. Only a key generation shows which curves are supported.
-        Ecdsa = "ecdsa",
+        /// AES keys of 128 bits, and AES-GCM with them.
+        Aes128 = "aes-128-gcm",
+        /// AES keys of 192 bits, and AES-GCM with them.
+        Aes192 = "aes-192-gcm",
+        /// AES keys of 256 bits, and AES-GCM with them. Every open token has it.
+        Aes256 = "aes-256-gcm",
         /// HMAC with SHA-224.
         HmacSha224 = "hmac-sha224",
         /// HMAC with SHA-256.
@@ -34,6 +26,24 @@ api_enum! {
         HmacSha384 = "hmac-sha384",
         /// HMAC with SHA-512.
         HmacSha512 = "hmac-sha512",
+        /// Key pairs on P-256, and ECDSA.
+        EcP256 = "ec-p256",
+        /// Key pairs on secp256k1, and ECDSA.
+        EcP256k = "ec-p256k",
+        /// RSA key pairs of 2,048 bits.
+        Rsa2048 = "rsa-2048",
+        /// RSA key pairs of 3,072 bits.
+        Rsa3072 = "rsa-3072",
+        /// RSA key pairs of 4,096 bits.
+        Rsa4096 = "rsa-4096",
+        /// RSAES-OAEP with SHA-1, in the token.
+        RsaOaepSha1 = "rsa-oaep-sha1",
+        /// RSAES-OAEP with SHA-256, in the token or by raw RSA in the token.
+        RsaOaepSha256 = "rsa-oaep-sha256",
+        /// RSASSA-PSS with SHA-256.
+        RsaPss = "rsa-pss-sha256",
+        /// RSASSA-PKCS1-v1_5 with SHA-256.
+        RsaPkcs1 = "rsa-pkcs1-sha256",
         /// Import of key material wrapped with RSAES-PKCS1-v1_5.
         UnwrapPkcs1 = "unwrap-pkcs1",
         /// Import of key material wrapped with RSAES-OAEP and SHA-1.
@@ -53,25 +63,79 @@ impl Capability {
         }
     }
 
-    /// Whether a token with these mechanisms has it. `oaep_sha1_only`: OAEP supports only SHA-1.
-    pub(crate) fn is_among(self, mechanisms: &[MechanismType], oaep_sha1_only: bool) -> bool {
+    /// What signing with this algorithm needs, besides the key; `None` for ECDSA, which the key
+    /// implies.
+    pub(crate) const fn of_signing(algorithm: SignAlgorithm) -> Option<Self> {
+        match algorithm {
+            SignAlgorithm::RsaPssSha256 => Some(Self::RsaPss),
+            SignAlgorithm::RsaPkcs1Sha256 => Some(Self::RsaPkcs1),
+            SignAlgorithm::EcdsaSha256 => None,
+        }
+    }
+
+    /// What RSAES-OAEP with this hash needs, besides the key.
+    pub(crate) const fn of_oaep(hash: OaepHash) -> Self {
+        match hash {
+            OaepHash::Sha1 => Self::RsaOaepSha1,
+            OaepHash::Sha256 => Self::RsaOaepSha256,
+        }
+    }
+
+    /// The words for it in an error.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Aes128 => "AES-GCM with keys of 128 bits",
+            Self::Aes192 => "AES-GCM with keys of 192 bits",
+            Self::Aes256 => "AES-GCM",
+            Self::HmacSha224 => "HMAC with SHA-224",
+            Self::HmacSha256 => "HMAC with SHA-256",
+            Self::HmacSha384 => "HMAC with SHA-384",
+            Self::HmacSha512 => "HMAC with SHA-512",
+            Self::EcP256 => "key pairs on the curve P-256",
+            Self::EcP256k => "key pairs on the curve secp256k1",
+            Self::Rsa2048 => "RSA key pairs of 2,048 bits",
+            Self::Rsa3072 => "RSA key pairs of 3,072 bits",
+            Self::Rsa4096 => "RSA key pairs of 4,096 bits",
+            Self::RsaOaepSha1 => "RSAES_OAEP_SHA_1",
+            Self::RsaOaepSha256 => "RSAES_OAEP_SHA_256",
+            Self::RsaPss => "RSA_PSS_SHA_256",
+            Self::RsaPkcs1 => "RSA_PKCS1_SHA_256",
+            Self::UnwrapPkcs1 => "unwrapping with RSAES_PKCS1_V1_5",
+            Self::UnwrapOaepSha1 => "unwrapping with RSAES_OAEP_SHA_1",
+            Self::UnwrapOaepSha256 => "unwrapping with RSAES_OAEP_SHA_256",
+        }
+    }
+
+    /// The error of a token that does not have it.
+    pub(crate) const fn unsupported(self) -> TokenError {
+        TokenError::Unsupported(self.description())
+    }
+
+    /// Whether a token with these mechanisms may have it.
+    pub(crate) fn is_among(self, mechanisms: &[MechanismType]) -> bool {
         let has = |wanted: &[MechanismType]| wanted.iter().all(|one| mechanisms.contains(one));
         match self {
-            Self::AesGcm => has(&[MechanismType::AES_KEY_GEN, MechanismType::AES_GCM]),
-            Self::RsaKeys => has(&[MechanismType::RSA_PKCS_KEY_PAIR_GEN]),
-            Self::RsaOaepSha1 | Self::UnwrapOaepSha1 => has(&[MechanismType::RSA_PKCS_OAEP]),
-            Self::RsaOaepSha256 => {
-                has(&[MechanismType::RSA_X_509])
-                    || (has(&[MechanismType::RSA_PKCS_OAEP]) && !oaep_sha1_only)
+            Self::Aes128 | Self::Aes192 | Self::Aes256 => {
+                has(&[MechanismType::AES_KEY_GEN, MechanismType::AES_GCM])
             }
-            Self::UnwrapOaepSha256 => has(&[MechanismType::RSA_PKCS_OAEP]) && !oaep_sha1_only,
-            Self::RsaPss => has(&[MechanismType::RSA_PKCS_PSS]),
-            Self::RsaPkcs1 | Self::UnwrapPkcs1 => has(&[MechanismType::RSA_PKCS]),
-            Self::Ecdsa => has(&[MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDSA]),
             Self::HmacSha224 => has(&[GENERIC_SECRET_KEY_GEN, MechanismType::SHA224_HMAC]),
             Self::HmacSha256 => has(&[GENERIC_SECRET_KEY_GEN, MechanismType::SHA256_HMAC]),
             Self::HmacSha384 => has(&[GENERIC_SECRET_KEY_GEN, MechanismType::SHA384_HMAC]),
             Self::HmacSha512 => has(&[GENERIC_SECRET_KEY_GEN, MechanismType::SHA512_HMAC]),
+            Self::EcP256 | Self::EcP256k => {
+                has(&[MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDSA])
+            }
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => {
+                has(&[MechanismType::RSA_PKCS_KEY_PAIR_GEN])
+            }
+            Self::RsaOaepSha1 | Self::UnwrapOaepSha1 | Self::UnwrapOaepSha256 => {
+                has(&[MechanismType::RSA_PKCS_OAEP])
+            }
+            Self::RsaOaepSha256 => {
+                has(&[MechanismType::RSA_X_509]) || has(&[MechanismType::RSA_PKCS_OAEP])
+            }
+            Self::RsaPss => has(&[MechanismType::RSA_PKCS_PSS]),
+            Self::RsaPkcs1 | Self::UnwrapPkcs1 => has(&[MechanismType::RSA_PKCS]),
         }
     }
 }

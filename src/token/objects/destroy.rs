@@ -73,7 +73,12 @@ impl Worker<'_> {
             existed |= destroy_seen(session, key, unlabelled)?;
             Ok(())
         })?;
-        if existed { Ok(()) } else { self.verify_absence(key) }
+        if existed {
+            self.state.room.note_destroyed(key.class);
+            Ok(())
+        } else {
+            self.verify_absence(key)
+        }
     }
 }
 

@@ -69,21 +69,13 @@ impl GenerationParams {
         }
     }
 
-    /// The mechanism that generates it, and the name of such keys.
-    const fn generator(self) -> (Mechanism<'static>, &'static str) {
+    /// The mechanism that generates it.
+    const fn generator(self) -> Mechanism<'static> {
         match self {
-            Self::Secret { secret_use: SecretUse::Cipher, .. } => {
-                (Mechanism::AesKeyGen, "AES keys")
-            }
-            Self::Secret { secret_use: SecretUse::Mac, .. } => {
-                (Mechanism::GenericSecretKeyGen, "HMAC keys")
-            }
-            Self::Pair { kind: PairKind::Rsa { .. }, .. } => {
-                (Mechanism::RsaPkcsKeyPairGen, "RSA key pairs")
-            }
-            Self::Pair { kind: PairKind::Ec { .. }, .. } => {
-                (Mechanism::EccKeyPairGen, "EC key pairs")
-            }
+            Self::Secret { secret_use: SecretUse::Cipher, .. } => Mechanism::AesKeyGen,
+            Self::Secret { secret_use: SecretUse::Mac, .. } => Mechanism::GenericSecretKeyGen,
+            Self::Pair { kind: PairKind::Rsa { .. }, .. } => Mechanism::RsaPkcsKeyPairGen,
+            Self::Pair { kind: PairKind::Ec { .. }, .. } => Mechanism::EccKeyPairGen,
         }
     }
 }
@@ -93,8 +85,9 @@ impl Worker<'_> {
     /// its attributes were read back and it was used once; after a failure nothing is left.
     ///
     /// # Errors
-    /// `Unsupported` when the token does not support such keys, `BadInput` for a usage that the
-    /// spec does not have, `WrongAttributes` when the token creates something else.
+    /// `Unsupported` when the token does not support such keys, `Full` when it has no room for
+    /// them, `BadInput` for a usage that the spec does not have, `WrongAttributes` when the token
+    /// creates something else.
     pub fn generate(
         &mut self,
         name: &ObjectName,
@@ -107,14 +100,18 @@ impl Worker<'_> {
     /// The mechanism that generates `params`.
     ///
     /// # Errors
-    /// `Unsupported` when the token does not have it.
+    /// `Unsupported` when the token does not have it, or has refused such keys before.
     pub(crate) fn generator(
         &self,
         params: GenerationParams,
     ) -> Result<Mechanism<'static>, TokenError> {
-        let (mechanism, what) = params.generator();
-        let has_it = self.initialization.mechanisms.contains(&mechanism.mechanism_type());
-        if has_it { Ok(mechanism) } else { Err(TokenError::Unsupported(what)) }
+        let capability =
+            params.capability().ok_or(TokenError::BadInput("no key has this length"))?;
+        if self.state.supports(capability) {
+            Ok(params.generator())
+        } else {
+            Err(capability.unsupported())
+        }
     }
 
     /// Generates the objects of `params`, tests them, and caches them.
@@ -127,9 +124,18 @@ impl Worker<'_> {
         let key = KeyIdentity { name: *name, class: params.class() };
         self.with_objects(|worker| {
             let mut is_retry = false;
-            worker.with_retry(Some(key), |worker| {
-                worker.make_once(key, &mechanism, params, std::mem::replace(&mut is_retry, true))
-            })
+            let mut make = |worker: &mut Self| {
+                worker.with_retry(Some(key), |worker| {
+                    let is_retry = std::mem::replace(&mut is_retry, true);
+                    worker.make_once(key, &mechanism, params, is_retry)
+                })
+            };
+            let mut outcome = make(worker);
+            // A refusal is remembered: it must not be a transient failure.
+            if outcome.as_ref().is_err_and(TokenError::is_refused_kind) {
+                outcome = make(worker);
+            }
+            worker.conclude_generation(params, key.class, outcome)
         })
     }
 

@@ -158,6 +158,7 @@ impl Worker<'_> {
                 let all = [Attribute::Token(true)];
                 let objects =
                     worker.search_while_logged_in(|session| Ok(session.find_objects(&all)?))?;
+                worker.state.room.set_objects(objects.len());
                 // The first step detects handles of an ended login epoch.
                 Ok(ObjectList {
                     login_epoch,

@@ -28,11 +28,11 @@ async fn it_shows_the_token_and_its_capabilities() {
         let found = capabilities.iter().find(|one| one["name"] == name).unwrap();
         found["is_supported"].as_bool().unwrap()
     };
-    assert!(supports("aes-gcm") && supports("rsa-keys") && supports("ecdsa"));
+    assert!(supports("aes-256-gcm") && supports("rsa-2048") && supports("ec-p256"));
 
     let table = String::from_utf8(token_info(&gateway, &[]).stdout).unwrap();
     let rows: Vec<_> = table.lines().collect();
-    assert!(rows.iter().any(|row| row.starts_with("aes-gcm ") && row.contains("  yes  ")));
+    assert!(rows.iter().any(|row| row.starts_with("aes-256-gcm ") && row.contains("  yes  ")));
     assert_eq!(rows.len(), 5 + 1 + capabilities.len());
 }
 

@@ -1,0 +1,102 @@
+//! What the token can do: its mechanism list promises it, and a test decides. The results of the
+//! tests are valid until the module is initialized again.
+
+use std::collections::HashMap;
+
+use cryptoki::mechanism::MechanismType;
+use parking_lot::RwLock;
+
+use super::crypto::mechanism::Capability;
+
+/// The result of the test of a capability.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum TestResult {
+    /// It was not tested.
+    #[default]
+    Untested,
+    /// It works.
+    Works,
+    /// The token refuses it; the text is the error.
+    Refused(String),
+}
+
+/// What is known of the token's capabilities in one initialization of the module.
+#[derive(Debug, Default)]
+pub(super) struct Capabilities(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    mechanisms: Vec<MechanismType>,
+    results: HashMap<Capability, TestResult>,
+}
+
+impl Capabilities {
+    /// Nothing was tried yet.
+    pub(super) fn new(mechanisms: Vec<MechanismType>) -> Self {
+        Self(RwLock::new(Known { mechanisms, results: HashMap::new() }))
+    }
+
+    /// Forgets all results: the module was initialized again.
+    pub(super) fn reset(&self, mechanisms: Vec<MechanismType>) {
+        *self.0.write() = Known { mechanisms, results: HashMap::new() };
+    }
+
+    /// Whether the mechanism list has what the capability needs, and no test has refuted it.
+    pub(super) fn supports(&self, capability: Capability) -> bool {
+        let known = self.0.read();
+        let is_refused = matches!(known.results.get(&capability), Some(TestResult::Refused(_)));
+        capability.is_among(&known.mechanisms) && !is_refused
+    }
+
+    /// Whether the mechanism list has this mechanism.
+    pub(super) fn has_mechanism(&self, mechanism: MechanismType) -> bool {
+        self.0.read().mechanisms.contains(&mechanism)
+    }
+
+    /// The result of its last test.
+    pub(super) fn result(&self, capability: Capability) -> TestResult {
+        self.0.read().results.get(&capability).cloned().unwrap_or_default()
+    }
+
+    /// Records that it works.
+    pub(super) fn note_works(&self, capability: Capability) {
+        if self.result(capability) != TestResult::Works {
+            self.0.write().results.insert(capability, TestResult::Works);
+        }
+    }
+
+    /// Records that the token refuses it, and logs that once.
+    pub(super) fn note_refused(&self, capability: Capability, error: &dyn std::error::Error) {
+        let result = TestResult::Refused(error.to_string());
+        let before = self.0.write().results.insert(capability, result);
+        if !matches!(before, Some(TestResult::Refused(_))) {
+            tracing::info!(
+                event = "token.capability_refused",
+                capability = capability.as_str(),
+                %error,
+                "the token lists the mechanisms for this, and refuses it; requests that need it are \
+                 refused until the token is opened again"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::error::TokenError;
+
+    #[test]
+    fn a_refused_capability_stays_refused_until_the_module_is_initialized_again() {
+        let listed = || vec![MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDSA];
+        let capabilities = Capabilities::new(listed());
+        assert!(capabilities.supports(Capability::EcP256k));
+        assert!(!capabilities.supports(Capability::Rsa2048), "it is not listed");
+        capabilities.note_refused(Capability::EcP256k, &TokenError::Panicked);
+        assert!(!capabilities.supports(Capability::EcP256k));
+        assert!(capabilities.supports(Capability::EcP256), "another curve");
+        capabilities.reset(listed());
+        assert!(capabilities.supports(Capability::EcP256k));
+        assert_eq!(capabilities.result(Capability::EcP256k), TestResult::Untested);
+    }
+}
