@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use fault_token::{MANNERS_VARIABLE, MODULE_VARIABLE, Manner};
 use hsmgate::model::{KeyId, KeySpec, KeyVersionId};
 use hsmgate::token::{
     Budget, KeyClass, KeyIdentity, ObjectName, ObjectOwner, Token, TokenError, TokenSelector,
@@ -14,7 +15,7 @@ use hsmgate::token::{
 };
 use secrecy::SecretString;
 
-use crate::softhsm::{self, module, scratch};
+use crate::softhsm::{self, scratch};
 
 /// Names the test that this process was started for.
 const INNER: &str = "HSMGATE_TOKEN_TEST";
@@ -24,15 +25,29 @@ pub(crate) const SO_PIN: &str = "7315508";
 
 /// Runs `test` in a process of its own with a fresh token directory. `name` is the test's path.
 pub(crate) fn in_own_process(name: &str, test: impl FnOnce()) {
+    in_own_process_with(name, &[], test);
+}
+
+/// As `in_own_process`, on a token with these manners.
+pub(crate) fn in_own_process_with(name: &str, manners: &[Manner], test: impl FnOnce()) {
     match env::var(INNER) {
         Ok(inner) if inner == name => test(),
-        _ => spawn(name),
+        _ => spawn(name, manners),
     }
 }
 
 /// As `in_own_process`, with the token made and open.
 pub(crate) fn with_token<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Token) -> F) {
-    in_own_process(name, || {
+    with_manners(name, &[], test);
+}
+
+/// As `with_token`, on a token with these manners.
+pub(crate) fn with_manners<F: Future<Output = ()>>(
+    name: &str,
+    manners: &[Manner],
+    test: impl FnOnce(Token) -> F,
+) {
+    in_own_process_with(name, manners, || {
         initialize(LABEL);
         let token = Token::open(settings(TokenSelector::Label(LABEL.into()))).unwrap();
         runtime().block_on(test(token.clone()));
@@ -40,13 +55,21 @@ pub(crate) fn with_token<F: Future<Output = ()>>(name: &str, test: impl FnOnce(T
     });
 }
 
-fn spawn(name: &str) {
+/// The manners are played by the fault token before SoftHSM2. The variable of the fault token gives
+/// them to every test that names none.
+fn spawn(name: &str, manners: &[Manner]) {
+    let manners: Vec<_> = manners.iter().map(ToString::to_string).collect();
+    let inherited = env::var(MANNERS_VARIABLE).unwrap_or_default();
+    let manners = if manners.is_empty() { inherited } else { manners.join(",") };
+    let module = (!manners.is_empty()).then(softhsm::module);
     let directory = tempfile::TempDir::new_in(scratch()).unwrap();
     let configuration = softhsm::configure(directory.path());
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(INNER, name)
         .env("SOFTHSM2_CONF", &configuration)
+        .env(MANNERS_VARIABLE, manners)
+        .envs(module.map(|module| (MODULE_VARIABLE, module)))
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
@@ -54,6 +77,14 @@ fn spawn(name: &str) {
     print!("{text}");
     // A name that matches no test would pass as well.
     assert!(text.contains("1 passed"), "{name} names no test:\n{text}");
+}
+
+/// The module of this process: SoftHSM2's, or the fault token before it.
+pub(crate) fn module() -> PathBuf {
+    match env::var_os(MODULE_VARIABLE) {
+        Some(_softhsm) => fault_token::library(),
+        None => softhsm::module(),
+    }
 }
 
 pub(crate) fn initialize(label: &str) {

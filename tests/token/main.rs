@@ -18,6 +18,7 @@ mod contention;
 mod harness;
 mod import;
 mod key_pairs;
+mod manners;
 mod objects;
 mod recovery;
 #[path = "../support/softhsm.rs"]

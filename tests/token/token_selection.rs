@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use hsmgate::token::{Budget, Capability, ErrorClass, Token, TokenError, TokenSelector};
 
-use super::harness::{LABEL, PIN, SO_PIN, in_own_process, initialize, runtime, settings};
-use super::softhsm::module;
+use super::harness::{LABEL, PIN, SO_PIN, in_own_process, initialize, module, runtime, settings};
 
 #[test]
 fn a_token_is_found_by_label_or_serial_and_by_nothing_else() {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::manners::Manner;
 use crate::rule::{Fault, Rule};
 
 /// Puts rules into force at once: the file is replaced as a whole.
@@ -20,7 +22,11 @@ pub fn write_rules(control: &Path, rules: &[Rule]) {
 
 /// The rules as the module sees them.
 pub(crate) struct Control {
-    path: PathBuf,
+    path: Option<PathBuf>,
+    /// In force without a rule.
+    own_manners: Vec<Manner>,
+    /// With those of the rules.
+    manners: Arc<[Manner]>,
     stamp: Option<(u64, i64, i64)>,
     rules: Vec<Rule>,
     /// Calls by the number of the rule that is about them.
@@ -28,8 +34,15 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, stamp: None, rules: Vec::new(), calls: HashMap::new() }
+    pub(crate) fn new(path: Option<PathBuf>, own_manners: Vec<Manner>) -> Self {
+        let manners = own_manners.clone().into();
+        let (rules, calls) = (Vec::new(), HashMap::new());
+        Self { path, own_manners, manners, stamp: None, rules, calls }
+    }
+
+    /// The manners in force when the file was last read.
+    pub(crate) fn manners(&self) -> Arc<[Manner]> {
+        Arc::clone(&self.manners)
     }
 
     /// What goes wrong at this call, with the number of the rule.
@@ -37,6 +50,9 @@ impl Control {
         self.refresh();
         let mut due = Vec::new();
         for rule in self.rules.iter().filter(|rule| rule.applies_to(function)) {
+            if matches!(rule.fault, Fault::Manner(_)) {
+                continue;
+            }
             let calls = self.calls.entry(rule.number).or_default();
             *calls += 1;
             if rule.when.matches(*calls) {
@@ -53,15 +69,21 @@ impl Control {
     }
 
     fn refresh(&mut self) {
-        let stamp = fs::metadata(&self.path).ok().as_ref().map(stamp);
+        let Some(path) = &self.path else { return };
+        let stamp = fs::metadata(path).ok().as_ref().map(stamp);
         if stamp == self.stamp {
             return;
         }
         self.stamp = stamp;
-        self.rules = match fs::read_to_string(&self.path) {
+        self.rules = match fs::read_to_string(path) {
             Ok(text) => serde_json::from_str(&text).expect("the control file holds rules"),
             Err(_absent) => Vec::new(),
         };
+        let of_rules = self.rules.iter().filter_map(|rule| match rule.fault {
+            Fault::Manner(manner) => Some(manner),
+            _ => None,
+        });
+        self.manners = self.own_manners.iter().copied().chain(of_rules).collect();
     }
 }
 

@@ -106,7 +106,7 @@ impl InnerModule {
         self.finalized();
     }
 
-    /// Notes key and IV of an encryption with AES-GCM.
+    /// Notes key and IV of an encryption with AES-GCM. `token_iv` is the one that the token has made.
     ///
     /// # Safety
     /// `mechanism` points to a mechanism, as C_EncryptInit wants it.
@@ -115,6 +115,7 @@ impl InnerModule {
         session: CK_SESSION_HANDLE,
         mechanism: *const CK_MECHANISM,
         key: CK_OBJECT_HANDLE,
+        token_iv: Option<&[u8]>,
     ) {
         // SAFETY: by the contract above.
         let mechanism = unsafe { &*mechanism };
@@ -124,7 +125,8 @@ impl InnerModule {
         let params: *const CK_GCM_PARAMS = mechanism.pParameter.cast();
         // SAFETY: the parameter of AES-GCM is this, and its IV has the length that it tells.
         let iv = unsafe { bytes((*params).pIv, (*params).ulIvLen) };
-        let encryption = Encryption { key: hex(&self.id_of(session, key)), iv: hex(iv) };
+        let iv = hex(token_iv.unwrap_or(iv));
+        let encryption = Encryption { key: hex(&self.id_of(session, key)), iv };
         self.state(|state| state.encryptions.insert(session, encryption));
     }
 
@@ -162,7 +164,7 @@ pub(crate) unsafe fn bytes<'a>(at: *const u8, length: CK_ULONG) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(at, length) }
 }
 
-fn ulong(length: usize) -> CK_ULONG {
+pub(crate) fn ulong(length: usize) -> CK_ULONG {
     CK_ULONG::try_from(length).expect("a length fits")
 }
 

@@ -9,16 +9,17 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use cryptoki_sys::{CK_RV, CKR_OK};
+use cryptoki_sys::{CK_RV, CK_SESSION_HANDLE, CKR_OK};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::control::Control;
 use crate::inner_module::{Encryption, InnerModule};
 use crate::log::{Entry, HANGING, KILLED, LATE, Log, OVERLAP};
+use crate::manners::{Call, Manner, MannerState};
 use crate::return_codes;
 use crate::rule::Fault;
 use crate::threads;
-use crate::{CONTROL_VARIABLE, LOG_VARIABLE, MODULE_VARIABLE};
+use crate::{CONTROL_VARIABLE, LOG_VARIABLE, MANNERS_VARIABLE, MODULE_VARIABLE};
 
 /// How often a call that hangs looks whether it still has to.
 const POLL: Duration = Duration::from_millis(1);
@@ -30,6 +31,7 @@ pub(crate) struct Interceptor {
     pub(crate) inner: InnerModule,
     control: Mutex<Control>,
     log: Log,
+    manner_state: MannerState,
     /// Held for reading by calls; for writing by what pulls the rug from under them, since the
     /// real module breaks when that happens inside a call.
     call_lock: RwLock<()>,
@@ -44,14 +46,14 @@ pub(crate) struct Interceptor {
 
 impl Interceptor {
     fn start() -> Self {
-        let path = |name: &str| {
-            PathBuf::from(env::var_os(name).unwrap_or_else(|| panic!("{name} is not set")))
-        };
-        let module = path(MODULE_VARIABLE);
+        let path = |name: &str| env::var_os(name).map(PathBuf::from);
+        let module = env::var(MODULE_VARIABLE).expect("FAULT_TOKEN_MODULE is the path of a module");
+        let manners = Manner::list(&env::var(MANNERS_VARIABLE).unwrap_or_default());
         Self {
-            inner: InnerModule::load(module.to_str().expect("the path is text")),
-            control: Mutex::new(Control::new(path(CONTROL_VARIABLE))),
-            log: Log::open(&path(LOG_VARIABLE)),
+            inner: InnerModule::load(&module),
+            control: Mutex::new(Control::new(path(CONTROL_VARIABLE), manners)),
+            log: Log::open(path(LOG_VARIABLE).as_deref()),
+            manner_state: MannerState::default(),
             call_lock: RwLock::default(),
             inside: AtomicUsize::default(),
             is_finalizing: AtomicBool::default(),
@@ -65,12 +67,15 @@ impl Interceptor {
     pub(crate) fn pass(
         &self,
         function: &'static str,
-        call: impl FnOnce(&InnerModule) -> CK_RV,
+        call: impl FnOnce(Call<'_>) -> CK_RV,
         after: impl FnOnce(&Self, &[(u64, Fault)]) -> Option<Encryption>,
     ) -> CK_RV {
         threads::enter();
         let call_record = CallRecord::begin(self, function);
-        let faults = lock(&self.control).faults(function);
+        let (faults, manners) = {
+            let mut control = lock(&self.control);
+            (control.faults(function), control.manners())
+        };
         for (number, fault) in &faults {
             match fault {
                 Fault::ReturnCode(name) => {
@@ -89,7 +94,8 @@ impl Interceptor {
         }
         let result = {
             let _guard = self.call_lock.read().unwrap_or_else(PoisonError::into_inner);
-            call(&self.inner)
+            let (inner, state) = (&self.inner, &self.manner_state);
+            call(Call { inner, manners: &manners, state })
         };
         let encryption = if result == CKR_OK { after(self, &faults) } else { None };
         let mut returned = result;
@@ -127,6 +133,11 @@ impl Interceptor {
             key: None,
             iv: None,
         });
+    }
+
+    /// The IV of an encryption that has begun, if the token has made it.
+    pub(crate) fn token_iv(&self, session: CK_SESSION_HANDLE) -> Option<Vec<u8>> {
+        self.manner_state.encryptions().get(&session).map(|encryption| encryption.iv.clone())
     }
 
     fn hang(&self, number: u64) {
@@ -167,6 +178,9 @@ impl Interceptor {
         return_code: &str,
         encryption: Option<Encryption>,
     ) {
+        if !self.log.is_written() {
+            return;
+        }
         let (key, iv) = encryption.map(|it| (it.key, it.iv)).unzip();
         self.log.write(&Entry {
             process: process::id(),

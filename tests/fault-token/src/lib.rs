@@ -2,15 +2,17 @@
 //!
 //! Built as a shared library, it forwards every call to SoftHSM2, and on the way does what the
 //! rules of a control file say: it answers an error code, waits, hangs, damages an output, loses
-//! sessions or the login, or kills the process. Every call is written to a log. Built as a Rust
+//! sessions or the login, or kills the process; and it plays the manners of other tokens. Every call is written to a log. Built as a Rust
 //! library, it gives tests the types of both files, so that each is written down once.
 //!
 //! It is the one place with `unsafe`, and no part of the shipped program.
 
+mod attribute_types;
 mod control;
 mod inner_module;
 mod interceptor;
 mod log;
+mod manners;
 mod module;
 mod post_call;
 mod prng;
@@ -22,14 +24,18 @@ use std::path::PathBuf;
 
 pub use control::write_rules;
 pub use log::{Entry, HANGING, KILLED, LATE, OVERLAP, read_log};
+pub use manners::{CLOUD_HSM, Manner};
 pub use prng::{Prng, mix};
 pub use rule::{Fault, Rule, When};
 
 /// The variable with the path of the module that calls are forwarded to.
 pub const MODULE_VARIABLE: &str = "FAULT_TOKEN_MODULE";
-/// The variable with the path of the control file. No file is no rule.
+/// The variable with the manners of the token, separated by commas. Without it the token has none but
+/// those of the control file.
+pub const MANNERS_VARIABLE: &str = "FAULT_TOKEN_MANNERS";
+/// The variable with the path of the control file. Without it, or without the file, there is no rule.
 pub const CONTROL_VARIABLE: &str = "FAULT_TOKEN_CONTROL";
-/// The variable with the path of the log, which is appended to.
+/// The variable with the path of the log, which is appended to. Without it there is no log.
 pub const LOG_VARIABLE: &str = "FAULT_TOKEN_LOG";
 
 /// The shared library that `cargo test` and `cargo bench` have put beside the running test.

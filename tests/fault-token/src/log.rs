@@ -54,18 +54,24 @@ pub fn read_log(path: &Path, from: usize) -> (Vec<Entry>, usize) {
 }
 
 /// The log as the module writes it.
-pub(crate) struct Log(File);
+pub(crate) struct Log(Option<File>);
 
 impl Log {
-    pub(crate) fn open(path: &Path) -> Self {
-        let file = File::options().create(true).append(true).open(path);
-        Self(file.expect("the log can be opened"))
+    pub(crate) fn open(path: Option<&Path>) -> Self {
+        let open = |path| File::options().create(true).append(true).open(path);
+        Self(path.map(|path| open(path).expect("the log can be opened")))
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_written(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Writes a line at once, so that a killed process leaves it behind.
     pub(crate) fn write(&self, entry: &Entry) {
+        let Some(mut file) = self.0.as_ref() else { return };
         let mut line = serde_json::to_vec(entry).expect("a call is JSON");
         line.push(b'\n');
-        (&self.0).write_all(&line).expect("the log can be written");
+        file.write_all(&line).expect("the log can be written");
     }
 }

@@ -10,6 +10,7 @@ use cryptoki_sys::{
 };
 
 use crate::interceptor::INTERCEPTOR;
+use crate::manners::{attributes, creation, functions, iv, random, unwrapping};
 use crate::post_call;
 
 type Session = CK_SESSION_HANDLE;
@@ -20,30 +21,54 @@ type Template = *mut CK_ATTRIBUTE;
 type Mechanism = *mut CK_MECHANISM;
 type Void = *mut std::ffi::c_void;
 
-macro_rules! functions {
-    ($($name:ident($($argument:ident: $type:ty),*) $(then $then:ident($($given:ident),*))?;)*) => {
-        $(unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {
+/// A function: its hooks in their order, of which the first that answers ends the call; then the
+/// real module; then what is done after a call that has gone well.
+macro_rules! function {
+    ($name:ident ($($argument:ident: $type:ty),*) [$($hook:path),*] $(then $then:ident($($given:ident),*))?) => {
+        unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {
             INTERCEPTOR.pass(
                 stringify!($name),
-                |inner| match inner.functions.$name {
-                    // SAFETY: the arguments are the caller's, who keeps the contract.
-                    Some(function) => unsafe { function($($argument),*) },
-                    None => CKR_FUNCTION_NOT_SUPPORTED,
+                |call| {
+                    hooks!(call ($($argument),*) $($hook),*);
+                    match call.inner.functions.$name {
+                        // SAFETY: the arguments are the caller's, who keeps the contract.
+                        Some(function) => unsafe { function($($argument),*) },
+                        None => CKR_FUNCTION_NOT_SUPPORTED,
+                    }
                 },
-                functions!(@then $($then($($given),*))?),
+                function!(@then $($then($($given),*))?),
             )
-        })*
+        }
+    };
+    (@then) => { |_interceptor, _faults| None };
+    (@then $then:ident($($given:ident),*)) => {
+        // SAFETY: the arguments are those of a call that has gone well.
+        |interceptor, faults| unsafe { post_call::$then(interceptor, faults, $($given),*) }
+    };
+}
+
+macro_rules! hooks {
+    (@one $call:ident ($($argument:ident),*) $hook:path) => {
+        // SAFETY: the arguments are the caller's, who keeps the contract.
+        if let Some(code) = unsafe { $hook($call, $($argument),*) } {
+            return code;
+        }
+    };
+    ($call:ident $arguments:tt $($hook:path),*) => {
+        let _ = &$call;
+        $(hooks!(@one $call $arguments $hook);)*
+    };
+}
+
+macro_rules! functions {
+    ($($name:ident $arguments:tt $(hooks [$($hook:path),*])? $(then $then:ident $given:tt)?;)*) => {
+        $(function!($name $arguments [$($($hook),*)?] $(then $then $given)?);)*
 
         static FUNCTIONS: CK_FUNCTION_LIST = CK_FUNCTION_LIST {
             version: CK_VERSION { major: 2, minor: 40 },
             C_GetFunctionList: Some(C_GetFunctionList),
             $($name: Some($name),)*
         };
-    };
-    (@then) => { |_interceptor, _faults| None };
-    (@then $then:ident($($given:ident),*)) => {
-        // SAFETY: the arguments are those of a call that has gone well.
-        |interceptor, faults| unsafe { post_call::$then(interceptor, faults, $($given),*) }
     };
 }
 
@@ -87,21 +112,21 @@ functions! {
     );
     C_Login(session: Session, user: CK_USER_TYPE, pin: Bytes, length: CK_ULONG) then logged_in(user, pin, length);
     C_Logout(session: Session);
-    C_CreateObject(session: Session, template: Template, count: CK_ULONG, object: *mut Object);
+    C_CreateObject(session: Session, template: Template, count: CK_ULONG, object: *mut Object) hooks [creation::create_object];
     C_CopyObject(
         session: Session, object: Object, template: Template, count: CK_ULONG, copy: *mut Object
-    );
+    ) hooks [functions::copy_object, creation::copy_object];
     C_DestroyObject(session: Session, object: Object);
     C_GetObjectSize(session: Session, object: Object, size: Count);
-    C_GetAttributeValue(session: Session, object: Object, template: Template, count: CK_ULONG);
-    C_SetAttributeValue(session: Session, object: Object, template: Template, count: CK_ULONG);
-    C_FindObjectsInit(session: Session, template: Template, count: CK_ULONG);
+    C_GetAttributeValue(session: Session, object: Object, template: Template, count: CK_ULONG) hooks [attributes::get_attribute_value];
+    C_SetAttributeValue(session: Session, object: Object, template: Template, count: CK_ULONG) hooks [functions::set_attribute_value, attributes::set_attribute_value];
+    C_FindObjectsInit(session: Session, template: Template, count: CK_ULONG) hooks [attributes::find_objects_init];
     C_FindObjects(session: Session, objects: *mut Object, most: CK_ULONG, count: Count);
     C_FindObjectsFinal(session: Session);
-    C_EncryptInit(session: Session, mechanism: Mechanism, key: Object) then encryption_begun(session, mechanism, key);
+    C_EncryptInit(session: Session, mechanism: Mechanism, key: Object) hooks [iv::encrypt_init] then encryption_begun(session, mechanism, key);
     C_Encrypt(
         session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
-    ) then encrypted(session, output, output_length);
+    ) hooks [iv::encrypt] then encrypted(session, output, output_length);
     C_EncryptUpdate(
         session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
     );
@@ -153,21 +178,21 @@ functions! {
     );
     C_GenerateKey(
         session: Session, mechanism: Mechanism, template: Template, count: CK_ULONG, key: *mut Object
-    );
+    ) hooks [creation::generate_key];
     C_GenerateKeyPair(
         session: Session, mechanism: Mechanism, public_template: Template, public_count: CK_ULONG, private_template: Template, private_count: CK_ULONG, public: *mut Object, private: *mut Object
-    );
+    ) hooks [creation::generate_key_pair];
     C_WrapKey(
         session: Session, mechanism: Mechanism, wrapping: Object, key: Object, wrapped: Bytes, length: Count
     );
     C_UnwrapKey(
         session: Session, mechanism: Mechanism, unwrapping: Object, wrapped: Bytes, length: CK_ULONG, template: Template, count: CK_ULONG, key: *mut Object
-    );
+    ) hooks [creation::unwrap_key, unwrapping::unwrap_key];
     C_DeriveKey(
         session: Session, mechanism: Mechanism, base: Object, template: Template, count: CK_ULONG, key: *mut Object
     );
     C_SeedRandom(session: Session, seed: Bytes, length: CK_ULONG);
-    C_GenerateRandom(session: Session, random: Bytes, length: CK_ULONG) then random(random, length);
+    C_GenerateRandom(session: Session, random: Bytes, length: CK_ULONG) hooks [random::generate] then random(random, length);
     C_GetFunctionStatus(session: Session);
     C_CancelFunction(session: Session);
     C_WaitForSlotEvent(flags: CK_FLAGS, slot: *mut CK_SLOT_ID, reserved: Void);

@@ -70,8 +70,9 @@ pub(crate) unsafe fn encryption_begun(
     mechanism: *const CK_MECHANISM,
     key: CK_OBJECT_HANDLE,
 ) -> Option<Encryption> {
+    let token_iv = interceptor.token_iv(session);
     // SAFETY: by the contract above.
-    unsafe { interceptor.inner.encryption_begun(session, mechanism, key) };
+    unsafe { interceptor.inner.encryption_begun(session, mechanism, key, token_iv.as_deref()) };
     None
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::manners::Manner;
 use crate::prng::mix;
 
 /// One thing that goes wrong.
@@ -73,12 +74,19 @@ pub enum Fault {
     KillAfter,
     /// The process aborts, as after a memory fault in the module.
     Abort,
+    /// The token has this manner as long as the rule is there, whatever its functions and calls.
+    Manner(Manner),
 }
 
 impl Rule {
     /// About all functions, at every call.
     pub fn on_all(fault: Fault) -> Self {
         Self { number: 0, functions: Vec::new(), except: Vec::new(), when: When::Always, fault }
+    }
+
+    /// The token has this manner.
+    pub fn manner(manner: Manner) -> Self {
+        Self::on_all(Fault::Manner(manner))
     }
 
     /// About these functions, at every call.
