@@ -1,5 +1,7 @@
 //! Incomplete key versions are removed while the gateway serves.
 
+use std::time::Duration;
+
 use fault_token::{Fault, Rule, When};
 use tempfile::TempDir;
 
@@ -52,7 +54,7 @@ async fn versions_that_the_gateway_is_generating_are_left_alone_by_its_own_job()
     let (installation, user) = token.installation(|_text| {});
     let slow = installation.serve();
     // Longer than the job waits between two looks at what is left behind.
-    token.add(Rule::on(&["C_GenerateKey"], Fault::Delay(7_000)).when(When::At(1)));
+    token.add(Rule::on(&["C_GenerateKey"], Fault::delay(Duration::from_secs(7))).when(When::At(1)));
     let made = slow.client(&user).call("CreateKey", &[]).await.unwrap();
     let key = text(&made["KeyMetadata"]["KeyId"]);
     slow.client(&user).call("Encrypt", &[("KeyId", key), ENCRYPT[1]]).await.unwrap();

@@ -1,6 +1,6 @@
 //! A token with many keys, each of which takes time to be found.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fault_token::{Fault, HANGING, Rule};
 use futures_util::future::{join, join_all};
@@ -9,8 +9,8 @@ use crate::scale::{report, scaled};
 use crate::setup::{FaultToken, PLAINTEXT, Setup, count};
 use crate::support::process::until;
 
-/// What a look at one object takes, in milliseconds.
-const LOOK: u64 = 20;
+/// What a look at one object takes.
+const LOOK: Duration = Duration::from_millis(20);
 /// All of them take longer than a call may.
 const KEYS: usize = 400;
 
@@ -19,7 +19,7 @@ async fn a_start_with_many_keys_serves_while_it_looks_at_them() {
     let mut setup = Setup::start();
     let blobs = setup.encrypt_with_new_keys(KEYS).await;
     let (dir, mut token) = (setup.gateway.stop(), setup.token);
-    token.add(Rule::on(&["C_GetAttributeValue"], Fault::Delay(LOOK)));
+    token.add(Rule::on(&["C_GetAttributeValue"], Fault::delay(LOOK)));
     setup = Setup::start_in(dir, token, &[]);
     for blob in blobs.iter().step_by(KEYS / 10) {
         let reply = setup.reply("Decrypt", &[("CiphertextBlob", blob)]).await;

@@ -64,7 +64,7 @@ fn overload(setup: &Setup, guess: f64, length: Duration, connections: usize, is_
 #[test]
 fn a_slow_token_under_ten_times_its_load_serves_what_is_taken_in() {
     let mut setup = Setup::start();
-    setup.token.add(Rule::on(&["C_EncryptInit"], Fault::Delay(5)));
+    setup.token.add(Rule::on(&["C_EncryptInit"], Fault::delay(Duration::from_millis(5))));
     overload(&setup, 200.0, Duration::from_secs(4), 200, false);
     let log = setup.gateway.log();
     assert!(!log.contains("token.lost"), "{log}");

@@ -93,8 +93,13 @@ pub(crate) fn initialize(label: &str) {
 }
 
 pub(crate) fn settings(selector: TokenSelector) -> TokenSettings {
+    settings_of(module(), selector)
+}
+
+/// As `settings`, of another module.
+pub(crate) fn settings_of(module: PathBuf, selector: TokenSelector) -> TokenSettings {
     TokenSettings {
-        module: module(),
+        module,
         init_arguments: None,
         selector,
         pin: PIN.into(),

@@ -15,6 +15,7 @@
 
 mod cipher;
 mod contention;
+mod fault_token;
 mod harness;
 mod import;
 mod key_pairs;

@@ -1,18 +1,25 @@
 //! What is done to the real module beneath the gateway, and what has to be known for it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::env;
+use std::ffi::c_void;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use cryptoki_sys::{
     CK_ATTRIBUTE, CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV,
     CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG, CK_USER_TYPE, CKA_ID, CKM_AES_GCM, CKR_OK, Pkcs11,
 };
+use rustix::fs::{FlockOperation, flock};
 
 /// The real module.
 pub(crate) struct InnerModule {
     pub(crate) functions: CK_FUNCTION_LIST,
     /// Keeps it loaded.
     _library: Pkcs11,
+    /// Variables for C_Initialize.
+    environment: BTreeMap<String, PathBuf>,
     state: Mutex<ModuleState>,
 }
 
@@ -34,7 +41,7 @@ pub(crate) struct Encryption {
 
 impl InnerModule {
     /// Loads the module.
-    pub(crate) fn load(path: &str) -> Self {
+    pub(crate) fn load(path: &Path, environment: BTreeMap<String, PathBuf>) -> Self {
         // SAFETY: the module is one that may be loaded, as the caller of this one says of it.
         let library = unsafe { Pkcs11::new(path) }.expect("the real module can be loaded");
         let mut list = std::ptr::null_mut();
@@ -43,7 +50,35 @@ impl InnerModule {
         assert_eq!(answer, CKR_OK, "the real module has a function list");
         // SAFETY: on CKR_OK it points to a list that lives as long as the library.
         let functions = unsafe { *list };
-        Self { functions, _library: library, state: Mutex::default() }
+        Self { functions, _library: library, environment, state: Mutex::default() }
+    }
+
+    /// C_Initialize, with the variables of this copy of the module; `None` when it has none.
+    ///
+    /// # Safety
+    /// `args` is an argument of the function.
+    pub(crate) unsafe fn initialize(&self, args: *mut c_void) -> Option<CK_RV> {
+        if self.environment.is_empty() {
+            return None;
+        }
+        // The program itself is a file that every copy can lock: they have no memory in common.
+        let program = File::open("/proc/self/exe").expect("the program can be read");
+        flock(&program, FlockOperation::LockExclusive).expect("the program can be locked");
+        let before: Vec<_> =
+            self.environment.keys().map(|name| (name, env::var_os(name))).collect();
+        for (name, value) in &self.environment {
+            // SAFETY: other copies wait; no other code of a test reads these variables meanwhile.
+            unsafe { env::set_var(name, value) };
+        }
+        // SAFETY: by the contract above.
+        let answer = self.functions.C_Initialize.map(|initialize| unsafe { initialize(args) });
+        for (name, value) in before {
+            // SAFETY: as above.
+            unsafe {
+                value.map_or_else(|| env::remove_var(name), |value| env::set_var(name, value));
+            };
+        }
+        answer
     }
 
     fn state<T>(&self, work: impl FnOnce(&mut ModuleState) -> T) -> T {

@@ -1,8 +1,7 @@
 //! What every call passes on its way to the real module.
 
 use std::collections::HashMap;
-use std::env;
-use std::path::PathBuf;
+use std::num::NonZeroU64;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
@@ -11,15 +10,17 @@ use std::time::Duration;
 
 use cryptoki_sys::{CK_RV, CK_SESSION_HANDLE, CKR_OK};
 use rustix::process::{Signal, getpid, kill_process};
+use rustix::thread::set_current_timer_slack;
 
 use crate::control::Control;
 use crate::inner_module::{Encryption, InnerModule};
 use crate::log::{Entry, HANGING, KILLED, LATE, Log, OVERLAP};
-use crate::manners::{Call, Manner, MannerState};
+use crate::manners::{Call, MannerState};
+use crate::parallel_calls::ParallelCalls;
 use crate::return_codes;
 use crate::rule::Fault;
+use crate::settings::Settings;
 use crate::threads;
-use crate::{CONTROL_VARIABLE, LOG_VARIABLE, MANNERS_VARIABLE, MODULE_VARIABLE};
 
 /// How often a call that hangs looks whether it still has to.
 const POLL: Duration = Duration::from_millis(1);
@@ -38,6 +39,7 @@ pub(crate) struct Interceptor {
     /// Calls that are inside the module.
     inside: AtomicUsize,
     is_finalizing: AtomicBool,
+    parallel_calls: ParallelCalls,
     /// What a stuck generator gives, by the number of its rule.
     blocks: Mutex<HashMap<u64, Vec<u8>>>,
     /// How often a generator with a sequence was asked, by the number of its rule.
@@ -46,17 +48,16 @@ pub(crate) struct Interceptor {
 
 impl Interceptor {
     fn start() -> Self {
-        let path = |name: &str| env::var_os(name).map(PathBuf::from);
-        let module = env::var(MODULE_VARIABLE).expect("FAULT_TOKEN_MODULE is the path of a module");
-        let manners = Manner::list(&env::var(MANNERS_VARIABLE).unwrap_or_default());
+        let settings = Settings::load();
         Self {
-            inner: InnerModule::load(&module),
-            control: Mutex::new(Control::new(path(CONTROL_VARIABLE), manners)),
-            log: Log::open(path(LOG_VARIABLE).as_deref()),
+            inner: InnerModule::load(&settings.module, settings.environment),
+            control: Mutex::new(Control::new(settings.control, settings.manners)),
+            log: Log::open(settings.log.as_deref()),
             manner_state: MannerState::default(),
             call_lock: RwLock::default(),
             inside: AtomicUsize::default(),
             is_finalizing: AtomicBool::default(),
+            parallel_calls: ParallelCalls::default(),
             blocks: Mutex::default(),
             draws: Mutex::default(),
         }
@@ -76,13 +77,15 @@ impl Interceptor {
             let mut control = lock(&self.control);
             (control.faults(function), control.manners())
         };
+        let mut permits = Vec::new();
         for (number, fault) in &faults {
             match fault {
                 Fault::ReturnCode(name) => {
                     self.write(&call_record, &faults, name, None);
                     return return_codes::code(name);
                 }
-                Fault::Delay(milliseconds) => thread::sleep(Duration::from_millis(*milliseconds)),
+                Fault::Delay(microseconds) => wait(Duration::from_micros(*microseconds)),
+                Fault::Parallel(limit) => permits.push(self.parallel_calls.enter(*number, *limit)),
                 Fault::Hang => {
                     self.write(&call_record, &faults, HANGING, None);
                     self.hang(*number);
@@ -97,6 +100,7 @@ impl Interceptor {
             let (inner, state) = (&self.inner, &self.manner_state);
             call(Call { inner, manners: &manners, state })
         };
+        drop(permits);
         let encryption = if result == CKR_OK { after(self, &faults) } else { None };
         let mut returned = result;
         for (_number, fault) in &faults {
@@ -224,6 +228,12 @@ impl Drop for CallRecord<'_> {
         }
         self.interceptor.inside.fetch_sub(1, Ordering::SeqCst);
     }
+}
+
+/// Waits for this time, as precisely as the system can: by default it may add 50 microseconds.
+fn wait(time: Duration) {
+    set_current_timer_slack(Some(NonZeroU64::MIN)).expect("a thread may set its own timer slack");
+    thread::sleep(time);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

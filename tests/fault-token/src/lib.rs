@@ -14,10 +14,12 @@ mod interceptor;
 mod log;
 mod manners;
 mod module;
+mod parallel_calls;
 mod post_call;
 mod prng;
 mod return_codes;
 mod rule;
+mod settings;
 mod threads;
 
 use std::path::PathBuf;
@@ -27,6 +29,9 @@ pub use log::{Entry, HANGING, KILLED, LATE, OVERLAP, read_log};
 pub use manners::{CLOUD_HSM, Manner};
 pub use prng::{Prng, mix};
 pub use rule::{Fault, Rule, When};
+pub use settings::Settings;
+
+// The variables are for a module without a file of settings next to it.
 
 /// The variable with the path of the module that calls are forwarded to.
 pub const MODULE_VARIABLE: &str = "FAULT_TOKEN_MODULE";

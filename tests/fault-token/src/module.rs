@@ -10,7 +10,7 @@ use cryptoki_sys::{
 };
 
 use crate::interceptor::INTERCEPTOR;
-use crate::manners::{attributes, creation, functions, iv, random, unwrapping};
+use crate::manners::{self, attributes, creation, functions, iv, random, unwrapping};
 use crate::post_call;
 
 type Session = CK_SESSION_HANDLE;
@@ -87,7 +87,7 @@ unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> CK_R
 }
 
 functions! {
-    C_Initialize(args: Void);
+    C_Initialize(args: Void) hooks [manners::initialize];
     C_Finalize(reserved: Void) then finalized();
     C_GetInfo(info: *mut CK_INFO);
     C_GetSlotList(present: CK_BBOOL, slots: *mut CK_SLOT_ID, count: Count);

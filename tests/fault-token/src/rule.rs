@@ -1,5 +1,7 @@
 //! What is to go wrong, and when.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::manners::Manner;
@@ -47,8 +49,12 @@ pub enum Fault {
     ReturnCode(String),
     /// The call is made, and has this answer all the same.
     ReturnCodeAfter(String),
-    /// The call is made after so many milliseconds.
+    /// The call is made after so many microseconds.
     Delay(u64),
+    /// At most so many calls of the rule are made at once, as by a token with so many processors: the
+    /// others wait. A delay of a later rule in the file is time for which a processor is busy, one of an
+    /// earlier rule is not.
+    Parallel(usize),
     /// The call is made when the rule is gone.
     Hang,
     /// The first bit of the output of C_Encrypt, C_Decrypt, C_Sign or C_GenerateRandom is another.
@@ -116,6 +122,14 @@ impl Fault {
     /// [`Fault::ReturnCode`].
     pub fn return_code(code: &str) -> Self {
         Self::ReturnCode(code.to_owned())
+    }
+
+    /// [`Fault::Delay`].
+    ///
+    /// # Panics
+    /// When it is longer than 500,000 years.
+    pub fn delay(delay: Duration) -> Self {
+        Self::Delay(delay.as_micros().try_into().expect("a delay fits"))
     }
 
     /// [`Fault::ReturnCodeAfter`].

@@ -18,7 +18,7 @@ pub use name::{CLOUD_HSM, Manner};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cryptoki_sys::CK_SESSION_HANDLE;
+use cryptoki_sys::{CK_RV, CK_SESSION_HANDLE};
 
 use crate::inner_module::InnerModule;
 
@@ -48,4 +48,13 @@ impl MannerState {
     pub(crate) fn encryptions(&self) -> MutexGuard<'_, HashMap<CK_SESSION_HANDLE, iv::TokenIv>> {
         self.encryptions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// C_Initialize of the inner module with variables of its own.
+///
+/// # Safety
+/// The argument is that of the function.
+pub(crate) unsafe fn initialize(call: Call<'_>, args: *mut std::ffi::c_void) -> Option<CK_RV> {
+    // SAFETY: by the contract above.
+    unsafe { call.inner.initialize(args) }
 }
