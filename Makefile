@@ -2,7 +2,7 @@
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run check format test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
+.PHONY: run check format test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tokens setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
 
 # Starts a gateway for development on loopback. Its token and state are in .hsmgate.
 run: setup-build setup-token
@@ -18,8 +18,8 @@ check: setup-build setup-lints format
 
 format:
 	cargo fmt --all --check
-	# cargo fmt does not find modules that a macro declares.
-	rustfmt --edition 2024 --check $$(find src/ops -name '*.rs')
+	# cargo fmt does not find modules that a macro declares, and crates outside the workspace.
+	rustfmt --edition 2024 --check $$(find src/ops tests/tokens -name '*.rs')
 
 # Everything that a commit must pass. tests/sdk.rs and tests/clients run the SDKs.
 test: setup format
@@ -70,7 +70,7 @@ fuzz: setup-build
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 || exit 1; \
 	done
 
-setup: setup-build setup-token setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
+setup: setup-build setup-token setup-tokens setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
 
 # The toolchain links with cc, and some crates contain C.
 setup-build:
@@ -78,6 +78,10 @@ setup-build:
 
 setup-token:
 	softhsm/install.sh
+
+# The other tokens of the tests: kryoptic, NSS, openCryptoki, and SoftHSM2 behind p11-kit.
+setup-tokens: setup-build
+	tests/tokens/setup.sh
 
 setup-lints:
 	cargo fmt --version && cargo clippy --version || rustup component add rustfmt clippy

@@ -1,5 +1,5 @@
-//! A production installation in a temporary directory: a configuration, PIN files, and a SoftHSM2
-//! without a token.
+//! A production installation in a temporary directory: a configuration, PIN files, and a token, by
+//! default a SoftHSM2 without an initialized one.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -16,8 +16,11 @@ use sqlx::sqlite::SqliteConnection;
 use tempfile::TempDir;
 
 use super::process::{LIMIT, Process};
-use super::softhsm::{self, module, scratch};
+use super::softhsm::scratch;
+use super::tokens::{PIN, Product, SO_PIN, TestToken};
 
+/// The label of the token.
+const LABEL: &str = "production";
 pub(crate) const ACCOUNT: &str = "1234567890123456";
 
 /// How a command ended.
@@ -70,22 +73,34 @@ impl AccessKey {
 /// The directory of the installation.
 pub(crate) struct Installation {
     root: PathBuf,
+    pub(crate) token: TestToken,
+    // Dropped after the token, which may be in use until then.
     _dir: TempDir,
     /// The `hsmgate` program that it runs.
     pub(crate) program: PathBuf,
-    /// Environment variables of its commands, in addition to those of SoftHSM2.
+    /// Environment variables of its commands, in addition to those of the token.
     pub(crate) environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Installation {
     /// With a configuration, and without a token or a database.
     pub(crate) fn new() -> Self {
+        Self::on(Product::SoftHsm)
+    }
+
+    /// As [`Installation::new`], on another token, which is initialized if only its own tools can.
+    pub(crate) fn on(product: Product) -> Self {
         let dir = TempDir::new_in(scratch()).unwrap();
         let root = dir.path().to_owned();
+        let token = TestToken::new(product, &root, LABEL);
         let program = env!("CARGO_BIN_EXE_hsmgate").into();
-        let installation = Self { root, _dir: dir, program, environment: Vec::new() };
-        softhsm::configure(&installation.root);
-        for (name, pin) in [("pin", "user-pin-8163\n"), ("so-pin", "so-pin-59027\n")] {
+        let installation = Self { root, token, _dir: dir, program, environment: Vec::new() };
+        let pins = if product == Product::SoftHsm {
+            ["user-pin-8163\n", "so-pin-59027\n"]
+        } else {
+            [PIN, SO_PIN]
+        };
+        for (name, pin) in ["pin", "so-pin"].into_iter().zip(pins) {
             fs::write(installation.path(name), pin).unwrap();
             fs::set_permissions(installation.path(name), Permissions::from_mode(0o600)).unwrap();
         }
@@ -105,7 +120,9 @@ impl Installation {
     /// The state directory of a stopped gateway for development.
     pub(crate) fn of_development(dir: TempDir) -> Self {
         let program = env!("CARGO_BIN_EXE_hsmgate").into();
-        Self { root: dir.path().join("state"), _dir: dir, program, environment: Vec::new() }
+        let root = dir.path().join("state");
+        let token = TestToken::of_softhsm(root.join("softhsm2.conf"));
+        Self { root, token, _dir: dir, program, environment: Vec::new() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -122,13 +139,16 @@ impl Installation {
         // An earlier program knows no such setting.
         let is_of_this_build = self.program == Path::new(env!("CARGO_BIN_EXE_hsmgate"));
         let drain = if is_of_this_build { "drain_ms = 0\n" } else { "" };
+        let init_arguments = self.token.init_arguments.as_ref();
+        let init_arguments = init_arguments
+            .map_or_else(String::new, |text| format!("init_arguments = \"{text}\"\n"));
         let mut text = format!(
             "[listen]\naddress = \"127.0.0.1:0\"\n{drain}\
              [service]\naccount = \"{ACCOUNT}\"\n\
-             [token]\nmodule = \"{}\"\nlabel = \"production\"\npin_file = \"{dir}/pin\"\n\
+             [token]\nmodule = \"{}\"\n{init_arguments}label = \"{LABEL}\"\npin_file = \"{dir}/pin\"\n\
              [store]\nurl = \"sqlite://{dir}/hsmgate.db\"\nstate_directory = \"{dir}/state\"\n\
              [admin]\naddress = \"\"\n",
-            module().display()
+            self.token.module.display()
         );
         edit(&mut text);
         fs::write(self.path("hsmgate.toml"), text).unwrap();
@@ -157,21 +177,20 @@ impl Installation {
         run(command, input)
     }
 
-    /// `hsmgate` in this directory, with no environment variables except those of its SoftHSM2.
+    /// `hsmgate` in this directory, with no environment variables except those of its token.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         self.command_under(&[], arguments)
     }
 
     /// As [`Installation::command`], executed by another program (`prlimit` for instance).
     pub(crate) fn command_under(&self, starter: &[&str], arguments: &[&str]) -> Command {
-        let line = [starter, &[self.program.to_str().unwrap()], arguments].concat();
-        let mut command = Command::new(line[0]);
+        let mut command = self.token.command_under(starter, &self.program);
         command
-            .args(&line[1..])
+            .args(arguments)
             .current_dir(&self.root)
             .env_clear()
+            .envs(self.token.environment())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
             // The tests may run as root, as in a container.
             .env("HSMGATE_ALLOW_ROOT", "1");
         command

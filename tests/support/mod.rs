@@ -7,6 +7,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "a test that cannot continue must fail"
 )]
 
@@ -23,3 +24,4 @@ pub(crate) mod raw_http;
 pub(crate) mod signed_calls;
 pub(crate) mod small_disk;
 pub(crate) mod softhsm;
+pub(crate) mod tokens;

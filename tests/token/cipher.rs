@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use hsmgate::model::KeySpec;
 use hsmgate::token::{Encrypted, Token, TokenError};
 
-use super::harness::{key, name, run, secret, with_token};
+use super::harness::{key, name, run, secret, with_every_token};
 
 async fn encrypt(
     token: &Token,
@@ -17,7 +17,7 @@ async fn encrypt(
 
 #[test]
 fn what_is_encrypted_decrypts_with_its_data_and_with_no_other() {
-    with_token(
+    with_every_token(
         "cipher::what_is_encrypted_decrypts_with_its_data_and_with_no_other",
         async |token| {
             for spec in [KeySpec::Aes256, KeySpec::Aes192, KeySpec::Aes128] {
@@ -48,7 +48,7 @@ fn what_is_encrypted_decrypts_with_its_data_and_with_no_other() {
 
 #[test]
 fn no_associated_data_and_an_empty_message_are_fine() {
-    with_token("cipher::no_associated_data_and_an_empty_message_are_fine", async |token| {
+    with_every_token("cipher::no_associated_data_and_an_empty_message_are_fine", async |token| {
         let key = key(&token, KeySpec::Aes256).await;
         let decrypted = run(&token, move |worker| {
             let Encrypted { iv, ciphertext, .. } = worker.encrypt(key, None, b"")?;
@@ -60,24 +60,27 @@ fn no_associated_data_and_an_empty_message_are_fine() {
 
 #[test]
 fn bad_ciphertexts_cost_neither_the_session_nor_the_key() {
-    with_token("cipher::bad_ciphertexts_cost_neither_the_session_nor_the_key", async |token| {
-        let key = key(&token, KeySpec::Aes256).await;
-        for _ in 0..200 {
-            let bad =
-                run(&token, move |worker| worker.decrypt(key, &[1; 12], None, &[2; 40])).await;
-            assert!(bad.unwrap_err().is_bad_ciphertext());
-        }
-        let Encrypted { iv, ciphertext, .. } = encrypt(&token, key, b"still here").await;
-        let decrypted =
-            run(&token, move |worker| worker.decrypt(key, &iv, Some(b"context"), &ciphertext))
-                .await;
-        assert_eq!(*decrypted.unwrap(), b"still here");
-    });
+    with_every_token(
+        "cipher::bad_ciphertexts_cost_neither_the_session_nor_the_key",
+        async |token| {
+            let key = key(&token, KeySpec::Aes256).await;
+            for _ in 0..200 {
+                let bad =
+                    run(&token, move |worker| worker.decrypt(key, &[1; 12], None, &[2; 40])).await;
+                assert!(bad.unwrap_err().is_bad_ciphertext());
+            }
+            let Encrypted { iv, ciphertext, .. } = encrypt(&token, key, b"still here").await;
+            let decrypted =
+                run(&token, move |worker| worker.decrypt(key, &iv, Some(b"context"), &ciphertext))
+                    .await;
+            assert_eq!(*decrypted.unwrap(), b"still here");
+        },
+    );
 }
 
 #[test]
 fn a_key_that_is_not_there_is_not_found() {
-    with_token("cipher::a_key_that_is_not_there_is_not_found", async |token| {
+    with_every_token("cipher::a_key_that_is_not_there_is_not_found", async |token| {
         let key = secret(name());
         let error = run(&token, move |worker| worker.encrypt(key, None, b"x")).await.unwrap_err();
         assert!(error.is_not_found(), "{error}");
@@ -87,7 +90,7 @@ fn a_key_that_is_not_there_is_not_found() {
 
 #[test]
 fn no_iv_and_no_random_bytes_repeat() {
-    with_token("cipher::no_iv_and_no_random_bytes_repeat", async |token| {
+    with_every_token("cipher::no_iv_and_no_random_bytes_repeat", async |token| {
         let key = key(&token, KeySpec::Aes256).await;
         let ivs = run(&token, move |worker| {
             (0..1000)
@@ -105,7 +108,7 @@ fn no_iv_and_no_random_bytes_repeat() {
 
 #[test]
 fn many_callers_at_once_get_each_their_own_answer() {
-    with_token("cipher::many_callers_at_once_get_each_their_own_answer", async |token| {
+    with_every_token("cipher::many_callers_at_once_get_each_their_own_answer", async |token| {
         let keys = [key(&token, KeySpec::Aes256).await, key(&token, KeySpec::Aes256).await];
         let callers = (0..64_usize).map(|caller| {
             let token = token.clone();
@@ -133,7 +136,7 @@ fn many_callers_at_once_get_each_their_own_answer() {
 
 #[test]
 fn a_panic_in_a_job_is_an_error_of_that_job_alone() {
-    with_token("cipher::a_panic_in_a_job_is_an_error_of_that_job_alone", async |token| {
+    with_every_token("cipher::a_panic_in_a_job_is_an_error_of_that_job_alone", async |token| {
         let key = key(&token, KeySpec::Aes256).await;
         let panicked = run::<()>(&token, |_worker| panic!("on purpose")).await;
         assert!(matches!(panicked, Err(TokenError::Panicked)));

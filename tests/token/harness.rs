@@ -4,9 +4,11 @@ use std::env;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::Slot;
 use fault_token::{MANNERS_VARIABLE, MODULE_VARIABLE, Manner};
 use hsmgate::model::{KeyId, KeySpec, KeyVersionId};
 use hsmgate::token::{
@@ -16,24 +18,28 @@ use hsmgate::token::{
 use secrecy::SecretString;
 
 use crate::softhsm::{self, scratch};
+pub(crate) use crate::tokens::{PIN, SO_PIN};
+use crate::tokens::{Product, TestToken};
 
 /// Names the test that this process was started for.
 const INNER: &str = "HSMGATE_TOKEN_TEST";
+/// The name of the product of its token.
+const PRODUCT: &str = "HSMGATE_TOKEN_PRODUCT";
+/// The module, its argument for C_Initialize, and whether its token is initialized.
+const MODULE: &str = "HSMGATE_TOKEN_MODULE";
+const INIT_ARGUMENTS: &str = "HSMGATE_TOKEN_INIT_ARGUMENTS";
+const IS_INITIALIZED: &str = "HSMGATE_TOKEN_IS_INITIALIZED";
 pub(crate) const LABEL: &str = "hsmgate test";
-pub(crate) const PIN: &str = "648219";
-pub(crate) const SO_PIN: &str = "7315508";
 
-/// Runs `test` in a process of its own with a fresh token directory. `name` is the test's path.
+/// Runs `test` in a process of its own with a fresh token directory of SoftHSM2. `name` is the test's
+/// path.
 pub(crate) fn in_own_process(name: &str, test: impl FnOnce()) {
     in_own_process_with(name, &[], test);
 }
 
 /// As `in_own_process`, on a token with these manners.
 pub(crate) fn in_own_process_with(name: &str, manners: &[Manner], test: impl FnOnce()) {
-    match env::var(INNER) {
-        Ok(inner) if inner == name => test(),
-        _ => spawn(name, manners),
-    }
+    in_own_processes(name, &[Product::SoftHsm], manners, test);
 }
 
 /// As `in_own_process`, with the token made and open.
@@ -47,56 +53,105 @@ pub(crate) fn with_manners<F: Future<Output = ()>>(
     manners: &[Manner],
     test: impl FnOnce(Token) -> F,
 ) {
-    in_own_process_with(name, manners, || {
-        initialize(LABEL);
+    with_tokens(name, &[Product::SoftHsm], manners, test);
+}
+
+/// As `with_token`, on one token after the other.
+pub(crate) fn with_every_token<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Token) -> F) {
+    with_tokens(name, &EVERY, &[], test);
+}
+
+/// As `with_every_token`, except for some products, for a reason that the test gives.
+pub(crate) fn with_every_token_but<F: Future<Output = ()>>(
+    name: &str,
+    exceptions: &[Product],
+    test: impl FnOnce(Token) -> F,
+) {
+    let products = EVERY.into_iter().filter(|product| !exceptions.contains(product));
+    with_tokens(name, &products.collect::<Vec<_>>(), &[], test);
+}
+
+fn with_tokens<F: Future<Output = ()>>(
+    name: &str,
+    products: &[Product],
+    manners: &[Manner],
+    test: impl FnOnce(Token) -> F,
+) {
+    in_own_processes(name, products, manners, || {
+        if env::var_os(IS_INITIALIZED).is_none() {
+            initialize(LABEL);
+        }
         let token = Token::open(settings(TokenSelector::Label(LABEL.into()))).unwrap();
         runtime().block_on(test(token.clone()));
         token.close();
     });
 }
 
+fn in_own_processes(name: &str, products: &[Product], manners: &[Manner], test: impl FnOnce()) {
+    match env::var(INNER) {
+        Ok(inner) if inner == name => test(),
+        _ => products.iter().filter(|product| product.is_installed()).for_each(|product| {
+            spawn(name, *product, manners);
+        }),
+    }
+}
+
 /// The manners are played by the fault token before SoftHSM2. The variable of the fault token gives
-/// them to every test that names none.
-fn spawn(name: &str, manners: &[Manner]) {
+/// them to every test on SoftHSM2 that names none.
+fn spawn(name: &str, product: Product, manners: &[Manner]) {
     let manners: Vec<_> = manners.iter().map(ToString::to_string).collect();
     let inherited = env::var(MANNERS_VARIABLE).unwrap_or_default();
     let manners = if manners.is_empty() { inherited } else { manners.join(",") };
-    let module = (!manners.is_empty()).then(softhsm::module);
+    let plays_manners = product == Product::SoftHsm && !manners.is_empty();
     let directory = tempfile::TempDir::new_in(scratch()).unwrap();
-    let configuration = softhsm::configure(directory.path());
-    let output = Command::new(env::current_exe().unwrap())
+    let token = TestToken::new(product, directory.path(), LABEL);
+    let module = if plays_manners { fault_token::library() } else { token.module.clone() };
+    let output = token
+        .command(env::current_exe().unwrap())
+        .envs(token.environment())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(INNER, name)
-        .env("SOFTHSM2_CONF", &configuration)
+        .env(PRODUCT, product.name())
+        .env(MODULE, module)
         .env(MANNERS_VARIABLE, manners)
-        .envs(module.map(|module| (MODULE_VARIABLE, module)))
+        .envs(token.init_arguments.as_ref().map(|arguments| (INIT_ARGUMENTS, arguments)))
+        .envs(plays_manners.then(|| (MODULE_VARIABLE, softhsm::module())))
+        .envs(token.is_initialized.then_some((IS_INITIALIZED, "1")))
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name} failed in its own process:\n{text}");
+    let product = product.name();
+    assert!(output.status.success(), "{name} failed in its own process on {product}:\n{text}");
     print!("{text}");
     // A name that matches no test would pass as well.
     assert!(text.contains("1 passed"), "{name} names no test:\n{text}");
 }
 
-/// The module of this process: SoftHSM2's, or the fault token before it.
+/// The product whose token the test has.
+pub(crate) fn product() -> Product {
+    let name = env::var(PRODUCT).unwrap();
+    Product::ALL.into_iter().find(|product| product.name() == name).unwrap()
+}
+
+/// The module of this process: its product's, or the fault token before SoftHSM2's.
 pub(crate) fn module() -> PathBuf {
-    match env::var_os(MODULE_VARIABLE) {
-        Some(_softhsm) => fault_token::library(),
-        None => softhsm::module(),
-    }
+    env::var_os(MODULE).unwrap().into()
+}
+
+fn init_arguments() -> Option<String> {
+    env::var(INIT_ARGUMENTS).ok()
 }
 
 pub(crate) fn initialize(label: &str) {
     let pins: [SecretString; 2] = [SO_PIN.into(), PIN.into()];
-    Token::initialize(&module(), None, label, &pins[0], &pins[1]).unwrap();
+    Token::initialize(&module(), init_arguments().as_deref(), label, &pins[0], &pins[1]).unwrap();
 }
 
 pub(crate) fn settings(selector: TokenSelector) -> TokenSettings {
-    settings_of(module(), selector)
+    TokenSettings { init_arguments: init_arguments(), ..settings_of(module(), selector) }
 }
 
-/// As `settings`, of another module.
+/// The settings for another module than the one of this process.
 pub(crate) fn settings_of(module: PathBuf, selector: TokenSelector) -> TokenSettings {
     TokenSettings {
         module,
@@ -117,6 +172,19 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 pub(crate) fn budget() -> Budget {
     Budget::new(Duration::from_mins(1))
 }
+
+/// The products that have no secp256k1.
+pub(crate) const WITHOUT_SECP256K1: [Product; 2] = [Product::Kryoptic, Product::Nss];
+/// The products that do not unwrap with RSAES-OAEP and SHA-256.
+pub(crate) const WITHOUT_OAEP_SHA256: [Product; 2] = [Product::SoftHsm, Product::Remote];
+
+/// The products whose module keeps a state for each caller that loads it, so that [`direct_session`]
+/// neither sees the session objects of the gateway nor logs it out.
+pub(crate) const SEPARATE_CALLERS: [Product; 1] = [Product::Remote];
+
+/// The products that every test runs on.
+const EVERY: [Product; 4] =
+    [Product::SoftHsm, Product::Kryoptic, Product::OpenCryptoki, Product::Remote];
 
 /// Runs a call job with a generous budget.
 pub(crate) async fn run<T: Send + 'static>(
@@ -160,10 +228,19 @@ pub(crate) const fn pair(name: ObjectName) -> KeyIdentity {
 }
 
 /// A second way into the same module, past the gateway: the test's own session, logged in.
-pub(crate) fn direct_session() -> (cryptoki::context::Pkcs11, cryptoki::session::Session) {
-    let pkcs11 = cryptoki::context::Pkcs11::new(module()).unwrap();
-    let slots = pkcs11.get_slots_with_initialized_token().unwrap();
-    let session = pkcs11.open_rw_session(slots[0]).unwrap();
+pub(crate) fn direct_session() -> (Pkcs11, Session) {
+    let pkcs11 = Pkcs11::new(module()).unwrap();
+    let is_separate = SEPARATE_CALLERS.contains(&product());
+    if is_separate {
+        pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    }
+    let is_ours =
+        |slot: &Slot| pkcs11.get_token_info(*slot).is_ok_and(|info| info.label() == LABEL);
+    let slot = pkcs11.get_slots_with_token().unwrap().into_iter().find(is_ours).unwrap();
+    let session = pkcs11.open_rw_session(slot).unwrap();
+    if is_separate {
+        session.login(UserType::User, Some(&PIN.into())).unwrap();
+    }
     (pkcs11, session)
 }
 

@@ -1,4 +1,5 @@
-//! The token room on a real SoftHSM2 token.
+//! The token room on real tokens: SoftHSM2, and for what every token must do, each of
+//! `tests/support/tokens.rs`.
 //!
 //! A PKCS#11 module initializes once per process and takes its configuration from the
 //! environment, so each test runs in a process of its own, with a token of its own
@@ -25,4 +26,7 @@ mod recovery;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
 mod token_selection;
+#[path = "../support/tokens.rs"]
+#[allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
+mod tokens;
 mod vectors;

@@ -4,60 +4,71 @@ use cryptoki::object::{Attribute, AttributeType};
 use hsmgate::model::KeySpec;
 use hsmgate::token::{KeyClass, KeyIdentity, ObjectName, ObjectOwner, ServiceKey, TokenError};
 
-use super::harness::{change, direct_session, key, name, run, secret, with_token};
+use super::harness::{
+    SEPARATE_CALLERS, change, direct_session, key, name, run, secret, with_every_token,
+    with_every_token_but, with_token,
+};
 
 #[test]
 fn a_secret_key_is_closed_and_its_value_can_not_be_read() {
-    with_token("objects::a_secret_key_is_closed_and_its_value_can_not_be_read", async |token| {
-        let key = key(&token, KeySpec::Aes256).await;
-        let (_pkcs11, session) = direct_session();
-        let id = Attribute::Id(key.id().as_bytes().to_vec());
-        let objects = session.find_objects(&[Attribute::Token(true), id]).unwrap();
-        assert_eq!(objects.len(), 1);
-        let wanted = [
-            Attribute::Private(true),
-            Attribute::Sensitive(true),
-            Attribute::Extractable(false),
-            Attribute::Encrypt(true),
-            Attribute::Decrypt(true),
-            Attribute::Wrap(false),
-            Attribute::Unwrap(false),
-            Attribute::Sign(false),
-            Attribute::Verify(false),
-            Attribute::Derive(false),
-        ];
-        let types: Vec<_> = wanted.iter().map(Attribute::attribute_type).collect();
-        assert_eq!(session.get_attributes(objects[0], &types).unwrap(), wanted);
-        let value = session.get_attributes(objects[0], &[AttributeType::Value]).unwrap();
-        assert!(value.is_empty(), "the value of a sensitive key was given out");
-        for opening in [Attribute::Sensitive(false), Attribute::Extractable(true)] {
-            assert!(session.update_attributes(objects[0], &[opening]).is_err());
-        }
-    });
+    with_every_token(
+        "objects::a_secret_key_is_closed_and_its_value_can_not_be_read",
+        async |token| {
+            let key = key(&token, KeySpec::Aes256).await;
+            let (_pkcs11, session) = direct_session();
+            let id = Attribute::Id(key.id().as_bytes().to_vec());
+            let objects = session.find_objects(&[Attribute::Token(true), id]).unwrap();
+            assert_eq!(objects.len(), 1);
+            let wanted = [
+                Attribute::Private(true),
+                Attribute::Sensitive(true),
+                Attribute::Extractable(false),
+                Attribute::Encrypt(true),
+                Attribute::Decrypt(true),
+                Attribute::Wrap(false),
+                Attribute::Unwrap(false),
+                Attribute::Sign(false),
+                Attribute::Verify(false),
+                Attribute::Derive(false),
+            ];
+            let types: Vec<_> = wanted.iter().map(Attribute::attribute_type).collect();
+            assert_eq!(session.get_attributes(objects[0], &types).unwrap(), wanted);
+            let value = session.get_attributes(objects[0], &[AttributeType::Value]).unwrap();
+            assert!(value.is_empty(), "the value of a sensitive key was given out");
+            for opening in [Attribute::Sensitive(false), Attribute::Extractable(true)] {
+                assert!(session.update_attributes(objects[0], &[opening]).is_err());
+            }
+        },
+    );
 }
 
 #[test]
 fn a_destroyed_key_stops_working_with_its_copy() {
-    with_token("objects::a_destroyed_key_stops_working_with_its_copy", async |token| {
-        let key = key(&token, KeySpec::Aes256).await;
-        run(&token, move |worker| worker.encrypt(key, None, b"x")).await.unwrap();
-        assert!(run(&token, move |worker| worker.exists(key)).await.unwrap());
-        let (_pkcs11, session) = direct_session();
-        let id = Attribute::Id(key.id().as_bytes().to_vec());
-        let copy = [Attribute::Token(false), Attribute::Sensitive(true), id.clone()];
-        assert_eq!(session.find_objects(&copy).unwrap().len(), 1, "no closed copy is in use");
-        change(&token, move |worker| worker.destroy(key)).await.unwrap();
-        let error = run(&token, move |worker| worker.encrypt(key, None, b"x")).await.unwrap_err();
-        assert!(error.is_not_found(), "{error}");
-        assert!(!run(&token, move |worker| worker.exists(key)).await.unwrap());
-        assert!(session.find_objects(&[id]).unwrap().is_empty(), "a copy lives on");
-        change(&token, move |worker| worker.destroy(key)).await.unwrap();
-    });
+    with_every_token_but(
+        "objects::a_destroyed_key_stops_working_with_its_copy",
+        &SEPARATE_CALLERS,
+        async |token| {
+            let key = key(&token, KeySpec::Aes256).await;
+            run(&token, move |worker| worker.encrypt(key, None, b"x")).await.unwrap();
+            assert!(run(&token, move |worker| worker.exists(key)).await.unwrap());
+            let (_pkcs11, session) = direct_session();
+            let id = Attribute::Id(key.id().as_bytes().to_vec());
+            let copy = [Attribute::Token(false), Attribute::Sensitive(true), id.clone()];
+            assert_eq!(session.find_objects(&copy).unwrap().len(), 1, "no closed copy is in use");
+            change(&token, move |worker| worker.destroy(key)).await.unwrap();
+            let error =
+                run(&token, move |worker| worker.encrypt(key, None, b"x")).await.unwrap_err();
+            assert!(error.is_not_found(), "{error}");
+            assert!(!run(&token, move |worker| worker.exists(key)).await.unwrap());
+            assert!(session.find_objects(&[id]).unwrap().is_empty(), "a copy lives on");
+            change(&token, move |worker| worker.destroy(key)).await.unwrap();
+        },
+    );
 }
 
 #[test]
 fn our_keys_are_listed_by_name_and_others_are_not() {
-    with_token("objects::our_keys_are_listed_by_name_and_others_are_not", async |token| {
+    with_every_token("objects::our_keys_are_listed_by_name_and_others_are_not", async |token| {
         let access_key =
             ObjectName { owner: ObjectOwner::Service(ServiceKey::AccessKeyEncryption), ..name() };
         let mut names = vec![name(), name(), access_key];
@@ -91,7 +102,7 @@ fn two_keys_with_one_id_are_an_error_and_not_a_choice() {
 
 #[test]
 fn an_object_is_neither_used_nor_destroyed_for_another_owner_or_class() {
-    with_token(
+    with_every_token(
         "objects::an_object_is_neither_used_nor_destroyed_for_another_owner_or_class",
         async |token| {
             let mine = key(&token, KeySpec::Aes256).await;

@@ -6,7 +6,10 @@ use cryptoki::object::Attribute;
 use hsmgate::model::KeySpec;
 use hsmgate::token::{KeyIdentity, Token, TokenError, UnavailableReason};
 
-use super::harness::{PIN, change, direct_session, key, run, token_directory, with_token};
+use super::harness::{
+    PIN, SEPARATE_CALLERS, change, direct_session, key, run, token_directory, with_every_token,
+    with_every_token_but, with_token,
+};
 
 async fn works(token: &Token, key: KeyIdentity) -> Result<(), TokenError> {
     let decrypted = run(token, move |worker| {
@@ -37,37 +40,46 @@ async fn until(token: &Token, wanted: Option<UnavailableReason>) {
 
 #[test]
 fn a_logout_under_our_feet_is_made_good_unnoticed() {
-    with_token("recovery::a_logout_under_our_feet_is_made_good_unnoticed", async |token| {
-        let key = key(&token, KeySpec::Aes256).await;
-        works(&token, key).await.unwrap();
-        for _ in 0..3 {
-            direct_session().1.logout().unwrap();
+    with_every_token_but(
+        "recovery::a_logout_under_our_feet_is_made_good_unnoticed",
+        &SEPARATE_CALLERS,
+        async |token| {
+            let key = key(&token, KeySpec::Aes256).await;
             works(&token, key).await.unwrap();
-            direct_session().1.logout().unwrap();
-            assert!(run(&token, move |worker| worker.exists(key)).await.unwrap());
-            direct_session().1.logout().unwrap();
-            assert_eq!(token.list().await.unwrap().len(), 1);
-        }
-        token.ready().unwrap();
-    });
+            for _ in 0..3 {
+                direct_session().1.logout().unwrap();
+                works(&token, key).await.unwrap();
+                direct_session().1.logout().unwrap();
+                assert!(run(&token, move |worker| worker.exists(key)).await.unwrap());
+                direct_session().1.logout().unwrap();
+                assert_eq!(token.list().await.unwrap().len(), 1);
+            }
+            token.ready().unwrap();
+        },
+    );
 }
 
 #[test]
 fn a_module_that_was_finalized_is_brought_back() {
-    with_token("recovery::a_module_that_was_finalized_is_brought_back", async |token| {
-        let key = key(&token, KeySpec::Aes256).await;
-        let old = run(&token, move |worker| worker.encrypt(key, None, b"before")).await.unwrap();
-        let (pkcs11, session) = direct_session();
-        drop(session);
-        pkcs11.finalize().unwrap();
-        let error = works(&token, key).await.unwrap_err();
-        assert!(error.is_unavailable(), "{error}");
-        until(&token, None).await;
-        works(&token, key).await.unwrap();
-        let decrypted =
-            run(&token, move |worker| worker.decrypt(key, &old.iv, None, &old.ciphertext));
-        assert_eq!(*decrypted.await.unwrap(), b"before");
-    });
+    with_every_token_but(
+        "recovery::a_module_that_was_finalized_is_brought_back",
+        &SEPARATE_CALLERS,
+        async |token| {
+            let key = key(&token, KeySpec::Aes256).await;
+            let old =
+                run(&token, move |worker| worker.encrypt(key, None, b"before")).await.unwrap();
+            let (pkcs11, session) = direct_session();
+            drop(session);
+            pkcs11.finalize().unwrap();
+            let error = works(&token, key).await.unwrap_err();
+            assert!(error.is_unavailable(), "{error}");
+            until(&token, None).await;
+            works(&token, key).await.unwrap();
+            let decrypted =
+                run(&token, move |worker| worker.decrypt(key, &old.iv, None, &old.ciphertext));
+            assert_eq!(*decrypted.await.unwrap(), b"before");
+        },
+    );
 }
 
 #[test]
@@ -106,7 +118,7 @@ fn storage_that_went_away_is_not_taken_for_destroyed_keys() {
 
 #[test]
 fn a_key_that_somebody_else_destroyed_is_not_found() {
-    with_token("recovery::a_key_that_somebody_else_destroyed_is_not_found", async |token| {
+    with_every_token("recovery::a_key_that_somebody_else_destroyed_is_not_found", async |token| {
         let doomed = key(&token, KeySpec::EcP256).await;
         let other = key(&token, KeySpec::Aes256).await;
         let (_pkcs11, session) = direct_session();

@@ -1,0 +1,231 @@
+//! The tokens that tests run on, beside SoftHSM2 itself: `tests/tokens/setup.sh` provides them.
+//!
+//! openCryptoki and p11-kit are in a tree of Debian 13, and so are the programs that use them: a process
+//! of `tests/tokens/serve.sh` has the token, and its namespaces and root are theirs.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use super::softhsm;
+
+/// PINs that every token accepts: those of openCryptoki have at most eight characters.
+pub(crate) const PIN: &str = "648219";
+pub(crate) const SO_PIN: &str = "7315508";
+
+const KRYOPTIC: &str = "kryoptic/debug/libkryoptic_token.so";
+const NSS: &str = "/usr/lib/x86_64-linux-gnu/nss/libsoftokn3.so";
+const OPENCRYPTOKI: &str = "/usr/lib/x86_64-linux-gnu/opencryptoki/libopencryptoki.so.0";
+const REMOTE_MODULE: &str = "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so";
+
+/// A PKCS#11 product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Product {
+    SoftHsm,
+    Kryoptic,
+    /// The soft token of NSS, without its library.
+    Nss,
+    /// The soft token of openCryptoki.
+    OpenCryptoki,
+    /// SoftHSM2 behind a socket of p11-kit.
+    Remote,
+}
+
+/// A token of one test. It is removed with its directory.
+pub(crate) struct TestToken {
+    pub(crate) product: Product,
+    /// The PKCS#11 module, for programs that [`TestToken::command`] starts.
+    pub(crate) module: PathBuf,
+    /// The string of C_Initialize, for modules that need one.
+    pub(crate) init_arguments: Option<String>,
+    /// Whether it has the label and the PINs; otherwise C_InitToken gives them.
+    pub(crate) is_initialized: bool,
+    environment: Vec<(&'static str, PathBuf)>,
+    served: Option<Served>,
+}
+
+/// A token in the Debian 13 tree, until this is dropped.
+struct Served {
+    process: Child,
+    /// Its end ends the process, also when this process is killed.
+    stdin: Option<ChildStdin>,
+}
+
+impl Product {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::SoftHsm, Self::Kryoptic, Self::Nss, Self::OpenCryptoki, Self::Remote];
+
+    /// Its name in the documentation, in the names of files and in variables.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::SoftHsm => "softhsm2",
+            Self::Kryoptic => "kryoptic",
+            Self::Nss => "nss",
+            Self::OpenCryptoki => "opencryptoki",
+            Self::Remote => "p11-kit",
+        }
+    }
+
+    /// Whether it is installed. If it is not, this prints a line; with `CI` set it fails.
+    pub(crate) fn is_installed(self) -> bool {
+        let missing = match self {
+            Self::SoftHsm => None,
+            Self::Kryoptic => is_missing(&installed(KRYOPTIC)),
+            Self::Nss => is_missing(Path::new(NSS)),
+            Self::OpenCryptoki | Self::Remote => is_missing(&installed("debian-13/packages")),
+        };
+        let Some(missing) = missing else { return true };
+        let line = format!("{} is not there; make setup-tokens provides it", missing.display());
+        assert!(std::env::var_os("CI").is_none(), "{line}");
+        println!("skipped on {}: {line}", self.name());
+        false
+    }
+}
+
+impl TestToken {
+    /// A token with its state in a directory.
+    pub(crate) fn new(product: Product, directory: &Path, label: &str) -> Self {
+        let mut token = Self {
+            product,
+            module: PathBuf::new(),
+            init_arguments: None,
+            is_initialized: false,
+            environment: Vec::new(),
+            served: None,
+        };
+        match product {
+            Product::SoftHsm => {
+                token.module = softhsm::module();
+                token.environment = vec![("SOFTHSM2_CONF", softhsm::configure(directory))];
+            }
+            Product::Kryoptic => {
+                token.module = installed(KRYOPTIC);
+                token.environment = vec![("KRYOPTIC_CONF", configure_kryoptic(directory))];
+            }
+            Product::Nss => {
+                token.module = NSS.into();
+                token.init_arguments = Some(create_nss_database(directory, label));
+                token.is_initialized = true;
+            }
+            Product::OpenCryptoki => {
+                token.module = OPENCRYPTOKI.into();
+                token.serve(directory, label);
+            }
+            Product::Remote => {
+                token.module = REMOTE_MODULE.into();
+                let socket = directory.join("p11-kit.socket");
+                let address = format!("unix:path={}", socket.display());
+                token.environment = vec![("P11_KIT_SERVER_ADDRESS", address.into())];
+                token.serve(directory, label);
+            }
+        }
+        token
+    }
+
+    /// SoftHSM2 with a configuration that is there.
+    pub(crate) fn of_softhsm(configuration: PathBuf) -> Self {
+        Self {
+            product: Product::SoftHsm,
+            module: softhsm::module(),
+            init_arguments: None,
+            is_initialized: true,
+            environment: vec![("SOFTHSM2_CONF", configuration)],
+            served: None,
+        }
+    }
+
+    /// Starts a token in the tree.
+    fn serve(&mut self, directory: &Path, label: &str) {
+        let (root, target) = (Path::new(env!("CARGO_MANIFEST_DIR")), target());
+        let mut process = Command::new("unshare")
+            .args(["--mount", "--ipc"])
+            .arg(root.join("tests/tokens/serve.sh"))
+            .arg(installed("debian-13"))
+            .args([self.product.name(), label, PIN, SO_PIN])
+            .args([directory, root, target])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = process.stdin.take();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        self.served = Some(Served { process, stdin });
+        assert_eq!(line, "ready\n", "{} cannot be served", self.product.name());
+        self.is_initialized = true;
+    }
+
+    /// The environment variables that the module needs.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        self.environment.iter().map(|(name, value)| (*name, value.as_path()))
+    }
+
+    /// A program where the token is, without the token's environment variables.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        self.command_under(&[], program)
+    }
+
+    /// As [`TestToken::command`], executed by another program (`prlimit` for instance).
+    pub(crate) fn command_under(&self, starter: &[&str], program: impl AsRef<OsStr>) -> Command {
+        let enter = self.served.as_ref().map_or_else(Vec::new, Served::enter);
+        let mut words = enter.iter().map(String::as_str).chain(starter.iter().copied());
+        let Some(first) = words.next() else { return Command::new(program) };
+        let mut command = Command::new(first);
+        command.args(words).arg(program);
+        command
+    }
+}
+
+impl Served {
+    /// The command that enters the root and the namespaces of the token. It executes a program without
+    /// another process.
+    fn enter(&self) -> Vec<String> {
+        let target = self.process.id().to_string();
+        ["nsenter", "--target", &target, "--mount", "--ipc", "--root", "--wd"]
+            .map(str::to_owned)
+            .to_vec()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        self.process.wait().ok();
+    }
+}
+
+/// The directory that cargo builds in.
+fn target() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap()
+}
+
+fn installed(path: &str) -> PathBuf {
+    target().join("tokens").join(path)
+}
+
+fn is_missing(path: &Path) -> Option<PathBuf> {
+    (!path.exists()).then(|| path.to_owned())
+}
+
+fn configure_kryoptic(directory: &Path) -> PathBuf {
+    let file = directory.join("kryoptic.conf");
+    let database = directory.join("kryoptic.sql");
+    let text =
+        format!("[[slots]]\nslot = 1\ndbtype = \"sqlite\"\ndbargs = \"{}\"\n", database.display());
+    fs::write(&file, text).unwrap();
+    file
+}
+
+/// Creates a database with the PIN, and returns the string of C_Initialize that names it.
+fn create_nss_database(directory: &Path, label: &str) -> String {
+    let (database, pin) = (directory.join("nss"), directory.join("nss-pin"));
+    fs::create_dir(&database).unwrap();
+    fs::write(&pin, PIN).unwrap();
+    let database = format!("sql:{}", database.display());
+    let status =
+        Command::new("certutil").args(["-N", "-d", &database, "-f"]).arg(&pin).status().unwrap();
+    assert!(status.success(), "certutil creates no database: {status}");
+    format!("configdir='{database}' secmod='secmod.db' dbTokenDescription='{label}'")
+}
