@@ -14,6 +14,11 @@ pub enum StartError {
     /// The token cannot be used.
     #[error("the token cannot be used")]
     Token(#[from] TokenError),
+    /// The configuration accepts the IV of a caller, and the token makes every IV.
+    #[error(
+        "crypto.accept_caller_iv cannot be true with this token, which makes every IV of AES-GCM itself"
+    )]
+    CallerIv,
     /// The store cannot be used.
     #[error("the store cannot be used")]
     Store(#[from] StoreError),

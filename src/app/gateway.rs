@@ -25,7 +25,7 @@ use crate::server::ServerMetrics;
 use crate::server::http::{self, ConnectionLimits, HttpApp, HttpSettings, Listener, Stop};
 use crate::server::tls::{ServerCertificate, TlsServer};
 use crate::store::{Store, StoreMetrics};
-use crate::token::Token;
+use crate::token::{GcmForm, Token};
 
 /// How long requests in progress may continue after the last one was accepted.
 const IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(7);
@@ -90,6 +90,7 @@ impl Prepared {
             Some(Store::open_with(url, metrics.store.clone()).await?)
         };
         let token = open_token(settings.token.clone(), metrics.token.clone()).await?;
+        check_caller_iv(&settings, &token)?;
         let backend = match store {
             Some(store) => Some(Backend::of(store, token.clone(), &settings.region_account).await?),
             None => None,
@@ -335,6 +336,15 @@ fn warn_failed<E: std::error::Error + 'static>(
 fn open_listener(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
     listener.set_nonblocking(true)?;
     tokio::net::TcpListener::from_std(listener)
+}
+
+/// A caller's IV that is accepted must be the one that is used.
+fn check_caller_iv(settings: &Settings, token: &Token) -> Result<(), StartError> {
+    let token_makes_iv = token.gcm_form().is_some_and(GcmForm::token_makes_iv);
+    if settings.compatibility.caller_iv && token_makes_iv {
+        return Err(StartError::CallerIv);
+    }
+    Ok(())
 }
 
 /// Checks that state directory and audit can be used, and changes nothing.

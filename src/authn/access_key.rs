@@ -21,7 +21,7 @@ use super::principal::{Principal, Session};
 use crate::model::InvalidId;
 use crate::model::policy::{Policy, PolicyFault};
 use crate::model::{
-    AccessKeyId, IV_BYTES, KeySpec, KeyUsage, KeyVersionId, PrincipalName, Time, clock,
+    AccessKeyId, Iv, IvLength, KeySpec, KeyUsage, KeyVersionId, PrincipalName, Time, clock,
 };
 use crate::store::{AccessKeyRow, DamagedRow, MetadataValue, Part, SessionRow, Store, StoreError};
 use crate::token::{Budget, KeyIdentity, ObjectName, ObjectOwner, ServiceKey, Token, TokenError};
@@ -511,7 +511,7 @@ impl CredentialStore {
                 worker.encrypt(encryption_key, Some(aad.as_bytes()), secret)
             })
             .await?;
-        Ok([&encrypted.iv, encrypted.ciphertext.as_slice()].concat())
+        Ok([encrypted.iv.as_slice(), &encrypted.ciphertext].concat())
     }
 
     async fn decrypt(
@@ -523,8 +523,8 @@ impl CredentialStore {
         let aad = row.id.to_string();
         let damaged = || AccessKeyError::Damaged(row.id.clone());
         let (iv, ciphertext) =
-            row.encrypted_secret.split_first_chunk::<IV_BYTES>().ok_or_else(damaged)?;
-        let (iv, ciphertext) = (*iv, ciphertext.to_vec());
+            Iv::split_from(&row.encrypted_secret, IvLength::Bits96).ok_or_else(damaged)?;
+        let ciphertext = ciphertext.to_vec();
         let secret = self
             .token
             .run_with(encryption_key, budget, move |worker| {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::exit::CliError;
 use super::settings::{self, ConfigFile};
 use super::{dev, output};
-use crate::token::{self, Capability, TokenInfo, TokenSettings};
+use crate::token::{self, Capability, GcmForm, TokenInfo, TokenSettings};
 
 commands! {
     pub(super) enum Token {
@@ -41,7 +41,17 @@ struct TokenReport<'a> {
     manufacturer: &'a str,
     model: &'a str,
     firmware: &'a str,
+    gcm: Option<GcmReport>,
     capabilities: Vec<CapabilityReport>,
+}
+
+/// The form of AES-GCM, as the self-test found it.
+#[derive(Serialize)]
+struct GcmReport {
+    iv_from: String,
+    iv_bytes: usize,
+    encrypts_with: &'static str,
+    decrypts_with: &'static str,
 }
 
 #[derive(Serialize)]
@@ -54,7 +64,8 @@ struct CapabilityReport {
 impl Info {
     fn run(self) -> anyhow::Result<()> {
         let token = token::Token::open(self.settings()?)?;
-        let shown = TokenReport::of(token.info(), |capability| token.supports(capability));
+        let gcm = token.gcm_form().map(GcmReport::of);
+        let shown = TokenReport::of(token.info(), gcm, |capability| token.supports(capability));
         let outcome = if self.json { output::json(&shown) } else { shown.write() };
         token.close();
         Ok(outcome?)
@@ -72,8 +83,30 @@ impl Info {
     }
 }
 
+impl GcmReport {
+    fn of(form: GcmForm) -> Self {
+        Self {
+            iv_from: form.to_string(),
+            iv_bytes: form.iv_length().bytes(),
+            encrypts_with: form.encrypts_with(),
+            decrypts_with: form.decrypts_with(),
+        }
+    }
+
+    fn facts(&self) -> [(&'static str, String); 2] {
+        [
+            ("AES-GCM IV", format!("{} bytes from the {}", self.iv_bytes, self.iv_from)),
+            ("AES-GCM calls", format!("{}, {}", self.encrypts_with, self.decrypts_with)),
+        ]
+    }
+}
+
 impl<'a> TokenReport<'a> {
-    fn of(info: &'a TokenInfo, supports: impl Fn(Capability) -> bool) -> Self {
+    fn of(
+        info: &'a TokenInfo,
+        gcm: Option<GcmReport>,
+        supports: impl Fn(Capability) -> bool,
+    ) -> Self {
         let capability = |one: &Capability| {
             let (name, serves) = (one.as_str(), serves(*one));
             CapabilityReport { name, serves, is_supported: supports(*one) }
@@ -84,6 +117,7 @@ impl<'a> TokenReport<'a> {
             manufacturer: &info.manufacturer,
             model: &info.model,
             firmware: &info.firmware,
+            gcm,
             capabilities: Capability::ALL.iter().map(capability).collect(),
         }
     }
@@ -96,7 +130,9 @@ impl<'a> TokenReport<'a> {
             ("Model", self.model),
             ("Firmware", self.firmware),
         ];
-        output::columns(&facts.map(|(name, value)| (name, value.to_owned())))?;
+        let mut facts = facts.map(|(name, value)| (name, value.to_owned())).to_vec();
+        facts.extend(self.gcm.iter().flat_map(GcmReport::facts));
+        output::columns(&facts)?;
         output::line("")?;
         let row = |one: &CapabilityReport| {
             let verdict = if one.is_supported { "yes" } else { "no " };

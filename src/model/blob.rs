@@ -7,11 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
+use super::iv::{IV_BYTES, Iv, IvLength};
 use super::text_form::{InvalidId, text_forms};
 use super::{KeyVersionId, VersionRef};
 
-/// Length of an AES-GCM initialization vector in bytes: 96 bits (NIST SP 800-38D, section 5.2.1.1).
-pub const IV_BYTES: usize = 12;
 /// Length of an AES-GCM tag in bytes: the full 128 bits.
 pub const TAG_BYTES: usize = 16;
 
@@ -34,7 +33,7 @@ pub struct CiphertextBlob {
     /// The key version that encrypted.
     pub version: KeyVersionId,
     /// The initialization vector.
-    pub iv: [u8; IV_BYTES],
+    pub iv: Iv,
     /// Ciphertext and tag. At least [`TAG_BYTES`] long when parsed.
     pub ciphertext: Vec<u8>,
 }
@@ -42,9 +41,10 @@ pub struct CiphertextBlob {
 impl CiphertextBlob {
     /// The blob as bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(VERSION_BYTES + IV_BYTES + self.ciphertext.len());
+        let iv = self.iv.as_slice();
+        let mut bytes = Vec::with_capacity(VERSION_BYTES + iv.len() + self.ciphertext.len());
         bytes.extend_from_slice(&self.version.to_ascii());
-        bytes.extend_from_slice(&self.iv);
+        bytes.extend_from_slice(iv);
         bytes.extend_from_slice(&self.ciphertext);
         bytes
     }
@@ -77,14 +77,14 @@ impl CiphertextBlob {
     fn split(bytes: &[u8]) -> Result<Self, InvalidId> {
         let invalid = InvalidId("ciphertext blob");
         let (version, rest) = bytes.split_at_checked(VERSION_BYTES).ok_or(invalid)?;
-        let (iv, ciphertext) = rest.split_first_chunk::<IV_BYTES>().ok_or(invalid)?;
+        let (iv, ciphertext) = Iv::split_from(rest, IvLength::Bits96).ok_or(invalid)?;
         if ciphertext.len() < TAG_BYTES {
             return Err(invalid);
         }
         let version = std::str::from_utf8(version).map_err(|_source| invalid)?;
         Ok(Self {
             version: version.parse().map_err(|_source| invalid)?,
-            iv: *iv,
+            iv,
             ciphertext: ciphertext.to_vec(),
         })
     }
@@ -153,12 +153,15 @@ impl FromStr for CiphertextParam {
 
 impl Serialize for CiphertextBlob {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Iv::Bits96(iv) = self.iv else {
+            return serializer.serialize_str(&STANDARD.encode(self.to_bytes()));
+        };
         let frame = VERSION_BYTES + IV_BYTES;
         let mut text = String::with_capacity((frame + self.ciphertext.len()).div_ceil(3) * 4);
         // The two encoded parts can be concatenated: the first is a multiple of Base64's groups of
         // three bytes.
         const { assert!((VERSION_BYTES + IV_BYTES).is_multiple_of(3)) };
-        STANDARD.encode_string([self.version.to_ascii().as_slice(), &self.iv].concat(), &mut text);
+        STANDARD.encode_string([self.version.to_ascii().as_slice(), &iv].concat(), &mut text);
         STANDARD.encode_string(&self.ciphertext, &mut text);
         serializer.serialize_str(&text)
     }
@@ -187,7 +190,7 @@ mod tests {
             )
             .unwrap();
         let version = "46a9efd9-3d16-4894-bd4f-1fc43f3f2abf".parse().unwrap();
-        let blob = CiphertextBlob { version, iv, ciphertext };
+        let blob = CiphertextBlob { version, iv: iv.into(), ciphertext };
         assert_eq!(STANDARD.encode(blob.to_bytes()), VECTOR);
         assert_eq!(serde_json::to_string(&blob).unwrap(), format!("\"{VECTOR}\""));
         assert_eq!(VECTOR.parse::<CiphertextBlob>().as_ref(), Ok(&blob));

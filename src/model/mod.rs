@@ -14,6 +14,7 @@ pub mod context;
 pub mod data_key_pair;
 pub mod id;
 pub mod instance;
+pub mod iv;
 pub mod iv_budget;
 pub mod json_text;
 pub mod key;
@@ -42,12 +43,13 @@ pub use access::{
 };
 pub use alias::{Alias, NewAlias, OperatorAlias};
 pub use arn::{AccountId, Region, RegionAccount};
-pub use blob::{CiphertextBlob, CiphertextParam, IV_BYTES, TAG_BYTES};
+pub use blob::{CiphertextBlob, CiphertextParam, TAG_BYTES};
 pub use bytes::{Base64Bytes, Plaintext};
 pub use context::EncryptionContext;
 pub use data_key_pair::{DataKeyPairSpec, KeyFormat};
 pub use id::{AccessKeyId, KeyId, KeyVersionId, RequestId, VersionRef};
 pub use instance::{Instance, InstanceId};
+pub use iv::{IV_BYTES, Iv, IvLength};
 pub use iv_budget::{IvBudget, MAX_INVOCATIONS};
 pub use json_text::JsonText;
 pub use key::{

@@ -1,6 +1,10 @@
 //! How this token behaves where PKCS#11 leaves a choice, or where tokens differ from it: found out by
 //! the self-test at each initialization, and needed by later calls.
 
+use std::fmt;
+
+use crate::model::IvLength;
+
 /// The measured behavior of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TokenBehavior {
@@ -10,11 +14,118 @@ pub(crate) struct TokenBehavior {
     pub(crate) copies: Copies,
 }
 
-/// Who makes the IV of AES-GCM, and where it is returned.
+/// The form of AES-GCM: who makes the IV, where it is returned, and which functions are called. The
+/// bytes of ciphertext and tag are the same in every form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum GcmForm {
-    /// The caller gives the IV.
-    CallerIv,
+pub struct GcmForm {
+    /// Who makes the IV.
+    pub(crate) iv: IvSource,
+    /// The functions that encrypt.
+    pub(crate) encryption: GcmCalls,
+    /// The functions that decrypt.
+    pub(crate) decryption: GcmCalls,
+}
+
+/// Who makes the IV of an encryption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IvSource {
+    /// The caller, 12 bytes.
+    Caller,
+    /// The token.
+    Token(TokenIv),
+}
+
+/// An IV that the token makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TokenIv {
+    /// What the IV of the mechanism's parameters is for an encryption.
+    pub(crate) input: IvInput,
+    /// Where the token returns the IV.
+    pub(crate) place: IvPlace,
+    pub(crate) length: IvLength,
+}
+
+/// The IV in the parameters of an encryption whose IV the token makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IvInput {
+    /// 12 zero bytes.
+    Zeros,
+    /// No byte.
+    Nothing,
+}
+
+/// Where the token returns an IV that it made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IvPlace {
+    /// In the mechanism's parameters; AWS CloudHSM.
+    Parameter,
+    /// After the tag; Thales Luna and ProtectServer in FIPS mode.
+    AfterTag,
+    /// Before the ciphertext. A decryption gets it in the mechanism's parameters.
+    BeforeCiphertext,
+    /// Before the ciphertext, also of a decryption.
+    AlwaysBeforeCiphertext,
+}
+
+/// The functions of one encryption or decryption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GcmCalls {
+    /// C_Encrypt, C_Decrypt.
+    SinglePart,
+    /// C_EncryptMessage, C_DecryptMessage of PKCS#11 3.0.
+    Message,
+}
+
+impl GcmForm {
+    /// The form of PKCS#11 2.40, which most tokens have.
+    pub(crate) const USUAL: Self = Self {
+        iv: IvSource::Caller,
+        encryption: GcmCalls::SinglePart,
+        decryption: GcmCalls::SinglePart,
+    };
+
+    /// Whether the token makes the IVs, so that no caller can give one.
+    pub const fn token_makes_iv(self) -> bool {
+        matches!(self.iv, IvSource::Token(_))
+    }
+
+    /// The length of the IVs of encryptions.
+    pub const fn iv_length(self) -> IvLength {
+        match self.iv {
+            IvSource::Caller => IvLength::Bits96,
+            IvSource::Token(iv) => iv.length,
+        }
+    }
+
+    /// The function that encrypts.
+    pub const fn encrypts_with(self) -> &'static str {
+        match self.encryption {
+            GcmCalls::SinglePart => "C_Encrypt",
+            GcmCalls::Message => "C_EncryptMessage",
+        }
+    }
+
+    /// The function that decrypts.
+    pub const fn decrypts_with(self) -> &'static str {
+        match self.decryption {
+            GcmCalls::SinglePart => "C_Decrypt",
+            GcmCalls::Message => "C_DecryptMessage",
+        }
+    }
+}
+
+/// Who makes the IV and where it is returned, such as `token (after the tag)`.
+impl fmt::Display for GcmForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let IvSource::Token(iv) = self.iv else { return f.write_str("gateway") };
+        f.write_str(match iv.place {
+            IvPlace::Parameter => "token (in the parameters)",
+            IvPlace::AfterTag => "token (after the tag)",
+            IvPlace::BeforeCiphertext | IvPlace::AlwaysBeforeCiphertext => {
+                "token (before the ciphertext)"
+            }
+        })
+    }
 }
 
 /// Which secret keys the token copies into the session for the hot path: a copy saves the token two

@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use super::behavior::Copies;
 use super::objects::name::{KeyClass, KeyIdentity};
 use super::objects::query::KeyObjects;
-use crate::model::{IV_BYTES, clock};
+use crate::model::{Iv, clock};
 
 /// How long a session copy is used before its original is checked: a copy outlives the destruction
 /// of its original by another process, and D9 limits that to 5 s.
@@ -96,7 +96,7 @@ impl Handles {
 /// A ciphertext with known plaintext, to distinguish a bad ciphertext from a failing token.
 #[derive(Debug, Clone)]
 pub(super) struct KnownAnswer {
-    pub(super) iv: [u8; IV_BYTES],
+    pub(super) iv: Iv,
     pub(super) ciphertext: Vec<u8>,
 }
 

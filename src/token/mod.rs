@@ -38,6 +38,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
+pub use behavior::GcmForm;
 pub use budget::Budget;
 pub use capabilities::TestResult;
 pub use crypto::asymmetric::PublicKey;
@@ -153,6 +154,11 @@ impl Token {
     /// The token information.
     pub fn info(&self) -> &TokenInfo {
         &self.0.state.info
+    }
+
+    /// The form of its AES-GCM, as the last self-test found it; `None` during a recovery.
+    pub fn gcm_form(&self) -> Option<GcmForm> {
+        self.0.state.gcm_form()
     }
 
     /// Whether the token supports something, by its mechanism list and by what it has refused.

@@ -14,6 +14,7 @@ use cryptoki::session::{Session, SessionState};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use super::behavior::GcmForm;
 use super::breaker::Breaker;
 use super::cache::{KeyCache, LoginEpoch};
 use super::capabilities::Capabilities;
@@ -75,7 +76,9 @@ impl TokenState {
             serial = info.serial,
             manufacturer = info.manufacturer,
             copies = ?first.behavior.copies,
-            gcm = ?first.behavior.gcm,
+            iv = %first.behavior.gcm,
+            iv_bytes = first.behavior.gcm.iv_length().bytes(),
+            encrypts_with = first.behavior.gcm.encrypts_with(),
             threads = first.threads(),
             "the token is open"
         );
@@ -111,6 +114,12 @@ impl TokenState {
             .try_read()
             .and_then(|held| held.as_ref().map(Initialization::threads))
             .unwrap_or(0)
+    }
+
+    /// The form of AES-GCM; `None` while an initialization ends or begins.
+    pub(super) fn gcm_form(&self) -> Option<GcmForm> {
+        let initialization = self.initialization.try_read()?;
+        initialization.as_ref().map(|initialization| initialization.behavior.gcm)
     }
 
     /// Whether the token supports something.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use hsmgate::model::KeySpec;
+use hsmgate::model::{Iv, KeySpec};
 use hsmgate::token::{Encrypted, Token, TokenError};
 
 use super::harness::{key, name, run, secret, with_every_token};
@@ -66,7 +66,8 @@ fn bad_ciphertexts_cost_neither_the_session_nor_the_key() {
             let key = key(&token, KeySpec::Aes256).await;
             for _ in 0..200 {
                 let bad =
-                    run(&token, move |worker| worker.decrypt(key, &[1; 12], None, &[2; 40])).await;
+                    run(&token, move |worker| worker.decrypt(key, &[1; 12].into(), None, &[2; 40]))
+                        .await;
                 assert!(bad.unwrap_err().is_bad_ciphertext());
             }
             let Encrypted { iv, ciphertext, .. } = encrypt(&token, key, b"still here").await;
@@ -97,7 +98,7 @@ fn no_iv_and_no_random_bytes_repeat() {
                 .map(|_| worker.encrypt(key, None, b"x").map(|ciphertext| ciphertext.iv))
                 .collect()
         });
-        let ivs: Vec<[u8; 12]> = ivs.await.unwrap();
+        let ivs: Vec<Iv> = ivs.await.unwrap();
         assert_eq!(ivs.iter().collect::<HashSet<_>>().len(), 1000);
         let random = async |bytes| run(&token, move |worker| worker.random(bytes)).await.unwrap();
         assert_eq!(random(10_000).await.len(), 10_000);

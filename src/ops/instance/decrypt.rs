@@ -9,7 +9,7 @@ use super::messages::{DecryptRequest, DecryptResponse};
 use super::prelude::*;
 use crate::authz::AuthorizedKey;
 use crate::model::algorithm::CipherAlgorithm;
-use crate::model::{CiphertextBlob, CiphertextParam, EncryptionContext, IV_BYTES};
+use crate::model::{CiphertextBlob, CiphertextParam, EncryptionContext, IV_BYTES, Iv};
 
 operation_pair! {
     Decrypt, AdvanceDecrypt:
@@ -81,7 +81,7 @@ impl<L: Layout> Decryption<L> {
         if self.version.is_some_and(|named| named != version) {
             return Err(ErrorCode::KeyVersionNotFound.into());
         }
-        if self.iv.is_some_and(|iv| iv != blob.iv) {
+        if self.iv.is_some_and(|iv| Iv::from(iv) != blob.iv) {
             return Err(ApiError::invalid_parameter("Iv"));
         }
         only_symmetric(&key)?;
@@ -110,7 +110,7 @@ impl<L: Layout> Decryption<L> {
         cx.note_version(version.id());
         only_gcm(self.algorithm)?;
         let iv = self.iv.ok_or_else(|| ApiError::invalid_parameter("Iv"))?;
-        let blob = CiphertextBlob { version: version.id(), iv, ciphertext: self.ciphertext };
+        let blob = CiphertextBlob { version: version.id(), iv: iv.into(), ciphertext: self.ciphertext };
         let plaintext = cx.keyring().decrypt(&version, blob, self.aad, cx.budget()).await?;
         Ok(reply::<L>(&key, version.id(), CipherAlgorithm::AesGcm, plaintext, cx))
     }

@@ -60,7 +60,7 @@ impl<L: Layout> Operation for Encryption<L> {
             cx.keyring().encrypt(&version, iv, self.plaintext, self.aad, cx.execution()?).await?;
         let response = EncryptResponse {
             key_id: key.record().id.to_string(),
-            iv: blob.iv.to_vec(),
+            iv: blob.iv.as_slice().to_vec(),
             ciphertext_blob: L::ciphertext(blob),
             request_id: cx.request_id().to_string(),
             algorithm: CipherAlgorithm::AesGcm.to_string(),

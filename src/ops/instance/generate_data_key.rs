@@ -50,7 +50,7 @@ impl<L: Layout> Operation for DataKeyGeneration<L> {
             cx.keyring().data_key(&version, self.bytes, self.aad, cx.execution()?).await?;
         let response = GenerateDataKeyResponse {
             key_id: key.record().id.to_string(),
-            iv: blob.iv.to_vec(),
+            iv: blob.iv.as_slice().to_vec(),
             plaintext: mem::take(&mut *plaintext),
             ciphertext_blob: L::ciphertext(blob),
             request_id: cx.request_id().to_string(),

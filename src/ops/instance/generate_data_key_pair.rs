@@ -76,7 +76,7 @@ impl PairRequest {
             cx.keyring().data_key_pair(&version, self.form, self.aad, cx.execution()?).await?;
         let response = GenerateDataKeyPairResponse {
             key_id: key.record().id.to_string(),
-            iv: blob.iv.to_vec(),
+            iv: blob.iv.as_slice().to_vec(),
             key_pair_spec: self.form.spec.to_string(),
             private_key_plaintext: mem::take(&mut *pair.private),
             private_key_ciphertext_blob: L::ciphertext(blob),

@@ -10,7 +10,7 @@ use std::hash::Hash;
 use aws_lc_rs::digest;
 use parking_lot::Mutex;
 
-use crate::model::IV_BYTES;
+use crate::model::{IV_BYTES, Iv, KeyVersionId};
 use crate::telemetry::Counter;
 use crate::token::error::TokenError;
 
@@ -36,6 +36,8 @@ struct Memory {
     /// Digests of the beginnings of draws: draws may be secret.
     draws: RecentCache<[u8; CHECKED_BYTES]>,
     ivs: RecentCache<[u8; IV_BYTES]>,
+    /// IVs that the token made, each with its key: they may be a counter of each key.
+    token_ivs: RecentCache<(Option<KeyVersionId>, Iv)>,
 }
 
 impl GeneratorWatch {
@@ -61,6 +63,18 @@ impl GeneratorWatch {
         self.counted(memory.check(draw).and_then(|()| memory.check_ivs(draw)))
     }
 
+    /// Checks an IV that the token made for an encryption with a key.
+    ///
+    /// # Errors
+    /// `Untrusted` when it repeats one byte, or was made recently for this key.
+    pub(crate) fn check_token_iv(
+        &self,
+        key: Option<KeyVersionId>,
+        iv: &Iv,
+    ) -> Result<(), TokenError> {
+        self.counted(self.memory.lock().check_token_iv(key, iv))
+    }
+
     fn counted(&self, outcome: Result<(), TokenError>) -> Result<(), TokenError> {
         outcome.inspect_err(|_error| {
             self.failures.inc();
@@ -78,6 +92,18 @@ impl Memory {
         let digest = digest::digest(&digest::SHA256, start);
         let digest = digest.as_ref().first_chunk().copied().unwrap_or_default();
         if self.draws.note(digest, DRAWS) { Ok(()) } else { Err(repeated()) }
+    }
+
+    fn check_token_iv(&mut self, key: Option<KeyVersionId>, iv: &Iv) -> Result<(), TokenError> {
+        let bytes = iv.as_slice();
+        if bytes.windows(2).all(|pair| pair.first() == pair.last()) {
+            return Err(TokenError::Untrusted("it makes IVs of one repeated byte"));
+        }
+        if self.token_ivs.note((key, *iv), IVS) {
+            Ok(())
+        } else {
+            Err(TokenError::Untrusted("it made an IV of AES-GCM twice"))
+        }
     }
 
     fn check_ivs(&mut self, draw: &[u8]) -> Result<(), TokenError> {
@@ -162,6 +188,18 @@ mod tests {
         assert!(watch.check_ivs(&first).is_ok());
         let out_of_step = [&draw(3, 24), &first[120..]].concat();
         assert!(is_refused(&watch.check_ivs(&out_of_step)));
+    }
+
+    #[test]
+    fn a_token_that_makes_an_iv_twice_for_a_key_is_refused() {
+        let watch = GeneratorWatch::default();
+        let (key, other) = (KeyVersionId::random(), KeyVersionId::random());
+        let iv = |last: u8| Iv::from([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, last]);
+        assert!(watch.check_token_iv(Some(key), &iv(1)).is_ok());
+        assert!(watch.check_token_iv(Some(key), &iv(2)).is_ok());
+        assert!(watch.check_token_iv(Some(other), &iv(1)).is_ok(), "a counter of each key");
+        assert!(is_refused(&watch.check_token_iv(Some(key), &iv(1))));
+        assert!(is_refused(&watch.check_token_iv(Some(key), &Iv::from([0; 12]))));
     }
 
     #[test]

@@ -25,9 +25,9 @@ pub(crate) fn secret(
 ) -> Result<(), TokenError> {
     match secret_use {
         SecretUse::Cipher => {
-            let iv = random.iv(session)?;
             let key = GcmKey::new(session, key, behavior.gcm);
-            same(&key.decrypt(&iv, AAD, &key.encrypt(&iv, AAD, MESSAGE)?)?)
+            let encrypted = key.encrypt_with_new_iv(random, AAD, MESSAGE)?;
+            same(&key.decrypt(&encrypted.iv, AAD, &encrypted.bytes)?)
         }
         SecretUse::Mac => {
             let mechanism = MacAlgorithm::of_key(*bytes)?.mechanism();

@@ -1,7 +1,9 @@
 //! Checks of the token, its random generator and its keys.
 
 pub(super) mod canary;
+mod gcm_probe;
 pub(super) mod generation_test;
 pub(super) mod generator;
 pub(super) mod key_test;
 pub(super) mod selftest;
+mod steps;

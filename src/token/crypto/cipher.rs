@@ -4,8 +4,8 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use cryptoki::object::ObjectHandle;
 use zeroize::Zeroizing;
 
-use super::gcm::GcmKey;
-use crate::model::{IV_BYTES, clock};
+use super::gcm::{GcmCiphertext, GcmKey};
+use crate::model::{IV_BYTES, Iv, clock};
 use crate::telemetry::Counter;
 use crate::token::cache::{Handles, KnownAnswer};
 use crate::token::error::TokenError;
@@ -20,8 +20,9 @@ const KNOWN_PLAINTEXT: &[u8] = b"hsmgate control message";
 /// The result of an encryption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encrypted {
-    /// The IV: 96 random bits from the token's generator, combined with those of the kernel.
-    pub iv: [u8; IV_BYTES],
+    /// The IV: 96 random bits from the token's generator, combined with those of the kernel, or the
+    /// one that the token made for the encryption.
+    pub iv: Iv,
     /// The ciphertext, as long as the plaintext, and 16 bytes of tag.
     pub ciphertext: Vec<u8>,
     /// How often the key was used for it: once, and again for every failed try.
@@ -32,7 +33,7 @@ pub struct Encrypted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EncryptOptions {
     /// An IV for which the caller is responsible: using one twice with a key breaks AES-GCM for
-    /// that key. `None` takes it from the token's generator.
+    /// that key. `None` takes it from the token. A token that makes every IV itself refuses it.
     pub iv: Option<[u8; IV_BYTES]>,
     /// Whether the ciphertext is decrypted on the same session before it is returned. The first one
     /// of a session copy is decrypted with the key itself.
@@ -60,7 +61,8 @@ impl Worker<'_> {
     /// the plaintext, the session is closed and the encryption repeated.
     ///
     /// # Errors
-    /// As [`Worker::encrypt`]; `Unverified` when no try gives a correct ciphertext.
+    /// As [`Worker::encrypt`]; `Unverified` when no try gives a correct ciphertext; `Unsupported`
+    /// when an IV is given and the token makes every IV itself.
     pub fn encrypt_as(
         &mut self,
         key: KeyIdentity,
@@ -78,11 +80,15 @@ impl Worker<'_> {
             let (session, thread_state) = worker.session_and_thread_state()?;
             let iv = match options.iv {
                 // A retry uses another IV: whether the first one was used is unknown.
-                None => thread_state.random.iv(session)?,
+                None => form.new_iv(session, &mut thread_state.random)?,
                 // A retry repeats the same encryption, which reveals nothing new.
-                Some(iv) => iv,
+                Some(iv) => form.given_iv(iv)?,
             };
-            let ciphertext = GcmKey::new(session, handle, form).encrypt(&iv, aad, plaintext)?;
+            let encrypted = GcmKey::new(session, handle, form).encrypt(iv, aad, plaintext)?;
+            let GcmCiphertext { iv, bytes: ciphertext } = encrypted;
+            if form.token_makes_iv() {
+                thread_state.random.check_token_iv(Some(key.id()), &iv)?;
+            }
             if options.is_verified {
                 let verifying = GcmKey::new(session, handles.verification_handle(), form);
                 let decrypted = verifying.decrypt(&iv, aad, &ciphertext);
@@ -103,7 +109,7 @@ impl Worker<'_> {
     pub fn decrypt(
         &mut self,
         key: KeyIdentity,
-        iv: &[u8; IV_BYTES],
+        iv: &Iv,
         aad: Option<&[u8]>,
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
@@ -203,10 +209,12 @@ impl Worker<'_> {
     ) -> Result<KnownAnswer, TokenError> {
         let form = self.initialization.behavior.gcm;
         let (session, thread_state) = self.session_and_thread_state()?;
-        let iv = thread_state.random.iv(session)?;
-        let ciphertext =
-            GcmKey::new(session, handle, form).encrypt(&iv, KNOWN_PLAINTEXT, KNOWN_PLAINTEXT)?;
-        let known_answer = KnownAnswer { iv, ciphertext };
+        let GcmCiphertext { iv, bytes } = GcmKey::new(session, handle, form).encrypt_with_new_iv(
+            &mut thread_state.random,
+            KNOWN_PLAINTEXT,
+            KNOWN_PLAINTEXT,
+        )?;
+        let known_answer = KnownAnswer { iv, ciphertext: bytes };
         self.state.keys.keep_known_answer(key, known_answer.clone());
         Ok(known_answer)
     }

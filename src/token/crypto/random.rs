@@ -12,7 +12,7 @@ use cryptoki::session::Session;
 use rustix::rand::{GetRandomFlags, getrandom};
 use zeroize::Zeroizing;
 
-use crate::model::IV_BYTES;
+use crate::model::{IV_BYTES, Iv, KeyVersionId};
 use crate::token::checks::generator::{CHECKED_BYTES, GeneratorWatch};
 use crate::token::error::TokenError;
 
@@ -64,6 +64,15 @@ impl RandomSource {
         self.watch.check_ivs(&block)?;
         self.ivs = IvPool(block);
         self.ivs.next().unwrap_or(Err(TokenError::Untrusted("it returned no random bytes")))
+    }
+
+    /// Checks an IV that the token made for an encryption with a key.
+    pub(crate) fn check_token_iv(
+        &self,
+        key: Option<KeyVersionId>,
+        iv: &Iv,
+    ) -> Result<(), TokenError> {
+        self.watch.check_token_iv(key, iv)
     }
 
     /// Random bytes for use as a secret. If too few to be checked, they are the start of a longer
