@@ -42,6 +42,8 @@ struct TokenReport<'a> {
     model: &'a str,
     firmware: &'a str,
     gcm: Option<GcmReport>,
+    /// The maximum random bytes of one call, up to 4,096.
+    random_draw_bytes: usize,
     capabilities: Vec<CapabilityReport>,
 }
 
@@ -65,7 +67,8 @@ impl Info {
     fn run(self) -> anyhow::Result<()> {
         let token = token::Token::open(self.settings()?)?;
         let gcm = token.gcm_form().map(GcmReport::of);
-        let shown = TokenReport::of(token.info(), gcm, |capability| token.supports(capability));
+        let supports = |capability| token.supports(capability);
+        let shown = TokenReport::of(token.info(), gcm, token.max_random_draw(), supports);
         let outcome = if self.json { output::json(&shown) } else { shown.write() };
         token.close();
         Ok(outcome?)
@@ -105,6 +108,7 @@ impl<'a> TokenReport<'a> {
     fn of(
         info: &'a TokenInfo,
         gcm: Option<GcmReport>,
+        random_draw_bytes: usize,
         supports: impl Fn(Capability) -> bool,
     ) -> Self {
         let capability = |one: &Capability| {
@@ -118,6 +122,7 @@ impl<'a> TokenReport<'a> {
             model: &info.model,
             firmware: &info.firmware,
             gcm,
+            random_draw_bytes,
             capabilities: Capability::ALL.iter().map(capability).collect(),
         }
     }
@@ -132,6 +137,7 @@ impl<'a> TokenReport<'a> {
         ];
         let mut facts = facts.map(|(name, value)| (name, value.to_owned())).to_vec();
         facts.extend(self.gcm.iter().flat_map(GcmReport::facts));
+        facts.push(("Random bytes", format!("{} in one call", self.random_draw_bytes)));
         output::columns(&facts)?;
         output::line("")?;
         let row = |one: &CapabilityReport| {

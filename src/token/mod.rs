@@ -161,6 +161,11 @@ impl Token {
         self.0.state.gcm_form()
     }
 
+    /// The maximum random bytes that the token returns in one call, as far as the gateway asks.
+    pub fn max_random_draw(&self) -> usize {
+        self.0.state.max_draw()
+    }
+
     /// Whether the token supports something, by its mechanism list and by what it has refused.
     pub fn supports(&self, capability: Capability) -> bool {
         self.0.state.supports(capability)

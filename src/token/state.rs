@@ -79,6 +79,7 @@ impl TokenState {
             iv = %first.behavior.gcm,
             iv_bytes = first.behavior.gcm.iv_length().bytes(),
             encrypts_with = first.behavior.gcm.encrypts_with(),
+            random_draw_bytes = module.generator.max_draw(),
             threads = first.threads(),
             "the token is open"
         );
@@ -120,6 +121,11 @@ impl TokenState {
     pub(super) fn gcm_form(&self) -> Option<GcmForm> {
         let initialization = self.initialization.try_read()?;
         initialization.as_ref().map(|initialization| initialization.behavior.gcm)
+    }
+
+    /// The maximum random bytes of one call.
+    pub(super) fn max_draw(&self) -> usize {
+        self.module.generator.max_draw()
     }
 
     /// Whether the token supports something.

@@ -17,6 +17,7 @@
 mod cipher;
 mod contention;
 mod fault_token;
+mod gcm_forms;
 mod harness;
 mod import;
 mod key_pairs;

@@ -6,6 +6,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_lc_rs::digest;
 use parking_lot::Mutex;
@@ -24,11 +25,23 @@ const DRAWS: usize = 256;
 /// The number of remembered IVs: the last blocks of all threads.
 const IVS: usize = 16 * 340;
 
-/// The recent output of the token's generator, in all threads.
-#[derive(Debug, Default)]
+/// The maximum bytes of one draw, if the token does not refuse them; NSS supports 64 KiB.
+pub(crate) const MAX_DRAW: usize = 4096;
+/// A token that refuses this many bytes has another fault.
+const MIN_DRAW: usize = 256;
+
+/// The recent output of the token's generator, in all threads, and the size of its draws.
+#[derive(Debug)]
 pub(crate) struct GeneratorWatch {
     memory: Mutex<Memory>,
     failures: Counter,
+    max_draw: AtomicUsize,
+}
+
+impl Default for GeneratorWatch {
+    fn default() -> Self {
+        Self::new(Counter::default())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +56,31 @@ struct Memory {
 impl GeneratorWatch {
     /// A watch that has seen no draw, and counts the refused ones.
     pub(crate) fn new(failures: Counter) -> Self {
-        Self { memory: Mutex::default(), failures }
+        Self { memory: Mutex::default(), failures, max_draw: AtomicUsize::new(MAX_DRAW) }
+    }
+
+    /// The maximum bytes that the token returns in one call, as far as is known.
+    pub(crate) fn max_draw(&self) -> usize {
+        self.max_draw.load(Ordering::Relaxed)
+    }
+
+    /// Halves the draws after the token refused one of this size; all threads remember it. False if
+    /// the size is not the cause.
+    pub(crate) fn halve_draws(&self, refused: usize) -> bool {
+        if refused <= MIN_DRAW {
+            return false;
+        }
+        // Another thread may have halved them meanwhile.
+        let halved = |most: usize| (most >= refused).then_some((most / 2).max(MIN_DRAW));
+        if let Ok(most) = self.max_draw.fetch_update(Ordering::Relaxed, Ordering::Relaxed, halved) {
+            tracing::info!(
+                event = "token.random_draw_halved",
+                refused,
+                bytes = (most / 2).max(MIN_DRAW),
+                "the token refused a draw of random bytes; further draws are smaller"
+            );
+        }
+        true
     }
 
     /// Checks a draw.
@@ -200,6 +237,21 @@ mod tests {
         assert!(watch.check_token_iv(Some(other), &iv(1)).is_ok(), "a counter of each key");
         assert!(is_refused(&watch.check_token_iv(Some(key), &iv(1))));
         assert!(is_refused(&watch.check_token_iv(Some(key), &Iv::from([0; 12]))));
+    }
+
+    #[test]
+    fn refused_draws_are_halved_down_to_256_bytes() {
+        let watch = GeneratorWatch::default();
+        let mut sizes = vec![watch.max_draw()];
+        // An IV block is somewhat smaller than the maximum.
+        while watch.halve_draws(watch.max_draw() - 4) {
+            sizes.push(watch.max_draw());
+        }
+        assert_eq!(sizes, [4096, 2048, 1024, 512, 256]);
+        let watch = GeneratorWatch::default();
+        assert!(watch.halve_draws(4080) && watch.halve_draws(4080), "two threads at once");
+        assert_eq!(watch.max_draw(), 2048);
+        assert!(!watch.halve_draws(16));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) fn run(
     random: &mut RandomSource,
 ) -> Result<TokenBehavior, TokenError> {
     let mut steps = Steps::new(session, open);
-    steps.on_key_session(|session| random.bytes(session, 64))?;
+    random.find_max_draw(|draw| steps.on_key_session(draw))?;
     // The form does not depend on the attributes that a copy needs.
     let first = TokenBehavior { gcm: GcmForm::USUAL, copies: Copies::OfClosed };
     let form = with_key(&mut steps, first, |steps, key| find_form(steps, key, random))?;

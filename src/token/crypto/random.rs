@@ -13,13 +13,9 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use zeroize::Zeroizing;
 
 use crate::model::{IV_BYTES, Iv, KeyVersionId};
-use crate::token::checks::generator::{CHECKED_BYTES, GeneratorWatch};
-use crate::token::error::TokenError;
+use crate::token::checks::generator::{CHECKED_BYTES, GeneratorWatch, MAX_DRAW};
+use crate::token::error::{ErrorClass, TokenError};
 
-/// 340 IVs at once: one C_GenerateRandom per message costs 16 to 64 % of the throughput.
-const IV_BLOCK_BYTES: usize = 340 * IV_BYTES;
-/// The maximum bytes of one C_GenerateRandom; NSS supports 64 KiB.
-const CALL_BYTES: usize = 4096;
 /// The maximum bytes of one request to the kernel.
 const SYSTEM_BYTES: usize = 256;
 
@@ -57,8 +53,10 @@ impl RandomSource {
         if let Some(iv) = self.ivs.next() {
             return iv;
         }
-        let mut block = vec![0; IV_BLOCK_BYTES];
-        session.generate_random_slice(&mut block)?;
+        // Up to 341 IVs at once: one C_GenerateRandom per message costs 16 to 64 % of the
+        // throughput.
+        let mut block = self.draw(session, MAX_DRAW)?.to_vec();
+        block.truncate(block.len() / IV_BYTES * IV_BYTES);
         // The check gets the output of the token itself: combined with other bytes, a dead
         // generator would look healthy.
         self.watch.check_ivs(&block)?;
@@ -82,18 +80,54 @@ impl RandomSource {
         session: &Session,
         bytes: usize,
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-        let mut secret = Zeroizing::new(vec![0; bytes]);
-        for chunk in secret.chunks_mut(CALL_BYTES) {
-            let mut draw = Zeroizing::new(vec![0; chunk.len().max(CHECKED_BYTES)]);
-            session.generate_random_slice(&mut draw)?;
+        let mut secret = Zeroizing::new(Vec::with_capacity(bytes));
+        while secret.len() < bytes {
+            let missing = bytes - secret.len();
+            let draw = self.draw(session, missing.max(CHECKED_BYTES))?;
             self.watch.check(&draw)?;
-            for (to, from) in chunk.iter_mut().zip(draw.iter()) {
-                *to = *from;
-            }
+            secret.extend(draw.iter().take(missing));
         }
         combine_with_system(&mut secret)?;
         Ok(secret)
     }
+
+    /// Draws this many bytes, or as many as the token returns in one call.
+    fn draw(&self, session: &Session, most: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        loop {
+            let bytes = most.min(self.watch.max_draw());
+            let error = match draw_exactly(session, bytes) {
+                Ok(drawn) => return Ok(drawn),
+                Err(error) => error,
+            };
+            let is_refusal =
+                matches!(error.class(), ErrorClass::BadInput | ErrorClass::Configuration);
+            if !is_refusal || !self.watch.halve_draws(bytes) {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Finds the maximum bytes of a draw. `attempt` repeats a call that failed by chance; a token
+    /// that refuses the size may do it with any code.
+    pub(crate) fn find_max_draw(
+        &self,
+        attempt: impl Fn(&dyn Fn(&Session) -> Result<(), TokenError>) -> Result<(), TokenError>,
+    ) -> Result<(), TokenError> {
+        loop {
+            let bytes = self.watch.max_draw();
+            let drawn = attempt(&|session| self.watch.check(&draw_exactly(session, bytes)?));
+            match drawn {
+                Err(TokenError::Call { .. }) if self.watch.halve_draws(bytes) => {}
+                drawn => return drawn,
+            }
+        }
+    }
+}
+
+fn draw_exactly(session: &Session, bytes: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+    let mut drawn = Zeroizing::new(vec![0; bytes]);
+    session.generate_random_slice(&mut drawn)?;
+    Ok(drawn)
 }
 
 /// Combines bytes with as many from the kernel, by a system call: the state of a generator in user
@@ -128,7 +162,7 @@ mod tests {
 
     #[test]
     fn two_copies_of_one_pool_share_no_iv() {
-        let block: Vec<u8> = (0..=255_u8).cycle().take(IV_BLOCK_BYTES).collect();
+        let block: Vec<u8> = (0..=255_u8).cycle().take(340 * IV_BYTES).collect();
         let pool = IvPool(block);
         let (one, other) = (all(pool.clone()), all(pool));
         assert_eq!((one.len(), other.len()), (340, 340));

@@ -33,7 +33,7 @@ async fn it_shows_the_token_and_its_capabilities() {
     let table = String::from_utf8(token_info(&gateway, &[]).stdout).unwrap();
     let rows: Vec<_> = table.lines().collect();
     assert!(rows.iter().any(|row| row.starts_with("aes-256-gcm ") && row.contains("  yes  ")));
-    assert_eq!(rows.len(), 7 + 1 + capabilities.len());
+    assert_eq!(rows.len(), 8 + 1 + capabilities.len());
     assert_eq!(
         (&info["gcm"]["iv_from"], &info["gcm"]["iv_bytes"]),
         (&"gateway".into(), &12.into())
