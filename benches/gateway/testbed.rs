@@ -249,6 +249,7 @@ fn token_settings(module: &Path) -> TokenSettings {
         selector: TokenSelector::Label(LABEL.to_owned()),
         pin: PIN.into(),
         pin_refusal: None,
+        is_modifiable: false,
         workers: None,
         queue: NonZeroUsize::MIN.saturating_add(1023),
         max_queue_wait: Duration::from_secs(1),

@@ -252,6 +252,7 @@ pub(super) fn read_token_settings(
         },
         pin,
         pin_refusal: Some(state_directory.join(PIN_REFUSAL)),
+        is_modifiable: token.is_modifiable,
         workers: token.workers,
         queue: token.queue_size,
         max_queue_wait: token.max_queue_wait,

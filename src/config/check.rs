@@ -114,6 +114,7 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
         init_arguments,
         name: label.or(serial)?,
         pin: pin_file.or(pin_credential)?,
+        is_modifiable: reader.flag("token.modifiable")?,
         workers: reader.number("token.workers").and_then(NonZeroUsize::new),
         queue_size: reader.number("token.queue_size").and_then(NonZeroUsize::new)?,
         max_queue_wait: milliseconds(reader, "token.max_queue_wait_ms")?,

@@ -85,6 +85,8 @@ pub struct TokenConfig {
     pub name: TokenName,
     /// The source of the user PIN.
     pub pin: PinSource,
+    /// Whether keys are made with `CKA_MODIFIABLE` true.
+    pub is_modifiable: bool,
     /// Worker threads. If absent, `token` chooses.
     pub workers: Option<NonZeroUsize>,
     /// Maximum number of calls that wait for a worker.

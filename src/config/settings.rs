@@ -180,6 +180,11 @@ settings! {
         Text("a file name of letters, digits, dots, dashes and underscores"),
         OrElse("token.pin_file");
 
+    /// Generates keys with CKA_MODIFIABLE true. IBM's HSMs (CCA, EP11) need it: they encrypt their
+    /// keys again when their master key changes, and a key that is not modifiable is lost then.
+    /// A modifiable key stays sensitive and not extractable.
+    "token.modifiable": Flag, Value("false");
+
     /// Threads that use the token, each with its own session.
     "token.workers": Number(1, 256), Unset("chosen by token type and number of processors");
 

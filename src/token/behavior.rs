@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use parking_lot::Mutex;
+
 use crate::model::IvLength;
 
 /// The measured behavior of a token.
@@ -12,6 +14,20 @@ pub(crate) struct TokenBehavior {
     pub(crate) gcm: GcmForm,
     /// Which secret keys can be copied into the session.
     pub(crate) copies: Copies,
+    /// Where keys for tests are made.
+    pub(crate) test_keys: TestKeys,
+    /// Whether all keys are made with MODIFIABLE=true: by configuration, because no probe can find
+    /// out what a token does with its keys years later.
+    pub(crate) is_modifiable: bool,
+}
+
+/// Where the keys of the self-test and of other tests are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TestKeys {
+    /// As session objects, which end with the session.
+    SessionObjects,
+    /// As token objects with a label that only they have: the token has no session objects.
+    TokenObjects,
 }
 
 /// The form of AES-GCM: who makes the IV, where it is returned, and which functions are called. The
@@ -134,7 +150,7 @@ impl fmt::Display for GcmForm {
 pub(crate) enum Copies {
     /// None. The keys are generated with COPYABLE=false.
     Never,
-    /// Those with MODIFIABLE=false, as all keys should be.
+    /// Those with MODIFIABLE=false, as all keys should be, or as configured.
     OfClosed,
     /// Only those with MODIFIABLE=true; SoftHSM. That is safe: by the standard SENSITIVE and
     /// EXTRACTABLE can only become stricter, and the keys for which WRAP or DERIVE could be enabled
@@ -149,3 +165,30 @@ impl Copies {
         !matches!(self, Self::Never)
     }
 }
+
+impl TokenBehavior {
+    /// The value of MODIFIABLE for secret keys.
+    pub(crate) const fn makes_modifiable_secrets(self) -> bool {
+        self.is_modifiable || matches!(self.copies, Copies::OfModifiable)
+    }
+}
+
+/// How an unwrapped key becomes an object of the token that is closed: sensitive, and not
+/// extractable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UnwrapForm {
+    /// C_UnwrapKey gives the key the attributes of the template: directly.
+    Direct,
+    /// C_UnwrapKey ignores them, as in openCryptoki: as a session object, which is closed, read
+    /// back, and then copied. A token object would be open until it is closed, or for ever if the
+    /// process ends in between.
+    Copied,
+}
+
+/// How the token imports keys, as far as it is known: once after each initialization of the module.
+#[derive(Debug, Default)]
+pub(crate) struct KnownUnwrapForm(pub(super) Mutex<Option<Result<UnwrapForm, ImportRefused>>>);
+
+/// The token cannot import keys that are closed from the first instant.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ImportRefused;

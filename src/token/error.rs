@@ -63,6 +63,10 @@ pub enum TokenError {
     /// The token created an object with other attributes than requested. It was destroyed.
     #[error("the token created an object with other attributes than requested: {0}")]
     WrongAttributes(String),
+    /// The token refuses a template because of an attribute without which no key is used; the text
+    /// names it.
+    #[error("the token does not accept {0} in the template of a key")]
+    AttributeRefused(String),
     /// A call into the module panicked.
     #[error("a call into the PKCS#11 module panicked")]
     Panicked,
@@ -172,6 +176,7 @@ impl TokenError {
             | Self::Full
             | Self::Unsupported(_)
             | Self::WrongAttributes(_)
+            | Self::AttributeRefused(_)
             | Self::Selection { .. }
             | Self::Module { .. }
             | Self::InitArguments
@@ -315,6 +320,29 @@ impl TokenError {
     /// Whether the token rejects the mechanism, which it may do for a key of unsuitable length.
     pub(super) const fn is_mechanism_refused(&self) -> bool {
         matches!(self, Self::Call { code: RvError::MechanismInvalid, .. })
+    }
+
+    /// Whether the token refuses the template of a new object: for an attribute, its value, the
+    /// combination, or because one is missing.
+    pub(super) const fn is_template_refused(&self) -> bool {
+        let Self::Call { function, code } = self else { return false };
+        match code {
+            RvError::AttributeTypeInvalid
+            | RvError::AttributeValueInvalid
+            | RvError::AttributeReadOnly
+            | RvError::TemplateInconsistent
+            | RvError::TemplateIncomplete => true,
+            // In the other calls, a parameter of the mechanism may be meant.
+            RvError::ArgumentsBad => {
+                matches!(function, Function::GenerateKey | Function::GenerateKeyPair)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the token misses an attribute in the template of a new object.
+    pub(super) const fn is_template_incomplete(&self) -> bool {
+        matches!(self, Self::Call { code: RvError::TemplateIncomplete, .. })
     }
 
     /// Whether a device reports a failure, which may be transient.

@@ -12,13 +12,15 @@ use cryptoki::session::Session;
 use cryptoki::slot::{Limit, Slot};
 use parking_lot::Mutex;
 
-use super::behavior::TokenBehavior;
+use super::behavior::{KnownUnwrapForm, TokenBehavior};
 use super::checks::generator::GeneratorWatch;
 use super::checks::selftest;
+use super::checks::steps::TestSession;
 use super::crypto::mechanism;
 use super::crypto::random::RandomSource;
 use super::error::{ErrorClass, TokenError};
 use super::library::{self, Library};
+use super::objects::adaptation::AcceptedTemplates;
 use super::quirks;
 use super::selection::{self, LostToken};
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
@@ -32,6 +34,8 @@ pub(super) struct Initialization {
     pub(super) info: TokenInfo,
     pub(super) mechanisms: Vec<MechanismType>,
     pub(super) behavior: TokenBehavior,
+    pub(super) templates: AcceptedTemplates,
+    pub(super) unwrap_form: KnownUnwrapForm,
     pkcs11: Pkcs11,
     slot: Slot,
     /// Whether this process initialized the module, so that it must finalize it.
@@ -99,13 +103,20 @@ impl Module {
         let anchor = pkcs11.open_rw_session(slot)?;
         self.settings.pin_guard().log_in(&anchor, &raw_info)?;
         let again = || Ok(pkcs11.open_rw_session(slot)?);
-        let behavior = selftest::run(&anchor, &again, &mut RandomSource::new(&self.generator))?;
+        let templates = AcceptedTemplates::default();
+        let behavior = selftest::run(
+            TestSession { session: &anchor, open: &again, templates: &templates },
+            &mut RandomSource::new(&self.generator),
+            self.settings.is_modifiable,
+        )?;
         let workers = workers(&self.settings, &info, raw_info.max_rw_session_count());
         Ok(Initialization {
             epoch: self.epochs.fetch_add(1, Ordering::Relaxed) + 1,
             info,
             mechanisms,
             behavior,
+            templates,
+            unwrap_form: KnownUnwrapForm::default(),
             pkcs11: pkcs11.clone(),
             slot,
             initialized_by_us,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cryptoki::session::Session;
 
 use super::checks::selftest;
+use super::checks::steps::TestSession;
 use super::error::{ErrorClass, TokenError};
 use super::objects::name::KeyIdentity;
 use super::worker::{OBJECTS_WAIT, Worker};
@@ -159,11 +160,12 @@ impl Worker<'_> {
 
     fn health_check(&mut self) -> Result<(), TokenError> {
         let initialization = self.initialization;
-        selftest::health_check(
-            self.session()?,
-            &|| initialization.open_session(),
-            initialization.behavior,
-        )
+        let token = TestSession {
+            session: self.session()?,
+            open: &|| initialization.open_session(),
+            templates: &initialization.templates,
+        };
+        selftest::health_check(token, initialization.behavior)
     }
 
     /// Whether the token works at all, while another thread creates or destroys objects.

@@ -24,6 +24,9 @@ pub struct TokenSettings {
     /// The file of refused PINs across starts: a PIN that may be one of them is not tried. `None`
     /// remembers one only during the life of the process.
     pub pin_refusal: Option<PathBuf>,
+    /// Whether keys are made with `CKA_MODIFIABLE` true, which some HSMs need to encrypt their keys
+    /// again when their master key changes.
+    pub is_modifiable: bool,
     /// Worker threads, each with its own session. By default 1 for SoftHSM, else 4. One more thread
     /// and session serve changes of objects.
     pub workers: Option<NonZeroUsize>,

@@ -159,6 +159,7 @@ pub(crate) fn settings_of(module: PathBuf, selector: TokenSelector) -> TokenSett
         selector,
         pin: PIN.into(),
         pin_refusal: None,
+        is_modifiable: false,
         workers: None,
         queue: NonZeroUsize::new(1024).unwrap(),
         max_queue_wait: Duration::from_mins(1),

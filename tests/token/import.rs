@@ -2,6 +2,7 @@
 
 use aws_lc_rs::rsa;
 use cryptoki::object::{Attribute, AttributeType};
+use fault_token::Manner;
 use hsmgate::model::{KeySpec, WrappingAlgorithm};
 use hsmgate::token::{
     CheckValue, ErrorClass, KeyIdentity, MacAlgorithm, ObjectName, PublicKey, Token, TokenError,
@@ -9,12 +10,8 @@ use hsmgate::token::{
 
 use super::harness::{
     WITHOUT_OAEP_SHA256, change, direct_session, name, pair, product, run, secret,
-    with_every_token, with_every_token_but,
+    with_every_token, with_manners,
 };
-use super::tokens::Product;
-
-/// openCryptoki ignores SENSITIVE and EXTRACTABLE in the template of an unwrapped key.
-const UNWRAPS_OPEN_KEYS: [Product; 1] = [Product::OpenCryptoki];
 
 async fn wrapping_pair(token: &Token) -> (KeyIdentity, rsa::PublicEncryptingKey) {
     let name = name();
@@ -56,116 +53,100 @@ async fn unwrap(
 
 #[test]
 fn imported_material_becomes_a_closed_key_that_works() {
-    with_every_token_but(
-        "import::imported_material_becomes_a_closed_key_that_works",
-        &UNWRAPS_OPEN_KEYS,
-        async |token| {
-            let (wrapping, public) = wrapping_pair(&token).await;
-            let mut values = Vec::new();
-            for how in [WrappingAlgorithm::RsaesPkcs1, WrappingAlgorithm::RsaesOaepSha1] {
-                let target = name();
-                let wrapped = wrap(&public, how, &[0x42; 32]);
-                let spec = KeySpec::Aes256;
-                values.push(unwrap(&token, wrapping, how, wrapped, target, spec).await.unwrap());
-                let key = secret(target);
-                let decrypted = run(&token, move |worker| {
-                    let encrypted = worker.encrypt(key, Some(b"aad"), b"text")?;
-                    worker.decrypt(key, &encrypted.iv, Some(b"aad"), &encrypted.ciphertext)
-                });
-                assert_eq!(*decrypted.await.unwrap(), b"text");
-                let (_pkcs11, session) = direct_session();
-                let id = [Attribute::Token(true), Attribute::Id(key.id().as_bytes().to_vec())];
-                let object = session.find_objects(&id).unwrap()[0];
-                let closed = [Attribute::Sensitive(true), Attribute::Extractable(false)];
-                let types: Vec<_> = closed.iter().map(Attribute::attribute_type).collect();
-                assert_eq!(session.get_attributes(object, &types).unwrap(), closed);
-                let value = session.get_attributes(object, &[AttributeType::Value]).unwrap();
-                assert!(value.is_empty());
-            }
-            assert_eq!(values[0], values[1], "one material has two check values");
-        },
-    );
+    with_every_token("import::imported_material_becomes_a_closed_key_that_works", async |token| {
+        let (wrapping, public) = wrapping_pair(&token).await;
+        let mut values = Vec::new();
+        for how in [WrappingAlgorithm::RsaesPkcs1, WrappingAlgorithm::RsaesOaepSha1] {
+            let target = name();
+            let wrapped = wrap(&public, how, &[0x42; 32]);
+            let spec = KeySpec::Aes256;
+            values.push(unwrap(&token, wrapping, how, wrapped, target, spec).await.unwrap());
+            let key = secret(target);
+            let decrypted = run(&token, move |worker| {
+                let encrypted = worker.encrypt(key, Some(b"aad"), b"text")?;
+                worker.decrypt(key, &encrypted.iv, Some(b"aad"), &encrypted.ciphertext)
+            });
+            assert_eq!(*decrypted.await.unwrap(), b"text");
+            let (_pkcs11, session) = direct_session();
+            let id = [Attribute::Token(true), Attribute::Id(key.id().as_bytes().to_vec())];
+            let object = session.find_objects(&id).unwrap()[0];
+            let closed = [Attribute::Sensitive(true), Attribute::Extractable(false)];
+            let types: Vec<_> = closed.iter().map(Attribute::attribute_type).collect();
+            assert_eq!(session.get_attributes(object, &types).unwrap(), closed);
+            let value = session.get_attributes(object, &[AttributeType::Value]).unwrap();
+            assert!(value.is_empty());
+        }
+        assert_eq!(values[0], values[1], "one material has two check values");
+    });
 }
 
 #[test]
 fn check_values_tell_keys_apart() {
-    with_every_token_but(
-        "import::check_values_tell_keys_apart",
-        &UNWRAPS_OPEN_KEYS,
-        async |token| {
-            let (wrapping, public) = wrapping_pair(&token).await;
-            let how = WrappingAlgorithm::RsaesOaepSha1;
-            let mut values = Vec::new();
-            for byte in [1, 2] {
-                for (spec, bytes) in
-                    [(KeySpec::Aes128, 16), (KeySpec::Aes192, 24), (KeySpec::HmacSha256, 32)]
-                {
-                    let wrapped = wrap(&public, how, &vec![byte; bytes]);
-                    let value = unwrap(&token, wrapping, how, wrapped, name(), spec).await.unwrap();
-                    assert!(!values.contains(&value), "{value}");
-                    values.push(value);
-                }
+    with_every_token("import::check_values_tell_keys_apart", async |token| {
+        let (wrapping, public) = wrapping_pair(&token).await;
+        let how = WrappingAlgorithm::RsaesOaepSha1;
+        let mut values = Vec::new();
+        for byte in [1, 2] {
+            for (spec, bytes) in
+                [(KeySpec::Aes128, 16), (KeySpec::Aes192, 24), (KeySpec::HmacSha256, 32)]
+            {
+                let wrapped = wrap(&public, how, &vec![byte; bytes]);
+                let value = unwrap(&token, wrapping, how, wrapped, name(), spec).await.unwrap();
+                assert!(!values.contains(&value), "{value}");
+                values.push(value);
             }
-        },
-    );
+        }
+    });
 }
 
 #[test]
 fn an_imported_mac_key_makes_the_macs_of_its_material() {
-    with_every_token_but(
-        "import::an_imported_mac_key_makes_the_macs_of_its_material",
-        &UNWRAPS_OPEN_KEYS,
-        async |token| {
-            let (wrapping, public) = wrapping_pair(&token).await;
-            let (how, target) = (WrappingAlgorithm::RsaesOaepSha1, name());
-            let wrapped = wrap(&public, how, &[9; 64]);
-            unwrap(&token, wrapping, how, wrapped, target, KeySpec::HmacSha512).await.unwrap();
-            let mac = run(&token, move |worker| {
-                worker.mac(secret(target), MacAlgorithm::HmacSha512, b"message")
-            });
-            let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA512, &[9; 64]);
-            let wanted = aws_lc_rs::hmac::sign(&key, b"message");
-            assert_eq!(mac.await.unwrap(), wanted.as_ref());
-        },
-    );
+    with_every_token("import::an_imported_mac_key_makes_the_macs_of_its_material", async |token| {
+        let (wrapping, public) = wrapping_pair(&token).await;
+        let (how, target) = (WrappingAlgorithm::RsaesOaepSha1, name());
+        let wrapped = wrap(&public, how, &[9; 64]);
+        unwrap(&token, wrapping, how, wrapped, target, KeySpec::HmacSha512).await.unwrap();
+        let mac = run(&token, move |worker| {
+            worker.mac(secret(target), MacAlgorithm::HmacSha512, b"message")
+        });
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA512, &[9; 64]);
+        let wanted = aws_lc_rs::hmac::sign(&key, b"message");
+        assert_eq!(mac.await.unwrap(), wanted.as_ref());
+    });
 }
 
 #[test]
 fn bad_material_is_refused_and_leaves_nothing() {
-    with_every_token_but(
-        "import::bad_material_is_refused_and_leaves_nothing",
-        &UNWRAPS_OPEN_KEYS,
-        async |token| {
-            let (wrapping, public) = wrapping_pair(&token).await;
-            for how in [WrappingAlgorithm::RsaesPkcs1, WrappingAlgorithm::RsaesOaepSha1] {
-                let mut damaged = wrap(&public, how, &[1; 32]);
-                damaged[9] ^= 1;
-                for wrapped in [
-                    wrap(&public, how, &[1; 16]),
-                    wrap(&public, how, &[1; 20]),
-                    wrap(&public, how, &[1; 24]),
-                    wrap(&public, how, &[1; 31]),
-                    wrap(&public, how, &[1; 33]),
-                    wrap(&public, how, &[1; 48]),
-                    wrap(&public, how, &[1; 64]),
-                    wrap(&public, how, b""),
-                    damaged,
-                    vec![0; 256],
-                    vec![255; 256],
-                    vec![1; 255],
-                    Vec::new(),
-                ] {
-                    let target = name();
-                    let spec = KeySpec::Aes256;
-                    let outcome = unwrap(&token, wrapping, how, wrapped, target, spec).await;
-                    assert!(matches!(outcome, Err(TokenError::BadKeyMaterial)), "{outcome:?}");
-                    let exists = run(&token, move |worker| worker.exists(secret(target))).await;
-                    assert!(!exists.unwrap());
-                }
+    with_every_token("import::bad_material_is_refused_and_leaves_nothing", async |token| {
+        let (wrapping, public) = wrapping_pair(&token).await;
+        for how in [WrappingAlgorithm::RsaesPkcs1, WrappingAlgorithm::RsaesOaepSha1] {
+            let mut damaged = wrap(&public, how, &[1; 32]);
+            damaged[9] ^= 1;
+            for wrapped in [
+                wrap(&public, how, &[1; 16]),
+                wrap(&public, how, &[1; 20]),
+                wrap(&public, how, &[1; 24]),
+                wrap(&public, how, &[1; 31]),
+                wrap(&public, how, &[1; 33]),
+                wrap(&public, how, &[1; 48]),
+                wrap(&public, how, &[1; 64]),
+                wrap(&public, how, b""),
+                damaged,
+                vec![0; 256],
+                vec![255; 256],
+                vec![1; 255],
+                Vec::new(),
+            ] {
+                let target = name();
+                let spec = KeySpec::Aes256;
+                let outcome = unwrap(&token, wrapping, how, wrapped, target, spec).await;
+                assert!(matches!(outcome, Err(TokenError::BadKeyMaterial)), "{outcome:?}");
+                let exists = run(&token, move |worker| worker.exists(secret(target))).await;
+                assert!(!exists.unwrap());
             }
-            token.ready().unwrap();
-        },
-    );
+        }
+        token.ready().unwrap();
+    });
 }
 
 #[test]
@@ -190,5 +171,117 @@ fn a_way_that_would_need_the_material_out_here_is_unsupported() {
             KeySpec::EcP256,
         );
         assert_eq!(pair.await.unwrap_err().class(), ErrorClass::BadInput);
+    });
+}
+
+/// Whether a token object is open: extractable, or not sensitive.
+fn open_objects() -> usize {
+    let (_pkcs11, session) = direct_session();
+    let token = Attribute::Token(true);
+    [Attribute::Extractable(true), Attribute::Sensitive(false)]
+        .into_iter()
+        .map(|open| session.find_objects(&[token.clone(), open]).unwrap().len())
+        .sum()
+}
+
+fn all_objects() -> usize {
+    let (_pkcs11, session) = direct_session();
+    session.find_objects(&[]).unwrap().len()
+}
+
+#[test]
+fn a_key_is_closed_before_it_is_a_token_object_where_the_template_is_ignored() {
+    let name_here =
+        "import::a_key_is_closed_before_it_is_a_token_object_where_the_template_is_ignored";
+    with_manners(name_here, &[Manner::UnwrapTemplateIgnored], async |token| {
+        let (wrapping, public) = wrapping_pair(&token).await;
+        for (how, spec, bytes) in [
+            (WrappingAlgorithm::RsaesPkcs1, KeySpec::Aes256, 32),
+            (WrappingAlgorithm::RsaesOaepSha1, KeySpec::Aes128, 16),
+            (WrappingAlgorithm::RsaesOaepSha1, KeySpec::HmacSha256, 32),
+        ] {
+            let before = all_objects();
+            for wrong in [bytes - 1, bytes + 8] {
+                let wrapped = wrap(&public, how, &vec![0x42; wrong]);
+                let outcome = unwrap(&token, wrapping, how, wrapped, name(), spec).await;
+                let is_longer_mac = spec == KeySpec::HmacSha256 && wrong > bytes;
+                assert_eq!(outcome.is_ok(), is_longer_mac, "{outcome:?}");
+            }
+            let target = name();
+            let wrapped = wrap(&public, how, &vec![0x42; bytes]);
+            unwrap(&token, wrapping, how, wrapped, target, spec).await.unwrap();
+            let key = secret(target);
+            assert!(run(&token, move |worker| worker.exists(key)).await.unwrap());
+            assert_eq!(open_objects(), 0);
+            assert!(all_objects() - before <= 4, "the key, perhaps its copy; the longer MAC key");
+            let (_pkcs11, session) = direct_session();
+            let id = [Attribute::Token(true), Attribute::Id(key.id().as_bytes().to_vec())];
+            let object = session.find_objects(&id).unwrap()[0];
+            let asked = [
+                AttributeType::Sensitive,
+                AttributeType::Extractable,
+                AttributeType::Wrap,
+                AttributeType::Label,
+            ];
+            let wanted = [
+                Attribute::Sensitive(true),
+                Attribute::Extractable(false),
+                Attribute::Wrap(false),
+                Attribute::Label(target.to_string().into_bytes()),
+            ];
+            assert_eq!(session.get_attributes(object, &asked).unwrap(), wanted);
+        }
+        let inspected = token.inspect(hsmgate::token::Depth::Use).await.unwrap();
+        assert!(inspected.iter().all(|one| one.faults.is_empty()), "{inspected:?}");
+    });
+}
+
+/// On a token that ignores the template and has these manners too, an import is refused.
+fn imports_are_refused(name_here: &str, more: &str) {
+    let manners = [vec![Manner::UnwrapTemplateIgnored], Manner::list(more)].concat();
+    with_manners(name_here, &manners, async |token| {
+        let (wrapping, public) = wrapping_pair(&token).await;
+        let before = all_objects();
+        for _time in 0..2 {
+            let how = WrappingAlgorithm::RsaesPkcs1;
+            let wrapped = wrap(&public, how, &[0x42; 32]);
+            let spec = KeySpec::Aes256;
+            let error = unwrap(&token, wrapping, how, wrapped, name(), spec).await.unwrap_err();
+            assert!(matches!(error, TokenError::Unsupported(_)), "{error}");
+            assert_eq!((open_objects(), all_objects()), (0, before));
+        }
+    });
+}
+
+#[test]
+fn an_import_is_refused_where_an_open_key_can_not_be_closed() {
+    let name_here = "import::an_import_is_refused_where_an_open_key_can_not_be_closed";
+    imports_are_refused(name_here, "no-set-attribute-value");
+}
+
+#[test]
+fn an_import_is_refused_where_a_closed_key_can_not_be_copied() {
+    let name_here = "import::an_import_is_refused_where_a_closed_key_can_not_be_copied";
+    imports_are_refused(name_here, "no-copy-object");
+}
+
+#[test]
+fn an_import_is_refused_where_an_open_key_can_only_be_a_token_object() {
+    let name_here = "import::an_import_is_refused_where_an_open_key_can_only_be_a_token_object";
+    imports_are_refused(name_here, "no-session-objects");
+}
+
+#[test]
+fn material_is_imported_into_a_token_without_session_objects() {
+    let name_here = "import::material_is_imported_into_a_token_without_session_objects";
+    with_manners(name_here, &[Manner::NoSessionObjects], async |token| {
+        let (wrapping, public) = wrapping_pair(&token).await;
+        let how = WrappingAlgorithm::RsaesOaepSha1;
+        for (length, is_accepted) in [(32, true), (24, false)] {
+            let (before, wrapped) = (all_objects(), wrap(&public, how, &vec![7; length]));
+            let imported = unwrap(&token, wrapping, how, wrapped, name(), KeySpec::Aes256).await;
+            assert_eq!(imported.is_ok(), is_accepted, "{imported:?}");
+            assert_eq!(all_objects(), before + usize::from(is_accepted));
+        }
     });
 }

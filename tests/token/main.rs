@@ -26,6 +26,7 @@ mod objects;
 mod recovery;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
+mod templates;
 mod token_selection;
 #[path = "../support/tokens.rs"]
 #[allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]

@@ -121,6 +121,17 @@ async fn objects(store: &Store, token: &Token, is_deep: bool) -> Result<Vec<Chec
              and encrypt the data again.",
         ),
     };
+    let weak = inspected.iter().filter(|one| one.faults.is_empty() && !one.remarks.is_empty());
+    let weak = weak.collect::<Vec<_>>();
+    let weak = weak.first().map(|first| {
+        let found = format!("{}: {}; {} in all", first.name, first.remarks.join(", "), weak.len());
+        Check::warning(
+            "optional attributes",
+            found,
+            "They do no harm: the keys are sensitive and not extractable. Some tokens do not keep \
+             these attributes.",
+        )
+    });
     let halves = summary(&left).map(|found| {
         Check::warning(
             "incomplete objects",
@@ -129,7 +140,7 @@ async fn objects(store: &Store, token: &Token, is_deep: bool) -> Result<Vec<Chec
              expires.",
         )
     });
-    Ok([Some(whole), halves].into_iter().flatten().collect())
+    Ok([Some(whole), weak, halves].into_iter().flatten().collect())
 }
 
 /// Whether an object belongs to a key that was being generated or destroyed, so that the gateway removes

@@ -1,13 +1,15 @@
 //! Generates a key and uses it, leaving nothing behind.
 
 use crate::model::{KeySpec, KeyUsage};
+use crate::token::behavior::TestKeys;
 use crate::token::error::TokenError;
-use crate::token::objects::generate::{GenerationParams, generate_in};
+use crate::token::objects::generate::{Generation, GenerationParams};
+use crate::token::objects::query::destroy_test_keys;
 use crate::token::objects::template::ObjectLifetime;
 use crate::token::worker::Worker;
 
 impl Worker<'_> {
-    /// Generates a session key of this spec and usage, reads its attributes back, uses it once and
+    /// Generates a key for a test, of this spec and usage, reads its attributes back, uses it once and
     /// destroys it. RSA pairs take seconds.
     ///
     /// # Errors
@@ -21,20 +23,27 @@ impl Worker<'_> {
         let mechanism = self.generator(params)?;
         self.with_objects(|worker| {
             let behavior = worker.initialization.behavior;
-            let (session, thread_state) = worker.session_and_thread_state()?;
-            let made = generate_in(
-                session,
-                &mut thread_state.random,
-                &mechanism,
-                ObjectLifetime::Session,
+            let generation = Generation {
+                mechanism: &mechanism,
                 params,
+                lifetime: ObjectLifetime::Test(behavior.test_keys),
                 behavior,
-            );
+                templates: &worker.initialization.templates,
+            };
+            let (session, thread_state) = worker.session_and_thread_state()?;
+            let made = generation.run(session, &mut thread_state.random);
             let outcome = made.and_then(|made| {
                 made.objects().try_for_each(|object| Ok(session.destroy_object(object)?))
             });
-            // Closing the session destroys its objects, of which a failure may have left some.
-            outcome.inspect_err(|_error| worker.drop_session())
+            // A failure may have left objects. Closing the session destroys its own.
+            outcome.inspect_err(|_error| {
+                worker.drop_session();
+                if behavior.test_keys == TestKeys::TokenObjects
+                    && let Ok(session) = worker.session()
+                {
+                    destroy_test_keys(session);
+                }
+            })
         })
     }
 }

@@ -6,4 +6,5 @@ pub(super) mod generation_test;
 pub(super) mod generator;
 pub(super) mod key_test;
 pub(super) mod selftest;
-mod steps;
+pub(super) mod steps;
+mod test_key;

@@ -1,21 +1,18 @@
 //! Checks that the token's AES-GCM is correct: one token accepted any associated data and ignored
-//! the IV. Runs on a session key at each initialization.
+//! the IV. Runs at each initialization.
 
 use cryptoki::error::RvError;
-use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
-use cryptoki::session::Session;
-use cryptoki::types::Ulong;
 
 use super::gcm_probe::find_form;
-use super::steps::{OpenSession, Steps};
+use super::steps::{Steps, TestSession};
+use super::test_key::{self, with_key};
 use crate::model::{IV_BYTES, Iv, IvLength};
-use crate::token::behavior::{Copies, GcmForm, TokenBehavior};
+use crate::token::behavior::{Copies, GcmForm, TestKeys, TokenBehavior};
 use crate::token::crypto::gcm::{GcmCiphertext, GcmKey, IvParameter};
 use crate::token::crypto::random::RandomSource;
 use crate::token::error::TokenError;
 use crate::token::objects::query;
-use crate::token::objects::template::{self, ObjectLifetime, SecretUse};
 
 const AAD: &[u8] = b"hsmgate self-test: associated data";
 const MESSAGE: &[u8] = b"hsmgate self-test: a message";
@@ -27,19 +24,27 @@ const TOKEN_IVS: usize = 4;
 
 /// Tests the token with a key that has the attributes of all others, and returns how it behaves.
 pub(crate) fn run(
-    session: &Session,
-    open: OpenSession<'_>,
+    token: TestSession<'_>,
     random: &mut RandomSource,
+    is_modifiable: bool,
 ) -> Result<TokenBehavior, TokenError> {
-    let mut steps = Steps::new(session, open);
+    let mut steps = Steps::new(token);
     random.find_max_draw(|draw| steps.on_key_session(draw))?;
     // The form does not depend on the attributes that a copy needs.
-    let first = TokenBehavior { gcm: GcmForm::USUAL, copies: Copies::OfClosed };
+    let first = test_key::find_lifetime(
+        &steps,
+        TokenBehavior {
+            gcm: GcmForm::USUAL,
+            copies: Copies::Never,
+            test_keys: TestKeys::SessionObjects,
+            is_modifiable,
+        },
+    )?;
     let form = with_key(&mut steps, first, |steps, key| find_form(steps, key, random))?;
     if form.iv_length() != IvLength::Bits96 {
         return Err(TokenError::Unsupported("AES-GCM with an IV of 12 bytes"));
     }
-    let behavior = copies(&mut steps, form, random);
+    let behavior = copies(&mut steps, TokenBehavior { gcm: form, ..first }, random);
     with_key(&mut steps, behavior, |steps, key| {
         steps.step_with(key, form, |key| {
             if form.token_makes_iv() {
@@ -75,12 +80,11 @@ fn round_trips(
 
 /// Whether the token works at all: encrypts and decrypts one message.
 pub(crate) fn health_check(
-    session: &Session,
-    open: OpenSession<'_>,
+    token: TestSession<'_>,
     behavior: TokenBehavior,
 ) -> Result<(), TokenError> {
     let form = behavior.gcm;
-    with_key(&mut Steps::new(session, open), behavior, |steps, key| {
+    with_key(&mut Steps::new(token), behavior, |steps, key| {
         // The key encrypts nothing else, so its IV needs no generator.
         let iv = form.iv_or_token_made([0x5a; IV_BYTES]);
         steps.step_with(key, form, |key| round_trip(key, iv, AAD, MESSAGE))
@@ -88,8 +92,16 @@ pub(crate) fn health_check(
 }
 
 /// Copies are an optimization: if they fail, they are not used.
-fn copies(steps: &mut Steps<'_>, gcm: GcmForm, random: &mut RandomSource) -> TokenBehavior {
-    let of = |copies| TokenBehavior { gcm, copies };
+fn copies(
+    steps: &mut Steps<'_>,
+    measured: TokenBehavior,
+    random: &mut RandomSource,
+) -> TokenBehavior {
+    if measured.test_keys == TestKeys::TokenObjects {
+        return measured;
+    }
+    let gcm = measured.gcm;
+    let of = |copies| TokenBehavior { copies, ..measured };
     let mut work = |behavior: TokenBehavior| {
         let outcome = with_key(steps, behavior, |steps, key| {
             let copy = steps.on_key_session(|session| query::copy(session, key))?;
@@ -105,26 +117,6 @@ fn copies(steps: &mut Steps<'_>, gcm: GcmForm, random: &mut RandomSource) -> Tok
     };
     let mut candidates = [Copies::OfClosed, Copies::OfModifiable].map(of).into_iter();
     candidates.find(|behavior| work(*behavior)).unwrap_or(of(Copies::Never))
-}
-
-/// Generates a session key for `test` and destroys it afterwards.
-fn with_key<T>(
-    steps: &mut Steps<'_>,
-    behavior: TokenBehavior,
-    test: impl FnOnce(&mut Steps<'_>, ObjectHandle) -> Result<T, TokenError>,
-) -> Result<T, TokenError> {
-    let bytes = Some(Ulong::new(32));
-    let template =
-        template::secret_key(bytes, SecretUse::Cipher, ObjectLifetime::Session, behavior);
-    let key = steps
-        .on_key_session(|session| Ok(session.generate_key(&Mechanism::AesKeyGen, &template)?))?;
-    let result = steps
-        .on_key_session(|session| query::check(session, key, &template))
-        .and_then(|()| test(steps, key));
-    let destroyed = steps.on_key_session(|session| Ok(session.destroy_object(key)?));
-    let value = result?;
-    destroyed?;
-    Ok(value)
 }
 
 fn gcm_honours_the_iv(

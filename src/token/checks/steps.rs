@@ -9,6 +9,7 @@ use crate::model::clock;
 use crate::token::behavior::GcmForm;
 use crate::token::crypto::gcm::GcmKey;
 use crate::token::error::TokenError;
+use crate::token::objects::adaptation::AcceptedTemplates;
 
 /// The maximum tries of a step: a token that fails one call in ten is usable, and the whole test
 /// has about fifty calls.
@@ -19,17 +20,34 @@ const RETRY_TIME: Duration = Duration::from_millis(500);
 /// Opens another session.
 pub(crate) type OpenSession<'a> = &'a dyn Fn() -> Result<Session, TokenError>;
 
+/// The token of a test.
+#[derive(Clone, Copy)]
+pub(crate) struct TestSession<'a> {
+    /// The session that owns the keys.
+    pub(crate) session: &'a Session,
+    pub(crate) open: OpenSession<'a>,
+    /// The templates that the token accepts, as far as they are known.
+    pub(crate) templates: &'a AcceptedTemplates,
+}
+
 /// The sessions of a test: the one that owns the keys, and after a failed call another one for the
 /// operations, because an operation may still be active on the first.
 pub(crate) struct Steps<'a> {
     key_session: &'a Session,
     open: OpenSession<'a>,
+    templates: &'a AcceptedTemplates,
     retry_session: Option<Session>,
 }
 
 impl<'a> Steps<'a> {
-    pub(crate) fn new(key_session: &'a Session, open: OpenSession<'a>) -> Self {
-        Self { key_session, open, retry_session: None }
+    pub(crate) fn new(token: TestSession<'a>) -> Self {
+        let TestSession { session, open, templates } = token;
+        Self { key_session: session, open, templates, retry_session: None }
+    }
+
+    /// The templates that the token accepts, as far as they are known.
+    pub(crate) fn templates(&self) -> &'a AcceptedTemplates {
+        self.templates
     }
 
     /// Performs a step, and repeats it on a new session after a transient failure.

@@ -10,11 +10,12 @@ use super::asymmetric::modulus_bytes;
 use super::mechanism::{Capability, MacAlgorithm, unwrap_mechanism};
 use super::wrapped::Wrapped;
 use crate::model::{KeySpec, WrappingAlgorithm};
+use crate::token::behavior::UnwrapForm;
 use crate::token::error::TokenError;
 use crate::token::objects::generate::GenerationParams;
 use crate::token::objects::name::{KeyClass, KeyIdentity, ObjectName};
 use crate::token::objects::query::KeyObjects;
-use crate::token::objects::template::{PairKind, PairUse, SecretUse};
+use crate::token::objects::template::{ObjectLifetime, PairKind, PairUse, SecretUse};
 use crate::token::worker::Worker;
 
 const WRAPPING_BITS: u64 = 2048;
@@ -101,35 +102,44 @@ impl Worker<'_> {
             return Err(TokenError::BadInput("only secret keys are imported"));
         };
         let new = KeyIdentity { name: *target, class: KeyClass::Secret };
-        let (login_epoch, behavior) = (self.login_epoch(), self.initialization.behavior);
+        let (login_epoch, initialization) = (self.login_epoch(), self.initialization);
         let handles = self.handles(wrapping)?;
         let session = self.session()?;
         if wrapped.len() != modulus_bytes(session, handles.main)? {
             return Err(TokenError::BadKeyMaterial);
         }
         let mechanism = unwrap_mechanism(algorithm);
+        let form = self.unwrap_form(&handles, &mechanism)?;
         let wrapped = Wrapped {
             bytes: wrapped,
             mechanism: &mechanism,
             unwrapping: handles.main,
             length: *length,
             secret_use,
-            target,
+            target: ObjectLifetime::Token(target),
+            behavior: initialization.behavior,
+            templates: &initialization.templates,
         };
         let mut is_retry = false;
         let unwrapped = self.repeat_if_ambiguous(|worker| {
             // A failed call may have created the key anyway.
+            if is_retry && form == UnwrapForm::Copied {
+                worker.drop_session();
+            }
             worker.clear_before_retry(new, std::mem::replace(&mut is_retry, true))?;
-            wrapped.unwrap(worker.session()?, behavior)
+            wrapped.unwrap(worker.session()?, form)
         });
         match unwrapped {
             Ok(key) => {
                 let (session, thread_state) = self.session_and_thread_state()?;
-                let proof = wrapped.prove(session, &mut thread_state.random, key, behavior);
-                proof.inspect_err(|_error| self.discard(new))?;
+                let finished = wrapped.finish(session, &mut thread_state.random, key, form);
+                let key = finished.inspect_err(|_error| self.discard_import(new, form))?;
                 self.cache_handles(new, KeyObjects::secret(key), login_epoch).map(drop)
             }
             Err(error) => {
+                if form == UnwrapForm::Copied {
+                    self.drop_session();
+                }
                 let bytes = wrapped.bytes.len();
                 let control =
                     |worker: &mut Self| worker.check_rsa_round_trip(&handles, &mechanism, bytes);
@@ -142,6 +152,14 @@ impl Worker<'_> {
                 })
             }
         }
+    }
+
+    /// Removes what a failed import left: closing the session destroys its objects.
+    fn discard_import(&mut self, new: KeyIdentity, form: UnwrapForm) {
+        if form == UnwrapForm::Copied {
+            self.drop_session();
+        }
+        self.discard(new);
     }
 
     /// The check value of a secret key of this spec: for AES the encryption of a fixed block by

@@ -9,4 +9,5 @@ pub(super) mod mechanism;
 pub(super) mod oaep;
 mod public_key;
 pub(super) mod random;
+pub(super) mod unwrap_probe;
 pub(super) mod wrapped;

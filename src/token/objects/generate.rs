@@ -4,6 +4,7 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
+use super::adaptation::{AcceptedTemplates, TemplateKind, TemplateOf};
 use super::name::{KeyClass, KeyIdentity, ObjectName};
 use super::query::{self, KeyObjects};
 use super::template::{self, Curve, ObjectLifetime, PairKind, PairUse, SecretUse};
@@ -149,10 +150,15 @@ impl Worker<'_> {
         self.log_in_if_logged_out()?;
         let login_epoch = self.login_epoch();
         self.clear_before_retry(key, is_retry)?;
-        let behavior = self.initialization.behavior;
+        let generation = Generation {
+            mechanism,
+            params,
+            lifetime: ObjectLifetime::Token(&key.name),
+            behavior: self.initialization.behavior,
+            templates: &self.initialization.templates,
+        };
         let (session, thread_state) = self.session_and_thread_state()?;
-        let (random, lifetime) = (&mut thread_state.random, ObjectLifetime::Token(&key.name));
-        let made = generate_in(session, random, mechanism, lifetime, params, behavior);
+        let made = generation.run(session, &mut thread_state.random);
         if made.is_err() {
             self.discard(key);
         }
@@ -160,32 +166,62 @@ impl Worker<'_> {
     }
 }
 
-/// Generates a key, reads its attributes back, and uses it once.
-pub(crate) fn generate_in(
-    session: &Session,
-    random: &mut RandomSource,
-    mechanism: &Mechanism<'_>,
-    lifetime: ObjectLifetime<'_>,
-    params: GenerationParams,
-    behavior: TokenBehavior,
-) -> Result<KeyObjects, TokenError> {
-    match params {
-        GenerationParams::Secret { bytes, secret_use } => {
-            let template = template::secret_key(Some(bytes), secret_use, lifetime, behavior);
-            let key = session.generate_key(mechanism, &template)?;
-            query::check(session, key, &template)?;
-            key_test::secret(session, random, key, secret_use, bytes, behavior)?;
-            Ok(KeyObjects::secret(key))
+/// One generation of a key.
+pub(crate) struct Generation<'a> {
+    pub(crate) mechanism: &'a Mechanism<'a>,
+    pub(crate) params: GenerationParams,
+    pub(crate) lifetime: ObjectLifetime<'a>,
+    pub(crate) behavior: TokenBehavior,
+    pub(crate) templates: &'a AcceptedTemplates,
+}
+
+impl Generation<'_> {
+    /// Generates the key, reads its attributes back, and uses it once.
+    pub(crate) fn run(
+        &self,
+        session: &Session,
+        random: &mut RandomSource,
+    ) -> Result<KeyObjects, TokenError> {
+        match self.params {
+            GenerationParams::Secret { bytes, secret_use } => {
+                self.secret(session, random, bytes, secret_use)
+            }
+            GenerationParams::Pair { kind, pair_use } => self.pair(session, kind, pair_use),
         }
-        GenerationParams::Pair { kind, pair_use } => {
-            let public_template = template::public_key(kind, pair_use, lifetime);
-            let private_template = template::private_key(kind, pair_use, lifetime);
-            let (public, private) =
-                session.generate_key_pair(mechanism, &public_template, &private_template)?;
-            query::check(session, public, &public_template)?;
-            query::check(session, private, &private_template)?;
-            key_test::pair(session, public, private, kind, pair_use)?;
-            Ok(KeyObjects::pair(public, private))
-        }
+    }
+
+    fn secret(
+        &self,
+        session: &Session,
+        random: &mut RandomSource,
+        bytes: Ulong,
+        secret_use: SecretUse,
+    ) -> Result<KeyObjects, TokenError> {
+        let template = template::secret_key(Some(bytes), secret_use, self.lifetime, self.behavior);
+        let key = self.templates.make(TemplateKind::Secret(secret_use), |adaptation| {
+            Ok(session.generate_key(self.mechanism, &adaptation.secret(&template))?)
+        })?;
+        query::check(session, key, TemplateOf::Main, &template)?;
+        key_test::secret(session, random, key, secret_use, bytes, self.behavior)?;
+        Ok(KeyObjects::secret(key))
+    }
+
+    fn pair(
+        &self,
+        session: &Session,
+        kind: PairKind,
+        pair_use: PairUse,
+    ) -> Result<KeyObjects, TokenError> {
+        let of_public = template::public_key(kind, pair_use, self.lifetime, self.behavior);
+        let of_private = template::private_key(kind, pair_use, self.lifetime, self.behavior);
+        let (public, private) = self.templates.make(TemplateKind::of_pair(kind), |adaptation| {
+            let public = adaptation.of_pair(TemplateOf::Public, kind, &of_public);
+            let private = adaptation.of_pair(TemplateOf::Main, kind, &of_private);
+            Ok(session.generate_key_pair(self.mechanism, &public, &private)?)
+        })?;
+        query::check(session, public, TemplateOf::Public, &of_public)?;
+        query::check(session, private, TemplateOf::Main, &of_private)?;
+        key_test::pair(session, public, private, kind, pair_use)?;
+        Ok(KeyObjects::pair(public, private))
     }
 }

@@ -4,6 +4,7 @@
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::types::Ulong;
 
+use super::adaptation::{TemplateOf, is_required};
 use super::generate::GenerationParams;
 use super::name::ObjectName;
 use super::query::{self, attribute, class_from, name_from};
@@ -21,7 +22,7 @@ const KIND_ATTRIBUTES: &[AttributeType] = &[
     AttributeType::Class,
     AttributeType::KeyType,
     AttributeType::ValueLen,
-    AttributeType::ModulusBits,
+    AttributeType::Modulus,
     AttributeType::EcParams,
     AttributeType::Sign,
     AttributeType::Decrypt,
@@ -45,6 +46,9 @@ pub struct Inspected {
     /// The differences from a correct key, as text. A key without faults is complete and
     /// non-extractable.
     pub faults: Vec<String>,
+    /// The differences that neither reveal a key nor allow another use of it: the token does not
+    /// keep an attribute that is not required.
+    pub remarks: Vec<String>,
 }
 
 /// The kind of the objects of one name.
@@ -100,7 +104,8 @@ impl Worker<'_> {
         let local = |object: &&Object| object.class() != Some(ObjectClass::PUBLIC_KEY);
         let is_local =
             objects.iter().filter(local).all(|object| object.has(&Attribute::Local(true)));
-        let mut inspected = Inspected { name, kind: None, is_local, faults: Vec::new() };
+        let mut inspected =
+            Inspected { name, kind: None, is_local, faults: Vec::new(), remarks: Vec::new() };
         let params = self.params_of(objects);
         let (params, kind) = match params.and_then(|params| Ok((params, kind_of(params)?))) {
             Ok(found) => found,
@@ -111,8 +116,13 @@ impl Worker<'_> {
         };
         inspected.kind = Some(kind);
         for object in objects {
-            let faults = self.faults_of(object, params, &name);
-            inspected.faults.extend(faults.unwrap_or_else(|error| vec![error.to_string()]));
+            match self.differences_of(object, params, &name) {
+                Ok((faults, remarks)) => {
+                    inspected.faults.extend(faults);
+                    inspected.remarks.extend(remarks);
+                }
+                Err(error) => inspected.faults.push(error.to_string()),
+            }
         }
         if depth == Depth::Use
             && inspected.faults.is_empty()
@@ -180,20 +190,23 @@ impl Worker<'_> {
         u64::try_from(longest).unwrap_or_default()
     }
 
-    /// The attributes that differ from those of a key of this kind.
-    fn faults_of(
+    /// The attributes that differ from those of a key of this kind: required ones, and others.
+    fn differences_of(
         &mut self,
         object: &Object,
         params: GenerationParams,
         name: &ObjectName,
-    ) -> Result<Vec<String>, TokenError> {
+    ) -> Result<(Vec<String>, Vec<String>), TokenError> {
         let wanted = template_of(params, object.class(), name, self.initialization.behavior);
-        let differences = query::differences(self.session()?, object.handle, &wanted)?;
+        let mut differences = query::differences(self.session()?, object.handle, &wanted)?;
         // A key that cannot be modified is always correct; only the copies of SoftHSM need a
         // modifiable one.
-        let is_fault = |one: &&Attribute| **one != Attribute::Modifiable(true);
-        let name_of = |one: &Attribute| format!("{} has a wrong value", one.attribute_type());
-        Ok(differences.iter().filter(is_fault).map(name_of).collect())
+        differences.retain(|one| *one != Attribute::Modifiable(true));
+        let of = object.template_of();
+        let (required, others): (Vec<_>, Vec<_>) =
+            differences.iter().partition(|one| is_required(of, one));
+        let text = |one: &&Attribute| format!("{} has a wrong value", one.attribute_type());
+        Ok((required.iter().map(text).collect(), others.iter().map(text).collect()))
     }
 
     fn test_use(&mut self, objects: &[Object], params: GenerationParams) -> Result<(), TokenError> {
@@ -229,9 +242,7 @@ fn pair_params(private: &Object, public: &Object) -> Result<GenerationParams, &'
         PairUse::Cipher
     };
     let kind = match private.key_type() {
-        Some(KeyType::RSA) => PairKind::Rsa {
-            bits: Ulong::new(attribute!(public.attributes, ModulusBits).map_or(0, |bits| **bits)),
-        },
+        Some(KeyType::RSA) => PairKind::Rsa { bits: public.modulus_bits().into() },
         Some(KeyType::EC) => {
             let curve = public.curve().ok_or("it is on a curve that hsmgate does not support")?;
             PairKind::Ec { curve }
@@ -254,10 +265,10 @@ fn template_of(
             template::secret_key(None, secret_use, lifetime, behavior)
         }
         (GenerationParams::Pair { kind, pair_use }, Some(ObjectClass::PUBLIC_KEY)) => {
-            template::public_key(kind, pair_use, lifetime)
+            template::public_key(kind, pair_use, lifetime, behavior)
         }
         (GenerationParams::Pair { kind, pair_use }, _) => {
-            template::private_key(kind, pair_use, lifetime)
+            template::private_key(kind, pair_use, lifetime, behavior)
         }
     }
 }
@@ -290,8 +301,26 @@ impl Object {
         class_from(&self.attributes)
     }
 
+    fn template_of(&self) -> TemplateOf {
+        if self.class() == Some(ObjectClass::PUBLIC_KEY) {
+            TemplateOf::Public
+        } else {
+            TemplateOf::Main
+        }
+    }
+
     fn key_type(&self) -> Option<KeyType> {
         attribute!(self.attributes, KeyType).copied()
+    }
+
+    /// The size of an RSA key, from its modulus: NSS does not report CKA_MODULUS_BITS. 0 without a
+    /// modulus.
+    fn modulus_bits(&self) -> u64 {
+        let modulus = attribute!(self.attributes, Modulus).map(Vec::as_slice).unwrap_or_default();
+        let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+        let significant = modulus.get(zeros..).unwrap_or_default();
+        let bits = u64::try_from(significant.len()).unwrap_or_default().saturating_mul(8);
+        bits.saturating_sub(significant.first().map_or(0, |first| first.leading_zeros().into()))
     }
 
     fn curve(&self) -> Option<Curve> {

@@ -1,5 +1,6 @@
 //! The objects of the token: their names, attributes, generation and destruction.
 
+pub(super) mod adaptation;
 pub(super) mod creation;
 pub(super) mod destroy;
 pub(super) mod generate;

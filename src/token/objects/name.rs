@@ -7,6 +7,8 @@ use crate::model::text_form::{InvalidId, api_enum};
 use crate::model::{KeyId, KeySpec, KeyVersionId};
 
 const PREFIX: &str = "hsmgate";
+/// The length of the longest name as a label, in bytes.
+pub(crate) const MAX_NAME_BYTES: usize = 92;
 
 /// The owner, number and id of a key version. As a label: `hsmgate/<owner>/<number>/<version>`, at
 /// most 92 bytes.
@@ -178,7 +180,8 @@ mod tests {
             version: KeyVersionId::random(),
         };
         assert_eq!(name.to_string().parse(), Ok(name));
-        assert!(name.to_string().len() <= 92);
+        let longest = ObjectName { number: u32::MAX, ..name };
+        assert_eq!(longest.to_string().len(), MAX_NAME_BYTES);
     }
 
     #[test]

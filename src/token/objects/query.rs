@@ -5,7 +5,9 @@
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
+use super::adaptation::{TemplateOf, is_required};
 use super::name::{KeyClass, KeyIdentity, ObjectName};
+use super::template::TEST_LABEL;
 use crate::token::error::TokenError;
 
 /// The maximum characters of a foreign label in an error.
@@ -189,7 +191,7 @@ pub(crate) fn copy(session: &Session, key: ObjectHandle) -> Result<ObjectHandle,
     let copy = session.copy_object(key, &[Attribute::Token(false)])?;
     let closed =
         [Attribute::Token(false), Attribute::Sensitive(true), Attribute::Extractable(false)];
-    match check(session, copy, &closed) {
+    match check(session, copy, TemplateOf::Main, &closed) {
         Ok(()) => Ok(copy),
         Err(error) => {
             session.destroy_object(copy)?;
@@ -232,17 +234,38 @@ fn is_essential(attribute: &Attribute) -> bool {
     )
 }
 
-/// Fails if an object does not have the requested attributes.
+/// Fails if an object does not have a required attribute of its template.
 pub(crate) fn check(
     session: &Session,
     object: ObjectHandle,
+    of: TemplateOf,
     template: &[Attribute],
 ) -> Result<(), TokenError> {
     let differences = differences(session, object, template)?;
-    if differences.is_empty() {
-        return Ok(());
+    let required = differences.iter().filter(|one| is_required(of, one));
+    let names: Vec<String> = required.map(|one| one.attribute_type().to_string()).collect();
+    if names.is_empty() { Ok(()) } else { Err(TokenError::WrongAttributes(names.join(", "))) }
+}
+
+/// Destroys the keys for tests that a killed process left as token objects. A failure is only
+/// logged: they do no harm. Another process that uses one of them now makes another.
+pub(crate) fn destroy_test_keys(session: &Session) {
+    let left = [Attribute::Token(true), Attribute::Label(TEST_LABEL.to_vec())];
+    let destroyed = session.find_objects(&left).and_then(|objects| {
+        let destroy = |object: &_| session.destroy_object(*object);
+        objects.iter().try_for_each(destroy).map(|()| objects.len())
+    });
+    match destroyed {
+        Ok(0) => {}
+        Ok(objects) => {
+            tracing::info!(
+                event = "token.test_keys_destroyed",
+                objects,
+                "destroyed left test keys"
+            );
+        }
+        Err(error) => {
+            tracing::warn!(event = "token.object_left", %error, "a test key may remain in the token");
+        }
     }
-    let names: Vec<String> =
-        differences.iter().map(|one| one.attribute_type().to_string()).collect();
-    Err(TokenError::WrongAttributes(names.join(", ")))
 }

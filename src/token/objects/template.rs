@@ -4,11 +4,11 @@
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use cryptoki::types::Ulong;
 
-use super::name::ObjectName;
-use crate::token::behavior::{Copies, TokenBehavior};
+use super::name::{MAX_NAME_BYTES, ObjectName};
+use crate::token::behavior::{TestKeys, TokenBehavior};
 
 /// The use of a secret key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum SecretUse {
     Cipher,
     Mac,
@@ -29,9 +29,17 @@ impl SecretUse {
 pub(crate) enum ObjectLifetime<'a> {
     /// A token object, with a name.
     Token(&'a ObjectName),
-    /// An object of the session that creates it, for a test.
-    Session,
+    /// For a test, and destroyed after it.
+    Test(TestKeys),
 }
+
+/// The label of every key for a test, as long as the longest name of a key: a token that keeps only
+/// shorter labels is detected by the self-test. It is not a name, so that such a key is not listed.
+pub(crate) const TEST_LABEL: &[u8; MAX_NAME_BYTES] =
+    b"hsmgate: a key for a test that is destroyed after it; left over if no gateway is running now";
+
+/// The id of every key for a test.
+const TEST_ID: [u8; 16] = *b"hsmgate test key";
 
 /// A secret key. `bytes` is omitted in a template for C_UnwrapKey, where tokens reject it.
 pub(crate) fn secret_key(
@@ -63,14 +71,39 @@ pub(crate) fn secret_key(
     push_lifetime(&mut template, lifetime);
     // Last: SoftHSM processes a template in order, and ignores everything after this one in
     // C_UnwrapKey.
-    template.push(Attribute::Modifiable(behavior.copies == Copies::OfModifiable));
+    template.push(Attribute::Modifiable(behavior.makes_modifiable_secrets()));
+    template
+}
+
+/// The template of a secret key that the gateway closes and copies: its attributes can be changed.
+pub(crate) fn openable(mut template: Vec<Attribute>) -> Vec<Attribute> {
+    template.retain(|one| !matches!(one, Attribute::Modifiable(_) | Attribute::Copyable(_)));
+    template.push(Attribute::Modifiable(true));
+    template
+}
+
+/// The attributes that a copy of such a key in the token has in addition.
+pub(crate) fn changes_of_copy(
+    lifetime: ObjectLifetime<'_>,
+    behavior: TokenBehavior,
+) -> Vec<Attribute> {
+    let mut template = Vec::new();
+    push_lifetime(&mut template, lifetime);
+    if !behavior.copies.are_used() {
+        template.push(Attribute::Copyable(false));
+    }
+    template.push(Attribute::Modifiable(behavior.makes_modifiable_secrets()));
     template
 }
 
 /// Adds the lifetime and the name.
-pub(crate) fn push_lifetime(template: &mut Vec<Attribute>, lifetime: ObjectLifetime<'_>) {
+fn push_lifetime(template: &mut Vec<Attribute>, lifetime: ObjectLifetime<'_>) {
     match lifetime {
-        ObjectLifetime::Session => template.push(Attribute::Token(false)),
+        ObjectLifetime::Test(keys) => template.extend([
+            Attribute::Token(keys == TestKeys::TokenObjects),
+            Attribute::Id(TEST_ID.to_vec()),
+            Attribute::Label(TEST_LABEL.to_vec()),
+        ]),
         ObjectLifetime::Token(name) => template.extend([
             Attribute::Token(true),
             Attribute::Id(name.version.as_bytes().to_vec()),
@@ -131,6 +164,7 @@ pub(crate) fn public_key(
     kind: PairKind,
     pair_use: PairUse,
     lifetime: ObjectLifetime<'_>,
+    behavior: TokenBehavior,
 ) -> Vec<Attribute> {
     let mut template = vec![
         Attribute::Class(ObjectClass::PUBLIC_KEY),
@@ -141,15 +175,9 @@ pub(crate) fn public_key(
         Attribute::VerifyRecover(false),
         Attribute::Wrap(false),
         Attribute::Derive(false),
-        Attribute::Modifiable(false),
+        Attribute::Modifiable(behavior.is_modifiable),
     ];
-    match kind {
-        PairKind::Rsa { bits } => template.extend([
-            Attribute::ModulusBits(bits),
-            Attribute::PublicExponent(PUBLIC_EXPONENT.to_vec()),
-        ]),
-        PairKind::Ec { curve } => template.push(Attribute::EcParams(curve.oid().to_vec())),
-    }
+    template.extend(kind.parameters());
     push_lifetime(&mut template, lifetime);
     template
 }
@@ -159,6 +187,7 @@ pub(crate) fn private_key(
     kind: PairKind,
     pair_use: PairUse,
     lifetime: ObjectLifetime<'_>,
+    behavior: TokenBehavior,
 ) -> Vec<Attribute> {
     let mut template = vec![
         Attribute::Class(ObjectClass::PRIVATE_KEY),
@@ -171,7 +200,7 @@ pub(crate) fn private_key(
         Attribute::SignRecover(false),
         Attribute::Unwrap(pair_use == PairUse::Wrapping),
         Attribute::Derive(false),
-        Attribute::Modifiable(false),
+        Attribute::Modifiable(behavior.is_modifiable),
     ];
     push_lifetime(&mut template, lifetime);
     template
@@ -182,6 +211,17 @@ impl PairKind {
         match self {
             Self::Rsa { .. } => KeyType::RSA,
             Self::Ec { .. } => KeyType::EC,
+        }
+    }
+
+    /// Size and exponent, or the curve: the token generates the pair from them.
+    pub(crate) fn parameters(self) -> Vec<Attribute> {
+        match self {
+            Self::Rsa { bits } => vec![
+                Attribute::ModulusBits(bits),
+                Attribute::PublicExponent(PUBLIC_EXPONENT.to_vec()),
+            ],
+            Self::Ec { curve } => vec![Attribute::EcParams(curve.oid().to_vec())],
         }
     }
 }
