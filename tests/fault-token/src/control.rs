@@ -68,7 +68,7 @@ impl Control {
         self.rules.iter().any(|rule| rule.number == number)
     }
 
-    fn refresh(&mut self) {
+    pub(crate) fn refresh(&mut self) {
         let Some(path) = &self.path else { return };
         let stamp = fs::metadata(path).ok().as_ref().map(stamp);
         if stamp == self.stamp {

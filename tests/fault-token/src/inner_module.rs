@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use cryptoki_sys::{
-    CK_ATTRIBUTE, CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV,
-    CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG, CK_USER_TYPE, CKA_ID, CKM_AES_GCM, CKR_OK, Pkcs11,
+    CK_ATTRIBUTE, CK_ATTRIBUTE_TYPE, CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_MECHANISM,
+    CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CK_TRUE, CK_ULONG, CK_USER_TYPE,
+    CKA_ID, CKA_KEY_TYPE, CKA_TOKEN, CKF_SERIAL_SESSION, CKK_AES, CKM_AES_GCM, CKR_OK, Pkcs11,
 };
 use rustix::fs::{FlockOperation, flock};
 
@@ -101,6 +102,62 @@ impl InnerModule {
         self.state(|state| state.sessions.clear());
     }
 
+    /// How many sessions are open.
+    pub(crate) fn session_count(&self) -> usize {
+        self.state(|state| state.sessions.len())
+    }
+
+    /// Whether an encryption with AES-GCM has begun on a session.
+    pub(crate) fn is_encrypting_with_gcm(&self, session: CK_SESSION_HANDLE) -> bool {
+        self.state(|state| state.encryptions.contains_key(&session))
+    }
+
+    /// Notes key and IV of an encryption by a message call, before it has ended.
+    pub(crate) fn message_encrypted(
+        &self,
+        session: CK_SESSION_HANDLE,
+        key: CK_OBJECT_HANDLE,
+        iv: &[u8],
+    ) {
+        let encryption = Encryption { key: hex(&self.id_of(session, key)), iv: hex(iv) };
+        self.state(|state| state.encryptions.insert(session, encryption));
+    }
+
+    /// How many token objects there are on the token of a session; 0 when it cannot be found out.
+    pub(crate) fn token_objects(&self, session: CK_SESSION_HANDLE) -> usize {
+        let slot = self.state(|state| state.sessions.get(&session).copied());
+        slot.and_then(|slot| self.search_token_objects(slot)).unwrap_or(0)
+    }
+
+    /// Searches on a session of its own: the caller's may have a search under way.
+    fn search_token_objects(&self, slot: CK_SLOT_ID) -> Option<usize> {
+        let functions = &self.functions;
+        let (mut own, mut is_token, mut found) = (0, CK_TRUE, 0);
+        let value = (&raw mut is_token).cast();
+        let mut template = CK_ATTRIBUTE { type_: CKA_TOKEN, pValue: value, ulValueLen: 1 };
+        let null = std::ptr::null_mut();
+        // SAFETY: the session is this function's; the template and the handles have the lengths told.
+        unsafe {
+            let answer =
+                functions.C_OpenSession?(slot, CKF_SERIAL_SESSION, null, None, &raw mut own);
+            if answer != CKR_OK {
+                return None;
+            }
+            functions.C_FindObjectsInit?(own, &raw mut template, 1);
+            loop {
+                let (mut handles, mut count) = ([0; 64], 0);
+                functions.C_FindObjects?(own, handles.as_mut_ptr(), 64, &raw mut count);
+                if count == 0 {
+                    break;
+                }
+                found += usize::try_from(count).ok()?;
+            }
+            functions.C_FindObjectsFinal?(own);
+            functions.C_CloseSession?(own);
+        }
+        Some(found)
+    }
+
     /// Closes all sessions.
     pub(crate) fn close_sessions(&self) {
         let sessions = self.state(|state| std::mem::take(&mut state.sessions));
@@ -170,19 +227,44 @@ impl InnerModule {
         self.state(|state| state.encryptions.remove(&session))
     }
 
-    fn id_of(&self, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> Vec<u8> {
+    /// The CKA_ID of an object; empty without one.
+    pub(crate) fn id_of(&self, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> Vec<u8> {
         let mut id = [0_u8; 64];
-        let mut attribute = CK_ATTRIBUTE {
-            type_: CKA_ID,
-            pValue: id.as_mut_ptr().cast(),
-            ulValueLen: ulong(id.len()),
-        };
-        let read = self.functions.C_GetAttributeValue.expect("a module has C_GetAttributeValue");
-        // SAFETY: one attribute, whose value has the place that it tells.
-        let answer: CK_RV = unsafe { read(session, key, &raw mut attribute, 1) };
-        let length = usize::try_from(attribute.ulValueLen).unwrap_or(0);
-        let length = if answer == CKR_OK { length } else { 0 };
+        let length = self.read(session, key, CKA_ID, &mut id).unwrap_or(0);
         id.get(..length).unwrap_or_default().to_vec()
+    }
+
+    /// An attribute of an object that is a number.
+    pub(crate) fn number(
+        &self,
+        session: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+        kind: CK_ATTRIBUTE_TYPE,
+    ) -> Option<CK_ULONG> {
+        let mut number = [0; size_of::<CK_ULONG>()];
+        self.read(session, object, kind, &mut number)?;
+        Some(CK_ULONG::from_ne_bytes(number))
+    }
+
+    /// Whether an object is an AES key.
+    pub(crate) fn is_aes(&self, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> bool {
+        self.number(session, object, CKA_KEY_TYPE) == Some(CKK_AES)
+    }
+
+    /// Reads an attribute and gives its length.
+    fn read(
+        &self,
+        session: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+        kind: CK_ATTRIBUTE_TYPE,
+        to: &mut [u8],
+    ) -> Option<usize> {
+        let (value, length) = (to.as_mut_ptr().cast(), ulong(to.len()));
+        let mut attribute = CK_ATTRIBUTE { type_: kind, pValue: value, ulValueLen: length };
+        let read = self.functions.C_GetAttributeValue?;
+        // SAFETY: one attribute, whose value has the place that it tells.
+        let answer: CK_RV = unsafe { read(session, object, &raw mut attribute, 1) };
+        if answer == CKR_OK { usize::try_from(attribute.ulValueLen).ok() } else { None }
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::thread::set_current_timer_slack;
 use crate::control::Control;
 use crate::inner_module::{Encryption, InnerModule};
 use crate::log::{Entry, HANGING, KILLED, LATE, Log, OVERLAP};
-use crate::manners::{Call, MannerState};
+use crate::manners::{Call, MannerState, messages};
 use crate::parallel_calls::ParallelCalls;
 use crate::return_codes;
 use crate::rule::Fault;
@@ -112,6 +112,13 @@ impl Interceptor {
         }
         self.write(&call_record, &faults, &return_codes::name(returned), encryption);
         returned
+    }
+
+    /// Whether the token has the message calls of PKCS#11 3.0.
+    pub(crate) fn offers_message_calls(&self) -> bool {
+        let mut control = lock(&self.control);
+        control.refresh();
+        messages::are_offered(&control.manners())
     }
 
     /// The random bytes of a stuck generator under this rule, of which the first were `bytes`.

@@ -13,6 +13,7 @@ mod inner_module;
 mod interceptor;
 mod log;
 mod manners;
+mod mechanism_types;
 mod module;
 mod parallel_calls;
 mod post_call;
@@ -26,7 +27,7 @@ use std::path::PathBuf;
 
 pub use control::write_rules;
 pub use log::{Entry, HANGING, KILLED, LATE, OVERLAP, read_log};
-pub use manners::{CLOUD_HSM, Manner};
+pub use manners::{AttributeType, CLOUD_HSM, Manner, MechanismType, ReturnCode};
 pub use prng::{Prng, mix};
 pub use rule::{Fault, Rule, When};
 pub use settings::Settings;

@@ -1,16 +1,19 @@
-//! The face of the module: the functions of PKCS#11 2.40, one line each.
+//! The face of the module: the functions of PKCS#11 2.40, one line each, and some of 3.0.
 
 #![expect(non_snake_case, reason = "the functions have the names of the specification")]
 
 use cryptoki_sys::{
-    CK_ATTRIBUTE, CK_BBOOL, CK_BYTE, CK_FLAGS, CK_FUNCTION_LIST, CK_INFO, CK_MECHANISM,
-    CK_MECHANISM_INFO, CK_MECHANISM_TYPE, CK_NOTIFY, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE,
-    CK_SESSION_INFO, CK_SLOT_ID, CK_SLOT_INFO, CK_TOKEN_INFO, CK_ULONG, CK_USER_TYPE, CK_VERSION,
-    CKR_ARGUMENTS_BAD, CKR_FUNCTION_NOT_SUPPORTED, CKR_OK,
+    CK_ATTRIBUTE, CK_BBOOL, CK_BYTE, CK_FLAGS, CK_FUNCTION_LIST, CK_FUNCTION_LIST_3_0, CK_INFO,
+    CK_INTERFACE, CK_MECHANISM, CK_MECHANISM_INFO, CK_MECHANISM_TYPE, CK_NOTIFY, CK_OBJECT_HANDLE,
+    CK_RV, CK_SESSION_HANDLE, CK_SESSION_INFO, CK_SLOT_ID, CK_SLOT_INFO, CK_TOKEN_INFO, CK_ULONG,
+    CK_USER_TYPE, CK_VERSION, CKR_ARGUMENTS_BAD, CKR_FUNCTION_NOT_SUPPORTED, CKR_OK,
 };
 
 use crate::interceptor::INTERCEPTOR;
-use crate::manners::{self, attributes, creation, functions, iv, random, unwrapping};
+use crate::manners::{
+    attributes, creation, foreign, functions, iv, mechanisms, messages, random, tokens, unwrapping,
+    wear,
+};
 use crate::post_call;
 
 type Session = CK_SESSION_HANDLE;
@@ -69,6 +72,36 @@ macro_rules! functions {
             C_GetFunctionList: Some(C_GetFunctionList),
             $($name: Some($name),)*
         };
+
+        static FUNCTIONS_3_0: CK_FUNCTION_LIST_3_0 = CK_FUNCTION_LIST_3_0 {
+            version: CK_VERSION { major: 3, minor: 0 },
+            C_GetFunctionList: Some(C_GetFunctionList),
+            $($name: Some($name),)*
+            C_GetInterfaceList: None,
+            C_GetInterface: Some(C_GetInterface),
+            C_LoginUser: None,
+            C_SessionCancel: None,
+            C_MessageEncryptInit: Some(C_MessageEncryptInit),
+            C_EncryptMessage: Some(C_EncryptMessage),
+            C_EncryptMessageBegin: None,
+            C_EncryptMessageNext: None,
+            C_MessageEncryptFinal: Some(C_MessageEncryptFinal),
+            C_MessageDecryptInit: Some(C_MessageDecryptInit),
+            C_DecryptMessage: Some(C_DecryptMessage),
+            C_DecryptMessageBegin: None,
+            C_DecryptMessageNext: None,
+            C_MessageDecryptFinal: Some(C_MessageDecryptFinal),
+            C_MessageSignInit: None,
+            C_SignMessage: None,
+            C_SignMessageBegin: None,
+            C_SignMessageNext: None,
+            C_MessageSignFinal: None,
+            C_MessageVerifyInit: None,
+            C_VerifyMessage: None,
+            C_VerifyMessageBegin: None,
+            C_VerifyMessageNext: None,
+            C_MessageVerifyFinal: None,
+        };
     };
 }
 
@@ -86,23 +119,95 @@ unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> CK_R
     CKR_OK
 }
 
+/// An interface, which nobody writes to.
+#[repr(transparent)]
+struct Interface(CK_INTERFACE);
+
+// SAFETY: it points to statics that nobody writes to.
+unsafe impl Sync for Interface {}
+
+const fn interface(functions: *const std::ffi::c_void) -> Interface {
+    let name = c"PKCS 11".as_ptr().cast::<u8>().cast_mut();
+    Interface(CK_INTERFACE { pInterfaceName: name, pFunctionList: functions.cast_mut(), flags: 0 })
+}
+
+static INTERFACE: Interface = interface((&raw const FUNCTIONS).cast());
+static INTERFACE_3_0: Interface = interface((&raw const FUNCTIONS_3_0).cast());
+
+/// The way in of PKCS#11 3.0: the one interface that there is, whatever is asked for.
+///
+/// # Safety
+/// `to` is null or points to a place for a pointer.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn C_GetInterface(
+    _name: *mut CK_BYTE,
+    _version: *mut CK_VERSION,
+    to: *mut *mut CK_INTERFACE,
+    _flags: CK_FLAGS,
+) -> CK_RV {
+    if to.is_null() {
+        return CKR_ARGUMENTS_BAD;
+    }
+    let interface = if INTERCEPTOR.offers_message_calls() {
+        &raw const INTERFACE_3_0
+    } else {
+        &raw const INTERFACE
+    };
+    // SAFETY: by the contract above. The wrapper is transparent.
+    unsafe { *to = interface.cast_mut().cast() };
+    CKR_OK
+}
+
+/// A function that SoftHSM2 does not have.
+macro_rules! message_functions {
+    ($($name:ident ($($argument:ident: $type:ty),*) |$call:ident| $answer:expr, $(then $then:ident($($given:ident),*))?;)*) => {
+        $(unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {
+            INTERCEPTOR.pass(
+                stringify!($name),
+                // SAFETY: the arguments are the caller's, who keeps the contract.
+                |$call| unsafe { $answer },
+                function!(@then $($then($($given),*))?),
+            )
+        })*
+    };
+}
+
+message_functions! {
+    C_MessageEncryptInit(session: Session, mechanism: Mechanism, key: Object)
+        |call| messages::begin(call, true, session, mechanism, key),;
+    C_EncryptMessage(
+        session: Session, parameter: Void, _length: CK_ULONG, aad: Bytes, aad_length: CK_ULONG, input: Bytes, input_length: CK_ULONG, output: Bytes, output_length: Count
+    )
+        |call| messages::encrypt(call, session, parameter, aad, aad_length, input, input_length, output, output_length),
+        then encrypted(session, output, output_length);
+    C_MessageEncryptFinal(session: Session) |call| messages::end(call, true, session),;
+    C_MessageDecryptInit(session: Session, mechanism: Mechanism, key: Object)
+        |call| messages::begin(call, false, session, mechanism, key),;
+    C_DecryptMessage(
+        session: Session, parameter: Void, _length: CK_ULONG, aad: Bytes, aad_length: CK_ULONG, input: Bytes, input_length: CK_ULONG, output: Bytes, output_length: Count
+    )
+        |call| messages::decrypt(call, session, parameter, aad, aad_length, input, input_length, output, output_length),
+        then output(output, output_length);
+    C_MessageDecryptFinal(session: Session) |call| messages::end(call, false, session),;
+}
+
 functions! {
-    C_Initialize(args: Void) hooks [manners::initialize];
+    C_Initialize(args: Void) hooks [tokens::initialize];
     C_Finalize(reserved: Void) then finalized();
     C_GetInfo(info: *mut CK_INFO);
     C_GetSlotList(present: CK_BBOOL, slots: *mut CK_SLOT_ID, count: Count);
     C_GetSlotInfo(slot: CK_SLOT_ID, info: *mut CK_SLOT_INFO);
-    C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO);
-    C_GetMechanismList(slot: CK_SLOT_ID, mechanisms: *mut CK_MECHANISM_TYPE, count: Count);
+    C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO) hooks [tokens::get_token_info];
+    C_GetMechanismList(slot: CK_SLOT_ID, mechanisms: *mut CK_MECHANISM_TYPE, count: Count) hooks [mechanisms::get_mechanism_list];
     C_GetMechanismInfo(
         slot: CK_SLOT_ID, mechanism: CK_MECHANISM_TYPE, info: *mut CK_MECHANISM_INFO
-    );
+    ) hooks [mechanisms::get_mechanism_info];
     C_InitToken(slot: CK_SLOT_ID, pin: Bytes, length: CK_ULONG, label: Bytes);
     C_InitPIN(session: Session, pin: Bytes, length: CK_ULONG);
     C_SetPIN(session: Session, old: Bytes, old_length: CK_ULONG, new: Bytes, new_length: CK_ULONG);
     C_OpenSession(
         slot: CK_SLOT_ID, flags: CK_FLAGS, application: Void, notify: CK_NOTIFY, session: *mut Session
-    ) then session_opened(session, slot);
+    ) hooks [tokens::open_session] then session_opened(session, slot);
     C_CloseSession(session: Session) then session_closed(session);
     C_CloseAllSessions(slot: CK_SLOT_ID);
     C_GetSessionInfo(session: Session, info: *mut CK_SESSION_INFO);
@@ -118,23 +223,23 @@ functions! {
     ) hooks [functions::copy_object, creation::copy_object];
     C_DestroyObject(session: Session, object: Object);
     C_GetObjectSize(session: Session, object: Object, size: Count);
-    C_GetAttributeValue(session: Session, object: Object, template: Template, count: CK_ULONG) hooks [attributes::get_attribute_value];
+    C_GetAttributeValue(session: Session, object: Object, template: Template, count: CK_ULONG) hooks [foreign::get_attribute_value, attributes::get_attribute_value];
     C_SetAttributeValue(session: Session, object: Object, template: Template, count: CK_ULONG) hooks [functions::set_attribute_value, attributes::set_attribute_value];
-    C_FindObjectsInit(session: Session, template: Template, count: CK_ULONG) hooks [attributes::find_objects_init];
-    C_FindObjects(session: Session, objects: *mut Object, most: CK_ULONG, count: Count);
+    C_FindObjectsInit(session: Session, template: Template, count: CK_ULONG) hooks [attributes::find_objects_init, foreign::find_objects_init];
+    C_FindObjects(session: Session, objects: *mut Object, most: CK_ULONG, count: Count) hooks [foreign::find_objects];
     C_FindObjectsFinal(session: Session);
-    C_EncryptInit(session: Session, mechanism: Mechanism, key: Object) hooks [iv::encrypt_init] then encryption_begun(session, mechanism, key);
+    C_EncryptInit(session: Session, mechanism: Mechanism, key: Object) hooks [mechanisms::begin, wear::begin, iv::encrypt_init] then encryption_begun(session, mechanism, key);
     C_Encrypt(
         session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
-    ) hooks [iv::encrypt] then encrypted(session, output, output_length);
+    ) hooks [messages::classic_encrypt, iv::encrypt] then encrypted(session, output, output_length);
     C_EncryptUpdate(
         session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
     );
     C_EncryptFinal(session: Session, output: Bytes, output_length: Count);
-    C_DecryptInit(session: Session, mechanism: Mechanism, key: Object);
+    C_DecryptInit(session: Session, mechanism: Mechanism, key: Object) hooks [mechanisms::begin];
     C_Decrypt(
         session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
-    ) then output(output, output_length);
+    ) hooks [wear::decrypt] then output(output, output_length);
     C_DecryptUpdate(
         session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
     );
@@ -146,7 +251,7 @@ functions! {
     C_DigestUpdate(session: Session, input: Bytes, length: CK_ULONG);
     C_DigestKey(session: Session, key: Object);
     C_DigestFinal(session: Session, output: Bytes, output_length: Count);
-    C_SignInit(session: Session, mechanism: Mechanism, key: Object);
+    C_SignInit(session: Session, mechanism: Mechanism, key: Object) hooks [mechanisms::begin, wear::begin];
     C_Sign(session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count) then output(output, output_length);
     C_SignUpdate(session: Session, input: Bytes, length: CK_ULONG);
     C_SignFinal(session: Session, output: Bytes, output_length: Count);
@@ -154,7 +259,7 @@ functions! {
     C_SignRecover(
         session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
     );
-    C_VerifyInit(session: Session, mechanism: Mechanism, key: Object);
+    C_VerifyInit(session: Session, mechanism: Mechanism, key: Object) hooks [mechanisms::begin];
     C_Verify(
         session: Session, input: Bytes, length: CK_ULONG, signature: Bytes, signature_length: CK_ULONG
     );
@@ -178,16 +283,16 @@ functions! {
     );
     C_GenerateKey(
         session: Session, mechanism: Mechanism, template: Template, count: CK_ULONG, key: *mut Object
-    ) hooks [creation::generate_key];
+    ) hooks [mechanisms::generate_key, creation::generate_key];
     C_GenerateKeyPair(
         session: Session, mechanism: Mechanism, public_template: Template, public_count: CK_ULONG, private_template: Template, private_count: CK_ULONG, public: *mut Object, private: *mut Object
-    ) hooks [creation::generate_key_pair];
+    ) hooks [mechanisms::generate_key_pair, creation::generate_key_pair];
     C_WrapKey(
         session: Session, mechanism: Mechanism, wrapping: Object, key: Object, wrapped: Bytes, length: Count
-    );
+    ) hooks [mechanisms::wrap_key];
     C_UnwrapKey(
         session: Session, mechanism: Mechanism, unwrapping: Object, wrapped: Bytes, length: CK_ULONG, template: Template, count: CK_ULONG, key: *mut Object
-    ) hooks [creation::unwrap_key, unwrapping::unwrap_key];
+    ) hooks [mechanisms::unwrap_key, creation::unwrap_key, unwrapping::unwrap_key];
     C_DeriveKey(
         session: Session, mechanism: Mechanism, base: Object, template: Template, count: CK_ULONG, key: *mut Object
     );

@@ -6,10 +6,11 @@ use cryptoki_sys::{
 };
 
 use super::creation::template;
+use super::value::AttributeType;
 use super::{Call, Manner};
 
 fn is_unknown(call: Call<'_>, kind: CK_ATTRIBUTE_TYPE) -> bool {
-    call.has(Manner::AttributeUnknown(kind))
+    call.has(Manner::AttributeUnknown(AttributeType(kind)))
 }
 
 /// The refusal of a template for a search or a change.
@@ -22,7 +23,7 @@ fn refusal(call: Call<'_>, template: &[CK_ATTRIBUTE]) -> Option<CK_RV> {
 pub(super) fn refusal_of_new(call: Call<'_>, template: &[CK_ATTRIBUTE]) -> Option<CK_RV> {
     let refused = |attribute: &CK_ATTRIBUTE| {
         call.manners.iter().find_map(|manner| match manner {
-            Manner::AttributeRefused(kind, code) if *kind == attribute.type_ => Some(*code),
+            Manner::AttributeRefused(kind, code) if kind.0 == attribute.type_ => Some(code.0),
             _ => None,
         })
     };
@@ -70,7 +71,10 @@ pub(crate) unsafe fn get_attribute_value(
     count: CK_ULONG,
 ) -> Option<CK_RV> {
     let concerns = |manner: &Manner| {
-        matches!(manner, Manner::AttributeUnknown(_) | Manner::AttributeIgnored(_))
+        matches!(
+            manner,
+            Manner::AttributeUnknown(_) | Manner::AttributeIgnored(_) | Manner::AttributeNotTold(_)
+        )
     };
     if attributes.is_null() || !call.manners.iter().any(concerns) {
         return None;
@@ -80,14 +84,15 @@ pub(crate) unsafe fn get_attribute_value(
     for index in 0..usize::try_from(count).unwrap_or(0) {
         // SAFETY: by the contract above.
         let attribute = unsafe { &mut *attributes.add(index) };
-        let answer = if is_unknown(call, attribute.type_) {
+        let is_untold = call.has(Manner::AttributeNotTold(AttributeType(attribute.type_)));
+        let answer = if is_untold || is_unknown(call, attribute.type_) {
             attribute.ulValueLen = CK_UNAVAILABLE_INFORMATION;
             CKR_ATTRIBUTE_TYPE_INVALID
         } else {
             // SAFETY: one attribute of the caller's.
             unsafe { read(session, object, attribute, 1) }
         };
-        if answer == CKR_OK && call.has(Manner::AttributeIgnored(attribute.type_)) {
+        if answer == CKR_OK && call.has(Manner::AttributeIgnored(AttributeType(attribute.type_))) {
             // SAFETY: the attribute is a boolean, and has been written unless it was a question for
             // the length.
             unsafe { invert(attribute) };

@@ -26,10 +26,15 @@ pub(super) unsafe fn template<'a>(
 ///
 /// # Safety
 /// The values of the template have the lengths that they tell.
-unsafe fn refusal(call: Call<'_>, template: &[CK_ATTRIBUTE], is_by_default: bool) -> Option<CK_RV> {
+unsafe fn refusal(
+    call: Call<'_>,
+    session: CK_SESSION_HANDLE,
+    template: &[CK_ATTRIBUTE],
+    is_by_default: bool,
+) -> Option<CK_RV> {
     let refusal = attributes::refusal_of_new(call, template);
     // SAFETY: by the contract above.
-    refusal.or_else(|| unsafe { objects::refusal(call, template, is_by_default) })
+    refusal.or_else(|| unsafe { objects::refusal(call, session, template, is_by_default) })
 }
 
 /// C_CreateObject.
@@ -38,13 +43,13 @@ unsafe fn refusal(call: Call<'_>, template: &[CK_ATTRIBUTE], is_by_default: bool
 /// The arguments are those of the function.
 pub(crate) unsafe fn create_object(
     call: Call<'_>,
-    _session: CK_SESSION_HANDLE,
+    session: CK_SESSION_HANDLE,
     attributes: *mut CK_ATTRIBUTE,
     count: CK_ULONG,
     _object: *mut CK_OBJECT_HANDLE,
 ) -> Option<CK_RV> {
     // SAFETY: by the contract above.
-    unsafe { refusal(call, template(attributes, count), false) }
+    unsafe { refusal(call, session, template(attributes, count), false) }
 }
 
 /// C_CopyObject: a copy lives where the object does, if the template does not say it.
@@ -53,14 +58,14 @@ pub(crate) unsafe fn create_object(
 /// The arguments are those of the function.
 pub(crate) unsafe fn copy_object(
     call: Call<'_>,
-    _session: CK_SESSION_HANDLE,
+    session: CK_SESSION_HANDLE,
     _object: CK_OBJECT_HANDLE,
     attributes: *mut CK_ATTRIBUTE,
     count: CK_ULONG,
     _copy: *mut CK_OBJECT_HANDLE,
 ) -> Option<CK_RV> {
     // SAFETY: by the contract above.
-    unsafe { refusal(call, template(attributes, count), true) }
+    unsafe { refusal(call, session, template(attributes, count), true) }
 }
 
 /// C_GenerateKey.
@@ -69,14 +74,14 @@ pub(crate) unsafe fn copy_object(
 /// The arguments are those of the function.
 pub(crate) unsafe fn generate_key(
     call: Call<'_>,
-    _session: CK_SESSION_HANDLE,
+    session: CK_SESSION_HANDLE,
     _mechanism: *mut CK_MECHANISM,
     attributes: *mut CK_ATTRIBUTE,
     count: CK_ULONG,
     _key: *mut CK_OBJECT_HANDLE,
 ) -> Option<CK_RV> {
     // SAFETY: by the contract above.
-    unsafe { refusal(call, template(attributes, count), false) }
+    unsafe { refusal(call, session, template(attributes, count), false) }
 }
 
 /// C_GenerateKeyPair.
@@ -86,7 +91,7 @@ pub(crate) unsafe fn generate_key(
 #[expect(clippy::too_many_arguments, reason = "the function has as many")]
 pub(crate) unsafe fn generate_key_pair(
     call: Call<'_>,
-    _session: CK_SESSION_HANDLE,
+    session: CK_SESSION_HANDLE,
     _mechanism: *mut CK_MECHANISM,
     public: *mut CK_ATTRIBUTE,
     public_count: CK_ULONG,
@@ -97,8 +102,11 @@ pub(crate) unsafe fn generate_key_pair(
 ) -> Option<CK_RV> {
     // SAFETY: by the contract above.
     let templates = unsafe { [template(public, public_count), template(private, private_count)] };
+    if let Some(code) = objects::refusal_of_pair(call, templates) {
+        return Some(code);
+    }
     // SAFETY: by the contract above.
-    templates.into_iter().find_map(|template| unsafe { refusal(call, template, false) })
+    templates.into_iter().find_map(|template| unsafe { refusal(call, session, template, false) })
 }
 
 /// C_UnwrapKey.
@@ -108,7 +116,7 @@ pub(crate) unsafe fn generate_key_pair(
 #[expect(clippy::too_many_arguments, reason = "the function has as many")]
 pub(crate) unsafe fn unwrap_key(
     call: Call<'_>,
-    _session: CK_SESSION_HANDLE,
+    session: CK_SESSION_HANDLE,
     _mechanism: *mut CK_MECHANISM,
     _unwrapping: CK_OBJECT_HANDLE,
     _wrapped: *mut u8,
@@ -118,5 +126,5 @@ pub(crate) unsafe fn unwrap_key(
     _key: *mut CK_OBJECT_HANDLE,
 ) -> Option<CK_RV> {
     // SAFETY: by the contract above.
-    unsafe { refusal(call, template(attributes, count), false) }
+    unsafe { refusal(call, session, template(attributes, count), false) }
 }
