@@ -24,7 +24,9 @@ use crate::model::{
     AccessKeyId, Iv, IvLength, KeySpec, KeyUsage, KeyVersionId, PrincipalName, Time, clock,
 };
 use crate::store::{AccessKeyRow, DamagedRow, MetadataValue, Part, SessionRow, Store, StoreError};
-use crate::token::{Budget, KeyIdentity, ObjectName, ObjectOwner, ServiceKey, Token, TokenError};
+use crate::token::{
+    Budget, KeyIdentity, ObjectName, ObjectOwner, ServiceKey, Token, TokenError, Worker,
+};
 
 /// The token timeout for creating or loading AccessKeys.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -522,18 +524,35 @@ impl CredentialStore {
         let encryption_key = self.encryption_key;
         let aad = row.id.to_string();
         let damaged = || AccessKeyError::Damaged(row.id.clone());
-        let (iv, ciphertext) =
-            Iv::split_from(&row.encrypted_secret, IvLength::Bits96).ok_or_else(damaged)?;
-        let ciphertext = ciphertext.to_vec();
+        let encrypted = row.encrypted_secret.clone();
         let secret = self
             .token
             .run_with(encryption_key, budget, move |worker| {
-                worker.decrypt(encryption_key, &iv, Some(aad.as_bytes()), &ciphertext)
+                decrypt_divided(worker, encryption_key, aad.as_bytes(), &encrypted)
             })
             .await?;
         let secret = std::str::from_utf8(&secret).map_err(|_not_text| damaged())?;
         Ok(SecretString::from(secret))
     }
+}
+
+/// Decrypts IV, ciphertext and tag. The bytes do not show the length of the IV, and the tag is
+/// correct for the right one only.
+fn decrypt_divided(
+    worker: &mut Worker<'_>,
+    key: KeyIdentity,
+    aad: &[u8],
+    encrypted: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+    let mut outcome = Err(TokenError::BadCiphertext);
+    for length in IvLength::ALL {
+        let Some((iv, ciphertext)) = Iv::split_from(encrypted, length) else { continue };
+        outcome = worker.decrypt(key, &iv, Some(aad), ciphertext);
+        if !outcome.as_ref().is_err_and(TokenError::is_bad_ciphertext) {
+            break;
+        }
+    }
+    outcome
 }
 
 /// The state of a row's secret.
@@ -607,7 +626,7 @@ fn are_equal(one: &SecretString, other: &SecretString) -> bool {
 }
 
 async fn generate_encryption_key(token: &Token, key: KeyIdentity) -> Result<(), TokenError> {
-    let generate = move |worker: &mut crate::token::Worker<'_>| {
+    let generate = move |worker: &mut Worker<'_>| {
         worker.generate(&key.name, KeySpec::Aes256, KeyUsage::EncryptDecrypt)
     };
     token.change(&Budget::new(TOKEN_TIMEOUT), generate).await
@@ -642,7 +661,7 @@ async fn encryption_key(store: &Store, token: &Token) -> Result<EncryptionKey, A
         }
     };
     let key = token_key(name);
-    let test = move |worker: &mut crate::token::Worker<'_>| {
+    let test = move |worker: &mut Worker<'_>| {
         let encrypted = worker.encrypt(key, None, TEST_PLAINTEXT)?;
         worker.decrypt(key, &encrypted.iv, None, &encrypted.ciphertext)
     };

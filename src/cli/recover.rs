@@ -118,7 +118,7 @@ impl RecoveryReport {
             key_spec: found.spec,
             key_usage: found.usage,
             is_new: !found.is_known,
-            versions: found.versions.into_iter().map(|(_, id)| id).collect(),
+            versions: found.versions.into_iter().map(|name| name.version).collect(),
         });
         let unusable = findings.unusable.into_iter();
         let ignored =

@@ -49,6 +49,12 @@ impl KeyringError {
     pub(super) const OTHER_ALGORITHM: Self =
         Self::NotForKey("The parameter \"Algorithm\" does not go with the KeySpec of the key");
 
+    /// The token makes IVs of another length than those of the key version.
+    pub(super) const OTHER_IV_LENGTH: Self = Self::NotForKey(
+        "The token makes IVs of another length since this version of the key was created, and the \
+         key needs a new version",
+    );
+
     /// The error for the caller, if this parameter requested what the token cannot do.
     pub fn of_parameter(self, name: &str) -> ApiError {
         match self {

@@ -267,7 +267,9 @@ impl Keyring {
             .change_key(key, |record| {
                 state::check(record.state, KeyAction::Import)?;
                 let number = record.next_version_number();
-                record.versions.push(KeyVersion { id, number, created: now, is_live: false });
+                let (created, iv_length) = (now, self.new_iv_length(record.spec));
+                let version = KeyVersion { id, number, created, is_live: false, iv_length };
+                record.versions.push(version);
                 Ok::<_, KeyringError>(())
             })
             .await?;

@@ -82,7 +82,8 @@ impl Keyring {
         // No row is written while the token is unavailable, or does not support such keys.
         self.token.ready()?;
         self.token.check_supported(record.spec, record.usage)?;
-        let version = KeyVersion::initial(now);
+        let iv_length = self.new_iv_length(record.spec);
+        let version = KeyVersion { iv_length, ..KeyVersion::initial(now) };
         let pending = self.pending_versions.begin(version.id);
         record.versions = vec![version.clone()];
         let record = self.store.insert_key(record).await?;
@@ -124,7 +125,9 @@ impl Keyring {
         let insert = |record: &mut KeyRecord| {
             if decide(record)? {
                 let number = record.next_version_number();
-                record.versions.push(KeyVersion { id, number, created: now, is_live: false });
+                let (created, iv_length) = (now, self.new_iv_length(record.spec));
+                let version = KeyVersion { id, number, created, is_live: false, iv_length };
+                record.versions.push(version);
             }
             Ok::<_, KeyringError>(())
         };

@@ -42,9 +42,9 @@ pub use usable_version::{AesGcm, PublicHalf, UsableVersion, VersionSelector};
 
 use crate::config::{KeyringSettings, TokenTimeouts};
 use crate::error::ErrorCode;
-use crate::model::{KeyId, KeyRecord, KeyVersion, VerificationRate};
+use crate::model::{IvLength, KeyId, KeyRecord, KeySpec, KeyVersion, VerificationRate};
 use crate::store::{Store, StoreError};
-use crate::token::{KeyIdentity, Token};
+use crate::token::{GcmForm, KeyIdentity, Token};
 use data_key_pair::PairGenerator;
 use invocations::Invocations;
 use pending_versions::PendingVersions;
@@ -72,7 +72,8 @@ pub struct Keyring {
 
 /// The identity that the token objects of a version must have.
 fn identity(record: &KeyRecord, version: &KeyVersion) -> KeyIdentity {
-    KeyIdentity::of_key(record.id, record.spec, version.number, version.id)
+    let identity = KeyIdentity::of_key(record.id, record.spec, version.number, version.id);
+    identity.with_iv_length(version.iv_length)
 }
 
 /// Checks that the state of a key allows `wanted`, without a keyring, for a command.
@@ -146,6 +147,12 @@ impl Keyring {
     /// The token timeouts.
     pub fn timeouts(&self) -> TokenTimeouts {
         self.timeouts
+    }
+
+    /// The length of the IVs of a new version of a key of this spec.
+    fn new_iv_length(&self, spec: KeySpec) -> IvLength {
+        let form = self.token.gcm_form().filter(|_form| spec.is_symmetric_cipher());
+        form.map(GcmForm::iv_length).unwrap_or_default()
     }
 
     /// The keys that are due for something.

@@ -46,7 +46,7 @@ pub struct FoundKey {
     /// Whether the store knows the key, and only versions of it are missing.
     pub is_known: bool,
     /// The versions that are missing in the store, by ascending number.
-    pub versions: Vec<(u32, KeyVersionId)>,
+    pub versions: Vec<ObjectName>,
 }
 
 impl Keyring {
@@ -153,7 +153,7 @@ fn merge_found(
     material: Option<ImportedMaterial>,
     now: Time,
 ) {
-    for (number, id) in &found.versions {
+    for ObjectName { number, version: id, iv_length, .. } in &found.versions {
         // A version that was incomplete when an older store was written, and is complete now.
         if let Some(incomplete) = record.versions.iter_mut().find(|version| version.id == *id) {
             incomplete.is_live = true;
@@ -161,7 +161,8 @@ fn merge_found(
         }
         let is_taken = record.versions.iter().any(|version| version.number == *number);
         let number = if is_taken { record.next_version_number() } else { *number };
-        record.versions.push(KeyVersion { id: *id, number, created: now, is_live: true });
+        let (id, iv_length) = (*id, *iv_length);
+        record.versions.push(KeyVersion { id, number, created: now, is_live: true, iv_length });
     }
     if record.spec.is_symmetric_cipher() {
         let newest = record.live_versions().max_by_key(|version| version.number);
@@ -181,8 +182,8 @@ fn merge_found(
 async fn material(token: &Token, found: &FoundKey) -> Result<ImportedMaterial, KeyringError> {
     let spec = found.spec;
     let check_value = match found.versions.last() {
-        Some((number, version)) if !spec.is_asymmetric() => {
-            let version = KeyIdentity::of_key(found.id, spec, *number, *version);
+        Some(name) if !spec.is_asymmetric() => {
+            let version = KeyIdentity::of_key(found.id, spec, name.number, name.version);
             let budget = Budget::new(CALL);
             let value = token
                 .run_with(version, &budget, move |worker| worker.check_value(version, spec))
@@ -248,7 +249,7 @@ impl Findings {
                         is_known: record.is_some(),
                         versions: Vec::new(),
                     });
-                    found.versions.push((one.name.number, one.name.version));
+                    found.versions.push(one.name);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Automatic rotation: creates the next version of a key when it is due.
 
 use super::{Keyring, KeyringError};
-use crate::model::{KeyId, KeyRecord, KeyState, Time};
+use crate::model::{KeyId, KeyRecord, KeyState, KeyVersion, Time};
 use crate::token::Budget;
 
 impl Keyring {
@@ -38,10 +38,15 @@ impl Keyring {
         is_due(record, now) || self.needs_rotation(record)
     }
 
-    /// Whether the primary version has reached the number of encryptions for a rotation.
+    /// Whether the primary version has reached the number of encryptions for a rotation, or cannot
+    /// encrypt because the token makes IVs of another length now.
     fn needs_rotation(&self, record: &KeyRecord) -> bool {
-        let needs_rotation = |primary| self.invocations.needs_rotation(primary);
-        may_rotate(record) && record.primary.is_some_and(needs_rotation)
+        let form = self.token.gcm_form().filter(|_form| record.spec.is_symmetric_cipher());
+        let needs_rotation = |primary: &KeyVersion| {
+            self.invocations.needs_rotation(primary.id)
+                || form.is_some_and(|form| form.iv_length() != primary.iv_length)
+        };
+        may_rotate(record) && record.primary_version().is_some_and(needs_rotation)
     }
 }
 
@@ -61,7 +66,7 @@ fn is_due(record: &KeyRecord, now: Time) -> bool {
 mod tests {
     use super::*;
     use crate::model::clock;
-    use crate::model::{KeySpec, KeyUsage, KeyVersion, Origin, ProtectionLevel, Rotation};
+    use crate::model::{KeySpec, KeyUsage, Origin, ProtectionLevel, Rotation};
 
     const WEEK: i64 = 7 * 86_400;
 

@@ -92,7 +92,7 @@ impl Keyring {
             })
             .await?;
         reserved.release_unused(&encrypted);
-        Ok(blob(identity, encrypted))
+        blob(identity, encrypted)
     }
 
     /// Generates a data key of `bytes` random bytes in the token and encrypts it, both in one job.
@@ -147,7 +147,7 @@ impl Keyring {
         };
         let (data_key, encrypted) = self.token.run_with(identity, budget, job).await?;
         reserved.release_unused(&encrypted);
-        Ok((data_key, blob(identity, encrypted)))
+        Ok((data_key, blob(identity, encrypted)?))
     }
 
     /// Decrypts a blob to bytes. The blob's own version id is not used.
@@ -162,6 +162,7 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
         let identity = version.identity;
+        let blob = version.divided(blob)?;
         Ok(self
             .token
             .run_with(identity, budget, move |worker| {
@@ -220,6 +221,23 @@ fn cipher_version<P>(
     Ok(UsableVersion::new(key, KeyAction::Cryptographic, version)?.with_aes_gcm())
 }
 
-fn blob(version: KeyIdentity, encrypted: Encrypted) -> CiphertextBlob {
-    CiphertextBlob { version: version.id(), iv: encrypted.iv, ciphertext: encrypted.ciphertext }
+impl<P> UsableVersion<'_, P, AesGcm> {
+    /// The blob, divided into IV and ciphertext as those of this version are.
+    ///
+    /// # Errors
+    /// When it is too short.
+    pub fn divided(&self, blob: CiphertextBlob) -> Result<CiphertextBlob, KeyringError> {
+        let divided = blob.with_iv_length(self.identity.name.iv_length);
+        divided.map_err(|_too_short| KeyringError::BadCiphertext)
+    }
+}
+
+/// The blob of a version, unless the token makes IVs of another length since the version was
+/// created: a blob does not show the length of its IV.
+fn blob(version: KeyIdentity, encrypted: Encrypted) -> Result<CiphertextBlob, KeyringError> {
+    let Encrypted { iv, ciphertext, .. } = encrypted;
+    if iv.length() != version.name.iv_length {
+        return Err(KeyringError::OTHER_IV_LENGTH);
+    }
+    Ok(CiphertextBlob { version: version.id(), iv, ciphertext })
 }

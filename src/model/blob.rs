@@ -60,6 +60,21 @@ impl CiphertextBlob {
         Self::split(bytes)
     }
 
+    /// The blob of a key version whose IVs have this length. The layout does not show it: a parsed
+    /// blob begins with an IV of 96 bits, and a client may have separated as many.
+    ///
+    /// # Errors
+    /// When it is too short.
+    pub fn with_iv_length(self, length: IvLength) -> Result<Self, InvalidId> {
+        if self.iv.length() == length {
+            return Ok(self);
+        }
+        let bytes = [self.iv.as_slice(), &self.ciphertext].concat();
+        let (iv, ciphertext) =
+            Iv::split_from(&bytes, length).ok_or(InvalidId("ciphertext blob"))?;
+        Ok(Self { version: self.version, iv, ciphertext: ciphertext.to_vec() })
+    }
+
     /// The blob after the header that marks an AES-GCM ciphertext with its key version in the KMS
     /// instance protocol (AdvanceEncrypt). Has no length limit.
     pub fn to_framed(&self) -> Vec<u8> {
@@ -223,6 +238,20 @@ mod tests {
         ] {
             assert!(text.parse::<CiphertextParam>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_blob_with_an_iv_of_128_bits_is_divided_as_its_version_says() {
+        let version = "46a9efd9-3d16-4894-bd4f-1fc43f3f2abf".parse().unwrap();
+        let blob = CiphertextBlob { version, iv: Iv::Bits128([7; 16]), ciphertext: vec![9; 20] };
+        assert_eq!(blob.to_bytes().len(), 36 + 16 + 20);
+        let parsed = CiphertextBlob::from_bytes(&blob.to_bytes()).unwrap();
+        assert_eq!(parsed.iv, Iv::Bits96([7; 12]));
+        assert_eq!(parsed.with_iv_length(IvLength::Bits128), Ok(blob.clone()));
+        assert_eq!(serde_json::to_string(&blob).unwrap().len(), 72_usize.div_ceil(3) * 4 + 2);
+        assert_eq!(blob.clone().with_iv_length(IvLength::Bits128), Ok(blob.clone()));
+        let short = CiphertextBlob { iv: Iv::Bits96([7; 12]), ciphertext: vec![9; 3], ..blob };
+        assert!(short.with_iv_length(IvLength::Bits128).is_err());
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl IvLength {
     /// Both lengths.
     pub const ALL: [Self; 2] = [Self::Bits96, Self::Bits128];
 
+    /// The length with this number of bytes.
+    pub fn of_bytes(bytes: usize) -> Option<Self> {
+        Self::ALL.into_iter().find(|length| length.bytes() == bytes)
+    }
+
     /// The number of bytes.
     pub const fn bytes(self) -> usize {
         match self {
@@ -87,7 +92,7 @@ impl TryFrom<&[u8]> for Iv {
     type Error = InvalidId;
 
     fn try_from(bytes: &[u8]) -> Result<Self, InvalidId> {
-        let iv = IvLength::ALL.into_iter().find(|length| length.bytes() == bytes.len());
+        let iv = IvLength::of_bytes(bytes.len());
         let iv = iv.and_then(|length| Self::split_from(bytes, length));
         iv.map(|(iv, _rest)| iv).ok_or(InvalidId("initialization vector"))
     }

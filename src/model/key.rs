@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::text_form::api_enum;
 use super::{
-    ImportedMaterial, InstanceId, KeyId, KeySpec, KeyUsage, KeyVersionId, Rotation, TagKey,
-    TagValue, Time,
+    ImportedMaterial, InstanceId, IvLength, KeyId, KeySpec, KeyUsage, KeyVersionId, Rotation,
+    TagKey, TagValue, Time,
 };
 
 api_enum! {
@@ -77,12 +77,15 @@ pub struct KeyVersion {
     pub created: Time,
     /// Whether its token object was verified. Only then is it visible and usable.
     pub is_live: bool,
+    /// The length of the IVs of its ciphertexts, if it encrypts with AES-GCM.
+    pub iv_length: IvLength,
 }
 
 impl KeyVersion {
     /// The first version of a key, not live yet.
     pub fn initial(created: Time) -> Self {
-        Self { id: KeyVersionId::random(), number: 1, created, is_live: false }
+        let (id, iv_length) = (KeyVersionId::random(), IvLength::default());
+        Self { id, number: 1, created, is_live: false, iv_length }
     }
 }
 

@@ -11,7 +11,7 @@ use super::connection::Statement;
 use super::row::{Fields, Table};
 use crate::model::policy::KeyPolicy;
 use crate::model::{
-    ImportedMaterial, KeyId, KeyRecord, KeyVersion, Rotation, TagKey, TagValue, Time,
+    ImportedMaterial, IvLength, KeyId, KeyRecord, KeyVersion, Rotation, TagKey, TagValue, Time,
 };
 
 /// The keys, without their versions.
@@ -101,7 +101,7 @@ fn read_material(fields: &Fields<'_>) -> Result<Option<ImportedMaterial>, StoreE
 
 /// The versions, each with its key.
 pub(super) const VERSIONS: Table =
-    Table { name: "key_versions", columns: "id, key_id, number, created, is_live" };
+    Table { name: "key_versions", columns: "id, key_id, number, created, is_live, iv_bytes" };
 
 /// The invocation counter of each version, which is not part of its key's record.
 pub(super) const INVOCATIONS: Table =
@@ -124,6 +124,14 @@ pub(super) fn bind_version(
         .bind(i64::from(version.number))
         .bind(version.created.unix())
         .bind(i64::from(version.is_live))
+        .bind(iv_bytes(version.iv_length))
+}
+
+const fn iv_bytes(length: IvLength) -> i64 {
+    match length {
+        IvLength::Bits96 => 12,
+        IvLength::Bits128 => 16,
+    }
 }
 
 /// Reads a version and its key's id from a row.
@@ -134,6 +142,8 @@ pub(super) fn read_version(row: &AnyRow) -> Result<(KeyId, KeyVersion), StoreErr
         number: fields.number("number")?,
         created: fields.time("created")?,
         is_live: fields.boolean("is_live")?,
+        iv_length: IvLength::of_bytes(fields.number("iv_bytes")?)
+            .ok_or_else(|| fields.corrupt("iv_bytes", "it is not the length of an IV"))?,
     };
     Ok((fields.parsed("key_id")?, version))
 }
@@ -189,6 +199,7 @@ mod tests {
             ("UPDATE keys SET material_check = NULL", "keys", "material_check"),
             ("UPDATE key_versions SET number = -1 WHERE number = 2", "key_versions", "number"),
             ("UPDATE key_versions SET is_live = 2 WHERE number = 2", "key_versions", "is_live"),
+            ("UPDATE key_versions SET iv_bytes = 13 WHERE number = 2", "key_versions", "iv_bytes"),
         ] {
             let bench = Bench::new().await;
             let record = bench.store.insert_key(sample_key()).await.unwrap();

@@ -295,7 +295,7 @@ mod tests {
     use crate::model::clock;
     use crate::model::policy::KeyPolicy;
     use crate::model::{
-        ImportedMaterial, InstanceId, KeySpec, KeyState, KeyUsage, KeyVersion, Origin,
+        ImportedMaterial, InstanceId, IvLength, KeySpec, KeyState, KeyUsage, KeyVersion, Origin,
         ProtectionLevel, Rotation, Time,
     };
 
@@ -365,7 +365,9 @@ mod tests {
 
     pub(super) fn version((number, is_live): (u32, bool)) -> KeyVersion {
         let created = Time::from_unix(1_700_000_000 + i64::from(number));
-        KeyVersion { id: KeyVersionId::random(), number, created, is_live }
+        let id = KeyVersionId::random();
+        let iv_length = if is_live { IvLength::Bits96 } else { IvLength::Bits128 };
+        KeyVersion { id, number, created, is_live, iv_length }
     }
 
     #[tokio::test]

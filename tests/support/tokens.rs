@@ -16,7 +16,7 @@ pub(crate) const PIN: &str = "648219";
 pub(crate) const SO_PIN: &str = "7315508";
 
 const KRYOPTIC: &str = "kryoptic/debug/libkryoptic_token.so";
-const NSS: &str = "/usr/lib/x86_64-linux-gnu/nss/libsoftokn3.so";
+const NSS: &str = "/usr/lib/x86_64-linux-gnu/libsoftokn3.so";
 const OPENCRYPTOKI: &str = "/usr/lib/x86_64-linux-gnu/opencryptoki/libopencryptoki.so.0";
 const REMOTE_MODULE: &str = "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so";
 

@@ -5,13 +5,10 @@ use std::collections::HashSet;
 
 use fault_token::Manner;
 use hsmgate::model::{Iv, KeySpec};
-use hsmgate::token::{
-    EncryptOptions, Encrypted, GcmForm, Token, TokenError, TokenSelector, Worker,
-};
+use hsmgate::token::{EncryptOptions, Encrypted, GcmForm, Token, TokenError, Worker};
 
-use super::harness::{
-    LABEL, in_own_process_with, initialize, key, run, settings, with_manners, with_token,
-};
+use super::harness::{key, run, with_manners, with_product, with_token};
+use crate::tokens::Product;
 
 const AAD: &[u8] = b"context";
 
@@ -73,6 +70,17 @@ fn a_caller_gives_the_iv_to_most_tokens() {
 }
 
 #[test]
+fn a_token_whose_length_query_leaves_out_the_tag_encrypts_with_message_calls() {
+    let name =
+        "gcm_forms::a_token_whose_length_query_leaves_out_the_tag_encrypts_with_message_calls";
+    with_product(name, Product::Nss, async |token| {
+        works_with(&token, "gateway", 12).await;
+        let form = token.gcm_form().unwrap();
+        assert_eq!((form.encrypts_with(), form.decrypts_with()), ("C_EncryptMessage", "C_Decrypt"));
+    });
+}
+
+#[test]
 fn an_iv_that_is_written_back_is_returned() {
     let name = "gcm_forms::an_iv_that_is_written_back_is_returned";
     token_with(name, Manner::IvWrittenBack, "token (in the parameters)", 12);
@@ -97,13 +105,9 @@ fn an_iv_before_the_ciphertext_is_returned() {
 }
 
 #[test]
-fn an_iv_of_16_bytes_is_refused_by_name() {
-    let name = "gcm_forms::an_iv_of_16_bytes_is_refused_by_name";
-    in_own_process_with(name, &[Manner::IvAppended16], || {
-        initialize(LABEL);
-        let error = Token::open(settings(TokenSelector::Label(LABEL.into()))).unwrap_err();
-        assert!(error.to_string().contains("IV of 12 bytes"), "{error}");
-    });
+fn an_iv_of_16_bytes_after_the_tag_is_returned() {
+    let name = "gcm_forms::an_iv_of_16_bytes_after_the_tag_is_returned";
+    token_with(name, Manner::IvAppended16, "token (after the tag)", 16);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use fault_token::{MANNERS_VARIABLE, MODULE_VARIABLE, Manner};
-use hsmgate::model::{KeyId, KeySpec, KeyVersionId};
+use hsmgate::model::{IvLength, KeyId, KeySpec, KeyVersionId};
 use hsmgate::token::{
     Budget, KeyClass, KeyIdentity, ObjectName, ObjectOwner, Token, TokenError, TokenSelector,
     TokenSettings, Worker,
@@ -59,6 +59,15 @@ pub(crate) fn with_manners<F: Future<Output = ()>>(
 /// As `with_token`, on one token after the other.
 pub(crate) fn with_every_token<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Token) -> F) {
     with_tokens(name, &EVERY, &[], test);
+}
+
+/// As `with_token`, on the token of one product.
+pub(crate) fn with_product<F: Future<Output = ()>>(
+    name: &str,
+    product: Product,
+    test: impl FnOnce(Token) -> F,
+) {
+    with_tokens(name, &[product], &[], test);
 }
 
 /// As `with_every_token`, except for some products, for a reason that the test gives.
@@ -208,6 +217,7 @@ pub(crate) fn name() -> ObjectName {
         owner: ObjectOwner::Key(KeyId::random()),
         number: 1,
         version: KeyVersionId::random(),
+        iv_length: IvLength::default(),
     }
 }
 

@@ -121,6 +121,7 @@ async fn run_checks(config: Config, is_deep: bool) -> Vec<Check> {
     let mut answers = false;
     if let Some(token) = &token {
         checks.push(token::identity(token));
+        checks.extend(token::caller_iv(&config, token));
         checks.extend(token::capabilities(token));
         answers = token::round_trips(token, is_deep, &mut checks).await;
     }

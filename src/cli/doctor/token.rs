@@ -9,7 +9,7 @@ use crate::cli::settings;
 use crate::cli::token::serves;
 use crate::config::Config;
 use crate::model::KeySpec;
-use crate::token::{Budget, Capability, ErrorClass, Token, TokenError};
+use crate::token::{Budget, Capability, ErrorClass, GcmForm, Token, TokenError};
 
 /// Timeout for opening a token.
 const OPENING: Duration = Duration::from_secs(30);
@@ -49,6 +49,16 @@ pub(super) async fn open(config: &Config) -> Result<Token, Check> {
 pub(super) fn identity(token: &Token) -> Check {
     let info = token.info();
     Check::ok(NAME, format!("{:?}, serial {}, {}", info.label, info.serial, info.manufacturer))
+}
+
+/// Whether the configuration accepts the IV of a caller on a token that takes none.
+pub(super) fn caller_iv(config: &Config, token: &Token) -> Option<Check> {
+    let token_makes_iv = token.gcm_form().is_some_and(GcmForm::token_makes_iv);
+    (config.compatibility.caller_iv && token_makes_iv).then(|| {
+        let found =
+            "crypto.accept_caller_iv is true, and the token makes every IV of AES-GCM itself";
+        Check::failed(NAME, found.to_owned(), "Remove crypto.accept_caller_iv.".to_owned())
+    })
 }
 
 /// How to give this process access to the module, or to the files of a software token, if it has none:

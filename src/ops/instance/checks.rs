@@ -52,11 +52,11 @@ pub(super) fn pair_algorithm(
 
 /// RSA encryption has no associated data and no IV: to ignore either would promise protection that
 /// does not exist.
-pub(super) fn only_plain(aad: &[u8], iv: Option<[u8; IV_BYTES]>) -> Result<(), ApiError> {
+pub(super) fn only_plain(aad: &[u8], has_iv: bool) -> Result<(), ApiError> {
     if !aad.is_empty() {
         return Err(ApiError::invalid_parameter("Aad"));
     }
-    if iv.is_some() {
+    if has_iv {
         return Err(ApiError::invalid_parameter("Iv"));
     }
     Ok(())

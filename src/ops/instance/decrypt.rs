@@ -9,7 +9,7 @@ use super::messages::{DecryptRequest, DecryptResponse};
 use super::prelude::*;
 use crate::authz::AuthorizedKey;
 use crate::model::algorithm::CipherAlgorithm;
-use crate::model::{CiphertextBlob, CiphertextParam, EncryptionContext, IV_BYTES, Iv};
+use crate::model::{CiphertextBlob, CiphertextParam, EncryptionContext, Iv};
 
 operation_pair! {
     Decrypt, AdvanceDecrypt:
@@ -19,7 +19,7 @@ operation_pair! {
         algorithm: Option<CipherAlgorithm>,
         ciphertext: Vec<u8>,
         aad: Vec<u8>,
-        iv: Option<[u8; IV_BYTES]>,
+        iv: Option<Iv>,
     }
 }
 
@@ -35,7 +35,7 @@ impl<L: Layout> ProtobufOperation for Decryption<L> {
             algorithm: fields::parse_optional("Algorithm", &message.algorithm)?,
             ciphertext: message.ciphertext_blob,
             aad: fields::aad(message.aad)?,
-            iv: fields::iv(&message.iv)?,
+            iv: fields::iv_of_ciphertext(&message.iv)?,
             layout: PhantomData,
         })
     }
@@ -81,13 +81,14 @@ impl<L: Layout> Decryption<L> {
         if self.version.is_some_and(|named| named != version) {
             return Err(ErrorCode::KeyVersionNotFound.into());
         }
-        if self.iv.is_some_and(|iv| Iv::from(iv) != blob.iv) {
-            return Err(ApiError::invalid_parameter("Iv"));
-        }
         only_symmetric(&key)?;
         only_gcm(self.algorithm)?;
         let usable =
             cx.keyring().decryption_version(&key, VersionSelector::OfCiphertext(version))?;
+        let blob = usable.divided(blob)?;
+        if self.iv.is_some_and(|iv| iv != blob.iv) {
+            return Err(ApiError::invalid_parameter("Iv"));
+        }
         let plaintext = cx.keyring().decrypt(&usable, blob, self.aad, cx.budget()).await?;
         Ok(reply::<L>(&key, version, CipherAlgorithm::AesGcm, plaintext, cx))
     }
@@ -110,7 +111,7 @@ impl<L: Layout> Decryption<L> {
         cx.note_version(version.id());
         only_gcm(self.algorithm)?;
         let iv = self.iv.ok_or_else(|| ApiError::invalid_parameter("Iv"))?;
-        let blob = CiphertextBlob { version: version.id(), iv: iv.into(), ciphertext: self.ciphertext };
+        let blob = CiphertextBlob { version: version.id(), iv, ciphertext: self.ciphertext };
         let plaintext = cx.keyring().decrypt(&version, blob, self.aad, cx.budget()).await?;
         Ok(reply::<L>(&key, version.id(), CipherAlgorithm::AesGcm, plaintext, cx))
     }
@@ -120,7 +121,7 @@ impl<L: Layout> Decryption<L> {
         key: &AuthorizedKey<Self>,
         cx: &Context,
     ) -> Result<Reply, ApiError> {
-        only_plain(&self.aad, self.iv)?;
+        only_plain(&self.aad, self.iv.is_some())?;
         let (algorithm, padding) = pair_algorithm(self.algorithm)?;
         let version = VersionSelector::named_or_initial(self.version);
         let version = cx.keyring().oaep_version(key, version, padding)?;

@@ -77,7 +77,7 @@ impl<L: Layout> Encryption<L> {
         key: &AuthorizedKey<Self>,
         cx: &Context,
     ) -> Result<Reply, ApiError> {
-        only_plain(&self.aad, self.iv)?;
+        only_plain(&self.aad, self.iv.is_some())?;
         let (algorithm, padding) = pair_algorithm(self.algorithm)?;
         let version = cx.keyring().oaep_version(key, L::version(self.version), padding)?;
         cx.note_version(version.id());

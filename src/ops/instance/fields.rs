@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::error::ApiError;
 use crate::model::algorithm::{Digest, MessageType};
-use crate::model::{IV_BYTES, KeyRef};
+use crate::model::{IV_BYTES, Iv, KeyRef};
 
 /// The maximum bytes of Aad.
 const MAX_AAD_BYTES: usize = 8192;
@@ -71,7 +71,15 @@ pub(super) fn digest_of(
     }
 }
 
-/// The caller's IV.
+/// The IV of a ciphertext.
+pub(super) fn iv_of_ciphertext(bytes: &[u8]) -> Result<Option<Iv>, ApiError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    Iv::try_from(bytes).map(Some).map_err(|_length| ApiError::invalid_parameter("Iv"))
+}
+
+/// The caller's IV of an encryption.
 pub(super) fn iv(bytes: &[u8]) -> Result<Option<[u8; IV_BYTES]>, ApiError> {
     if bytes.is_empty() {
         return Ok(None);

@@ -7,7 +7,7 @@ use cryptoki::object::ObjectHandle;
 use super::gcm_probe::find_form;
 use super::steps::{Steps, TestSession};
 use super::test_key::{self, with_key};
-use crate::model::{IV_BYTES, Iv, IvLength};
+use crate::model::{IV_BYTES, Iv};
 use crate::token::behavior::{Copies, GcmForm, TestKeys, TokenBehavior};
 use crate::token::crypto::gcm::{GcmCiphertext, GcmKey, IvParameter};
 use crate::token::crypto::random::RandomSource;
@@ -41,9 +41,6 @@ pub(crate) fn run(
         },
     )?;
     let form = with_key(&mut steps, first, |steps, key| find_form(steps, key, random))?;
-    if form.iv_length() != IvLength::Bits96 {
-        return Err(TokenError::Unsupported("AES-GCM with an IV of 12 bytes"));
-    }
     let behavior = copies(&mut steps, TokenBehavior { gcm: form, ..first }, random);
     with_key(&mut steps, behavior, |steps, key| {
         steps.step_with(key, form, |key| {

@@ -4,14 +4,17 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::model::text_form::{InvalidId, api_enum};
-use crate::model::{KeyId, KeySpec, KeyVersionId};
+use crate::model::{IvLength, KeyId, KeySpec, KeyVersionId};
 
 const PREFIX: &str = "hsmgate";
 /// The length of the longest name as a label, in bytes.
 pub(crate) const MAX_NAME_BYTES: usize = 92;
+/// The last part of the label of a version with IVs of 16 bytes.
+const LONG_IV: &str = "iv16";
 
 /// The owner, number and id of a key version. As a label: `hsmgate/<owner>/<number>/<version>`, at
-/// most 92 bytes.
+/// most 92 bytes. A version with IVs of 16 bytes adds `/iv16`, which makes the label longer than
+/// that from version 100,000 on.
 ///
 /// ```
 /// use hsmgate::token::ObjectName;
@@ -28,6 +31,8 @@ pub struct ObjectName {
     pub number: u32,
     /// The id of the version; its 16 raw bytes are the object's `CKA_ID`.
     pub version: KeyVersionId,
+    /// The length of the IVs of its ciphertexts, if it encrypts with AES-GCM.
+    pub iv_length: IvLength,
 }
 
 /// The identity of a key: its owner, version and class. A caller gives all three, and the token's
@@ -52,8 +57,15 @@ pub enum KeyClass {
 impl KeyIdentity {
     /// The key version of an API key with this number and id.
     pub fn of_key(key: KeyId, spec: KeySpec, number: u32, version: KeyVersionId) -> Self {
-        let name = ObjectName { owner: ObjectOwner::Key(key), number, version };
+        let owner = ObjectOwner::Key(key);
+        let name = ObjectName { owner, number, version, iv_length: IvLength::Bits96 };
         Self { name, class: KeyClass::of(spec) }
+    }
+
+    /// The key with IVs of this length.
+    #[must_use]
+    pub const fn with_iv_length(self, iv_length: IvLength) -> Self {
+        Self { name: ObjectName { iv_length, ..self.name }, ..self }
     }
 
     /// A key of the service itself, by its id.
@@ -62,7 +74,8 @@ impl KeyIdentity {
             ServiceKey::AccessKeyEncryption => KeyClass::Secret,
             ServiceKey::ImportWrapping | ServiceKey::AuditCheckpoint => KeyClass::Pair,
         };
-        let name = ObjectName { owner: ObjectOwner::Service(service), number: 1, version };
+        let owner = ObjectOwner::Service(service);
+        let name = ObjectName { owner, number: 1, version, iv_length: IvLength::Bits96 };
         Self { name, class }
     }
 
@@ -145,7 +158,11 @@ impl FromStr for ObjectOwner {
 
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}/{}/{}/{}", self.owner, self.number, self.version)
+        write!(f, "{PREFIX}/{}/{}/{}", self.owner, self.number, self.version)?;
+        match self.iv_length {
+            IvLength::Bits96 => Ok(()),
+            IvLength::Bits128 => write!(f, "/{LONG_IV}"),
+        }
     }
 }
 
@@ -162,7 +179,12 @@ impl FromStr for ObjectName {
         let owner = part()?.parse()?;
         let number = part()?.parse().map_err(|_source: std::num::ParseIntError| invalid)?;
         let version = part()?.parse()?;
-        let name = Self { owner, number, version };
+        let iv_length = match parts.next() {
+            None => IvLength::Bits96,
+            Some(LONG_IV) => IvLength::Bits128,
+            Some(_) => return Err(invalid),
+        };
+        let name = Self { owner, number, version, iv_length };
         // Only one spelling for each name: no sign, no leading zero, nothing after it.
         if name.to_string() == label { Ok(name) } else { Err(invalid) }
     }
@@ -178,9 +200,15 @@ mod tests {
             owner: ObjectOwner::Key(KeyId::random()),
             number: 7,
             version: KeyVersionId::random(),
+            iv_length: IvLength::Bits96,
         };
         assert_eq!(name.to_string().parse(), Ok(name));
         let longest = ObjectName { number: u32::MAX, ..name };
+        assert_eq!(longest.to_string().len(), MAX_NAME_BYTES);
+        let long = ObjectName { iv_length: IvLength::Bits128, ..name };
+        assert_eq!(long.to_string(), format!("{name}/iv16"));
+        assert_eq!(long.to_string().parse(), Ok(long));
+        let longest = ObjectName { number: 99_999, ..long };
         assert_eq!(longest.to_string().len(), MAX_NAME_BYTES);
     }
 
@@ -189,7 +217,8 @@ mod tests {
         let (key, version) = (KeyId::random(), KeyVersionId::random());
         let wanted = KeyIdentity::of_key(key, KeySpec::Aes256, 2, version);
         let attributes = |owner, number, version| {
-            wanted.matches_label(ObjectName { owner, number, version }.to_string().as_bytes())
+            let name = ObjectName { owner, number, version, iv_length: IvLength::Bits96 };
+            wanted.matches_label(name.to_string().as_bytes())
         };
         let owner = ObjectOwner::Key(key);
         assert!(attributes(owner, 2, version) && attributes(owner, 3, version));
@@ -210,6 +239,8 @@ mod tests {
             format!("hsmgate/access-key-seal/01/{id}"),
             format!("hsmgate/access-key-seal/+1/{id}"),
             format!("hsmgate/access-key-seal/1/{id}/more"),
+            format!("hsmgate/access-key-seal/1/{id}/iv16/more"),
+            format!("hsmgate/access-key-seal/1/{id}/iv12"),
             format!("hsmgate/nobody/1/{id}"),
         ] {
             assert!(label.parse::<ObjectName>().is_err(), "{label}");

@@ -2,3 +2,4 @@
 
 mod encryption;
 mod iv_budget;
+mod token_iv;
