@@ -99,18 +99,24 @@ fn with_tokens<F: Future<Output = ()>>(
 fn in_own_processes(name: &str, products: &[Product], manners: &[Manner], test: impl FnOnce()) {
     match env::var(INNER) {
         Ok(inner) if inner == name => test(),
-        _ => products.iter().filter(|product| product.is_installed()).for_each(|product| {
-            spawn(name, *product, manners);
-        }),
+        _ => products
+            .iter()
+            // Manners are played before SoftHSM2 alone.
+            .filter(|product| inherited_manners().is_empty() || **product == Product::SoftHsm)
+            .filter(|product| product.is_installed())
+            .for_each(|product| spawn(name, *product, manners)),
     }
 }
 
-/// The manners are played by the fault token before SoftHSM2. The variable of the fault token gives
-/// them to every test on SoftHSM2 that names none.
+/// The manners that a variable gives to every test that names none.
+fn inherited_manners() -> String {
+    env::var(MANNERS_VARIABLE).unwrap_or_default()
+}
+
+/// The manners are played by the fault token before SoftHSM2.
 fn spawn(name: &str, product: Product, manners: &[Manner]) {
     let manners: Vec<_> = manners.iter().map(ToString::to_string).collect();
-    let inherited = env::var(MANNERS_VARIABLE).unwrap_or_default();
-    let manners = if manners.is_empty() { inherited } else { manners.join(",") };
+    let manners = if manners.is_empty() { inherited_manners() } else { manners.join(",") };
     let plays_manners = product == Product::SoftHsm && !manners.is_empty();
     let directory = tempfile::TempDir::new_in(scratch()).unwrap();
     let token = TestToken::new(product, directory.path(), LABEL);
