@@ -32,6 +32,13 @@ pub fn timer() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
+/// The processor time of the calling thread.
+pub fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
 /// Seconds since the machine started, including suspended time.
 pub fn seconds_since_boot() -> i64 {
     clock_gettime(ClockId::Boottime).tv_sec

@@ -232,6 +232,12 @@ impl TokenError {
         }
     }
 
+    /// Whether the token grants no further session.
+    pub(super) fn is_session_refused(&self) -> bool {
+        matches!(self, Self::Call { function: Function::OpenSession, .. })
+            && self.class() == ErrorClass::OutOfResources
+    }
+
     /// Whether module or token report that they have no memory: temporarily, or because the token
     /// is full.
     pub(super) const fn is_out_of_memory(&self) -> bool {

@@ -3,7 +3,7 @@
 //! A thread that is blocked in the module cannot be ended, and C_Finalize must not be called
 //! meanwhile. So there is no recovery: callers get an error at once, until a thread returns.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::model::clock;
@@ -14,13 +14,22 @@ const HANGING: Duration = Duration::from_millis(500);
 /// Milliseconds since `origin`, plus one.
 type AtomicMillis = AtomicU64;
 
+/// The state of a thread that takes no jobs.
+const PAUSED: u64 = u64::MAX;
+
 /// The job of one thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Job {
-    /// When it began; 0 if the thread has none.
+    /// When it began; 0 if the thread has none, `PAUSED` if it takes none.
     since: AtomicMillis,
     /// Its deadline.
     until: AtomicMillis,
+}
+
+impl Job {
+    const fn paused() -> Self {
+        Self { since: AtomicU64::new(PAUSED), until: AtomicU64::new(0) }
+    }
 }
 
 /// The threads of one queue.
@@ -28,6 +37,8 @@ struct Job {
 pub(super) struct HangDetector {
     origin: Instant,
     threads: Vec<Job>,
+    /// The number of threads that take jobs.
+    available: AtomicUsize,
     /// Whether a job may take as long as its caller waits, however long other callers wait: some
     /// tokens take a minute to generate an RSA pair.
     may_take_long: bool,
@@ -35,7 +46,8 @@ pub(super) struct HangDetector {
 }
 
 impl HangDetector {
-    /// Creates the detector for a queue with this number of idle threads, whose jobs are short.
+    /// Creates the detector for a queue with this maximum number of threads, whose jobs are short.
+    /// All are paused.
     pub(super) fn of_short_jobs(threads: usize) -> Self {
         Self::new(threads, false)
     }
@@ -48,15 +60,46 @@ impl HangDetector {
     fn new(threads: usize, may_take_long: bool) -> Self {
         Self {
             origin: clock::monotonic(),
-            threads: (0..threads).map(|_thread| Job::default()).collect(),
+            threads: (0..threads).map(|_thread| Job::paused()).collect(),
+            available: AtomicUsize::new(0),
             may_take_long,
             all_hang: AtomicBool::new(false),
         }
     }
 
-    /// The number of threads of the queue.
-    pub(super) fn threads(&self) -> usize {
-        self.threads.len()
+    /// The number of threads that take jobs.
+    pub(super) fn available(&self) -> usize {
+        self.available.load(Ordering::SeqCst)
+    }
+
+    /// Records that a thread without a job takes no more jobs.
+    pub(super) fn pause(&self, thread: usize) {
+        self.available.fetch_sub(1, Ordering::SeqCst);
+        self.set_paused(thread);
+    }
+
+    /// As [`HangDetector::pause`], if another thread takes jobs. False otherwise.
+    pub(super) fn pause_unless_last(&self, thread: usize) -> bool {
+        let without = |available: usize| (available > 1).then(|| available - 1);
+        let paused = self.available.fetch_update(Ordering::SeqCst, Ordering::SeqCst, without);
+        if paused.is_ok() {
+            self.set_paused(thread);
+        }
+        paused.is_ok()
+    }
+
+    fn set_paused(&self, thread: usize) {
+        if let Some(job) = self.threads.get(thread) {
+            job.since.store(PAUSED, Ordering::SeqCst);
+        }
+    }
+
+    /// Records that a new or paused thread takes jobs.
+    pub(super) fn resume(&self, thread: usize) {
+        if let Some(job) = self.threads.get(thread) {
+            job.since.store(0, Ordering::SeqCst);
+        }
+        self.available.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Records that a thread begins a job whose caller waits until `deadline`.
@@ -102,7 +145,7 @@ impl HangDetector {
         }
         tracing::error!(
             event = "token.hanging",
-            threads = self.threads.len(),
+            threads = self.available(),
             for_ms = time.as_millis(),
             "the PKCS#11 module hangs in every thread; rejecting calls until one returns"
         );
@@ -110,7 +153,8 @@ impl HangDetector {
 
     /// The duration of the most recent job; `None` if a thread has no job.
     pub(super) fn shortest(&self, now: Instant) -> Option<Duration> {
-        self.times(now).try_fold(Duration::MAX, |shortest, time| Some(shortest.min(time?)))
+        let shortest = |shortest: Duration, time: Option<Duration>| Some(shortest.min(time?));
+        self.times(now).try_fold(Duration::MAX, shortest).filter(|_time| self.available() > 0)
     }
 
     /// The duration of the oldest job; zero if no thread has one.
@@ -120,14 +164,16 @@ impl HangDetector {
 
     fn all_past_deadline(&self, now: Instant) -> bool {
         let now = self.millis(now);
-        self.threads.iter().all(|job| job.until.load(Ordering::Relaxed) <= now)
+        let is_paused = |job: &Job| job.since.load(Ordering::SeqCst) == PAUSED;
+        self.threads.iter().all(|job| is_paused(job) || job.until.load(Ordering::Relaxed) <= now)
     }
 
     fn times(&self, now: Instant) -> impl Iterator<Item = Option<Duration>> {
         let now = self.millis(now);
-        self.threads.iter().map(move |job| match job.since.load(Ordering::SeqCst) {
-            0 => None,
-            since => Some(Duration::from_millis(now.saturating_sub(since))),
+        self.threads.iter().filter_map(move |job| match job.since.load(Ordering::SeqCst) {
+            PAUSED => None,
+            0 => Some(None),
+            since => Some(Some(Duration::from_millis(now.saturating_sub(since)))),
         })
     }
 
@@ -146,6 +192,7 @@ mod tests {
     }
 
     fn aged(detector: HangDetector) -> HangDetector {
+        (0..detector.threads.len()).for_each(|thread| detector.resume(thread));
         let origin = Instant::now().checked_sub(HANGING * 2).unwrap();
         HangDetector { origin, ..detector }
     }
@@ -162,6 +209,22 @@ mod tests {
         assert!(detector.all_hang());
         detector.end(0);
         assert!(!detector.all_hang());
+    }
+
+    #[test]
+    fn a_paused_thread_neither_hangs_nor_is_available() {
+        let detector = aged(HangDetector::of_short_jobs(3));
+        detector.pause(1);
+        assert!(detector.pause_unless_last(2));
+        assert!(!detector.pause_unless_last(0));
+        assert_eq!(detector.available(), 1);
+        detector.check();
+        assert!(!detector.all_hang());
+        detector.begin(0, long_ago(&detector), Instant::now() + HANGING);
+        detector.check();
+        assert!(detector.all_hang());
+        detector.resume(1);
+        assert_eq!(detector.shortest(Instant::now()), None);
     }
 
     #[test]

@@ -14,16 +14,16 @@ use parking_lot::Mutex;
 
 use super::behavior::{KnownUnwrapForm, TokenBehavior};
 use super::checks::generator::GeneratorWatch;
-use super::checks::selftest;
 use super::checks::steps::TestSession;
+use super::checks::{round_trip, selftest};
 use super::crypto::mechanism;
 use super::crypto::random::RandomSource;
 use super::error::{ErrorClass, TokenError};
 use super::library::{self, Library};
 use super::objects::adaptation::AcceptedTemplates;
-use super::quirks;
 use super::selection::{self, LostToken};
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
+use super::tuning::{JobTime, MAX_WORKERS, processors, workers_for};
 use crate::telemetry::Counter;
 
 /// Sessions in addition to the workers': the anchor and the one for changes.
@@ -42,7 +42,11 @@ pub(super) struct Initialization {
     initialized_by_us: bool,
     /// Opened first, closed last: keeps the token logged in and owns the session copies.
     anchor: Mutex<Option<Session>>,
-    /// One for each token thread.
+    /// The number of workers to begin with.
+    pub(super) workers: usize,
+    /// The time of a job, as measured.
+    pub(super) job_time: JobTime,
+    /// One for the thread for changes, then one for each worker.
     sessions: Vec<Mutex<Option<Session>>>,
 }
 
@@ -109,7 +113,10 @@ impl Module {
             &mut RandomSource::new(&self.generator),
             self.settings.is_modifiable,
         )?;
-        let workers = workers(&self.settings, &info, raw_info.max_rw_session_count());
+        let job_time = round_trip::measure(&anchor);
+        let most = max_workers(&self.settings, raw_info.max_rw_session_count());
+        let workers =
+            self.settings.workers.map_or_else(|| workers_for(job_time, processors()), usize::from);
         Ok(Initialization {
             epoch: self.epochs.fetch_add(1, Ordering::Relaxed) + 1,
             info,
@@ -121,20 +128,23 @@ impl Module {
             slot,
             initialized_by_us,
             anchor: Mutex::new(Some(anchor)),
-            sessions: (0..=workers).map(|_index| Mutex::new(None)).collect(),
+            workers: workers.min(most),
+            job_time,
+            sessions: (0..=most).map(|_index| Mutex::new(None)).collect(),
         })
     }
 }
 
 impl Initialization {
-    /// The token threads, including the one for changes.
-    pub(super) fn threads(&self) -> usize {
-        self.sessions.len()
+    /// The maximum number of workers that the token grants a session each.
+    pub(super) fn max_workers(&self) -> usize {
+        self.sessions.len().saturating_sub(1)
     }
 
-    /// The session slot of a token thread.
-    pub(super) fn session(&self, thread: usize) -> Option<&Mutex<Option<Session>>> {
-        self.sessions.get(thread)
+    /// The session of a token thread: that of changes, or a worker. `None` if the token does not
+    /// grant as many.
+    pub(super) fn session(&self, worker: Option<usize>) -> Option<&Mutex<Option<Session>>> {
+        self.sessions.get(worker.map_or(0, |position| position + 1))
     }
 
     /// Opens a session.
@@ -198,10 +208,9 @@ fn find(
     Ok(tokens.swap_remove(index))
 }
 
-/// The number of worker threads: as configured, or by the model of the token, and at most the
-/// number of its sessions.
-fn workers(settings: &TokenSettings, info: &TokenInfo, sessions: Limit) -> usize {
-    let wanted = settings.workers.map_or_else(|| quirks::default_workers(info), usize::from);
+/// The maximum number of workers: as configured, and at most the number of the token's sessions.
+fn max_workers(settings: &TokenSettings, sessions: Limit) -> usize {
+    let wanted = settings.workers.map_or(MAX_WORKERS, usize::from);
     let most = match sessions {
         Limit::Max(limit) => {
             usize::try_from(limit.saturating_sub(EXTRA_SESSIONS)).unwrap_or(usize::MAX)

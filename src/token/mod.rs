@@ -28,7 +28,9 @@ mod room;
 mod selection;
 mod settings;
 mod state;
+mod tuning;
 mod worker;
+mod worker_count;
 
 use std::fmt;
 use std::path::Path;
@@ -227,7 +229,8 @@ impl Token {
     /// The load, without a call to the token.
     pub fn load(&self) -> TokenLoad {
         let (waiting_calls, waiting_changes) = self.0.pool.waiting();
-        TokenLoad { sessions: self.0.state.sessions(), waiting_calls, waiting_changes }
+        let sessions = if self.0.state.is_initialized() { self.0.pool.threads() } else { 0 };
+        TokenLoad { sessions, waiting_calls, waiting_changes }
     }
 
     /// Sets the metrics that are read on demand.

@@ -1,39 +1,42 @@
 //! The token threads and their bounded queues (decision D6).
 
-use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
-use parking_lot::Mutex;
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use super::budget::Budget;
 use super::error::{TokenError, UnavailableReason};
 use super::hang_detector::HangDetector;
 use super::state::TokenState;
+use super::tuning::{Tuning, processors};
 use super::worker::{ThreadState, Worker};
+use super::worker_count::WorkerCount;
 use crate::model::clock;
 use crate::telemetry::{Limit, Throttled};
 
-/// The number of jobs for each thread that may always wait, however long jobs take.
-const ALWAYS_QUEUED: usize = 4;
+/// The number of jobs that may always wait, however long jobs take.
+const ALWAYS_QUEUED: usize = 32;
+/// The same for each thread.
+const ALWAYS_QUEUED_FOR_THREAD: usize = 4;
+/// The time after which a thread tries again to open a session that the token refused.
+const SESSION_RETRY: Duration = Duration::from_mins(1);
+/// The time for the threads of a failed start to end.
+const START_TIMEOUT: Duration = Duration::from_secs(2);
 /// A job changes the mean time by this part of the difference: an average over the last dozens.
 const MEAN_SHIFT: u32 = 4;
 
 /// Runs with a worker, or gets the error why there is none.
 type Work = Box<dyn FnOnce(Result<&mut Worker<'_>, TokenError>) + Send>;
 
-enum Job {
-    Run {
-        deadline: Instant,
-        work: Work,
-    },
-    /// The thread that takes it ends.
-    Stop,
+struct Job {
+    deadline: Instant,
+    work: Work,
 }
 
 /// The queue of a job.
@@ -75,71 +78,60 @@ impl MeanLatency {
 
 /// All token threads.
 pub(super) struct Pool {
-    calls: WorkQueue,
-    changes: WorkQueue,
-    /// The mean duration of the calls.
-    latency: Arc<MeanLatency>,
+    calls: Arc<WorkQueue>,
+    changes: Arc<WorkQueue>,
     max_queue_wait: Duration,
-    /// Disconnected after every thread has ended.
-    ends: Receiver<Infallible>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
     throttled: Throttled,
 }
 
-/// The queue of some threads, and their hang detector.
+/// A queue and its threads.
 struct WorkQueue {
-    queue: Sender<Job>,
-    hang_detector: Arc<HangDetector>,
-}
-
-/// The context of a thread.
-struct ThreadContext {
     kind: QueueKind,
+    /// `None` once the queue is closed.
+    sender: RwLock<Option<Sender<Job>>>,
     jobs: Receiver<Job>,
-    hang_detector: Arc<HangDetector>,
-    latency: Arc<MeanLatency>,
-    /// Its index among the threads of its queue.
-    position: usize,
-    /// Its index among all threads: selects its session of an initialization.
-    index: usize,
-    _end: Sender<Infallible>,
+    hang_detector: HangDetector,
+    /// The mean duration of the jobs.
+    latency: MeanLatency,
+    count: WorkerCount,
+    /// Chooses the number of threads, unless it is fixed.
+    tuning: Option<Tuning>,
+    max_threads: usize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Whether it was logged that the token refused a session.
+    is_refusal_logged: AtomicBool,
 }
 
 impl Pool {
-    /// Starts the threads: the last of the initialization's sessions is the one for changes.
+    /// Starts the threads: one for changes, and the workers.
     pub(super) fn start(
         state: &Arc<TokenState>,
         queue: usize,
         max_queue_wait: Duration,
     ) -> Result<Self, TokenError> {
-        let workers = state.threads().saturating_sub(1);
-        let (end, ends) = crossbeam_channel::bounded(0);
-        let mut started = Vec::new();
-        let mut start_queue = |kind, threads: usize, first: usize| {
-            let (sender, jobs) = crossbeam_channel::bounded(queue);
-            let hang_detector = Arc::new(match kind {
-                QueueKind::Use => HangDetector::of_short_jobs(threads),
-                QueueKind::Manage => HangDetector::of_long_jobs(threads),
-            });
-            let latency = Arc::<MeanLatency>::default();
-            for position in 0..threads {
-                let context = ThreadContext {
-                    kind,
-                    jobs: jobs.clone(),
-                    hang_detector: Arc::clone(&hang_detector),
-                    latency: Arc::clone(&latency),
-                    position,
-                    index: first + position,
-                    _end: end.clone(),
-                };
-                started.push(start_thread(state, context)?);
-            }
-            Ok::<_, TokenError>((WorkQueue { queue: sender, hang_detector }, latency))
+        let (workers, max_workers, job_time) = match &*state.initialization.read() {
+            Some(first) => (first.workers, first.max_workers(), first.job_time),
+            None => return Err(TokenError::Unavailable(UnavailableReason::Recovering)),
         };
-        let (calls, latency) = start_queue(QueueKind::Use, workers, 0)?;
-        let (changes, _latency) = start_queue(QueueKind::Manage, 1, workers)?;
-        let (threads, throttled) = (Mutex::new(started), state.metrics.throttled.clone());
-        Ok(Self { calls, changes, latency, max_queue_wait, ends, threads, throttled })
+        let is_fixed = state.module.settings.workers.is_some();
+        let tuning = (!is_fixed).then(|| Tuning::new(job_time, processors()));
+        let pool = Self {
+            calls: WorkQueue::new(QueueKind::Use, queue, max_workers, tuning),
+            changes: WorkQueue::new(QueueKind::Manage, queue, 1, None),
+            max_queue_wait,
+            throttled: state.metrics.throttled.clone(),
+        };
+        let started = pool
+            .calls
+            .set_threads(state, workers)
+            .and_then(|()| pool.changes.set_threads(state, 1));
+        match started {
+            Ok(()) => Ok(pool),
+            Err(error) => {
+                pool.drain(START_TIMEOUT);
+                Err(error)
+            }
+        }
     }
 
     /// Queues a job and waits for its result until the budget's deadline.
@@ -160,13 +152,13 @@ impl Pool {
         let (answer, receiver) = oneshot::channel();
         let work = metered(budget.clone(), job, answer);
         let work_queue = match kind {
-            QueueKind::Use => &self.calls,
-            QueueKind::Manage => &self.changes,
+            QueueKind::Use => &*self.calls,
+            QueueKind::Manage => &*self.changes,
         };
         if work_queue.hang_detector.all_hang() {
             return Err(TokenError::Unavailable(UnavailableReason::Hanging));
         }
-        match work_queue.queue.try_send(Job::Run { deadline, work }) {
+        match work_queue.try_send(Job { deadline, work }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(self.busy()),
             Err(TrySendError::Disconnected(_)) => {
@@ -187,9 +179,9 @@ impl Pool {
     /// Whether a call would wait too long: it is rejected at once, so that accepted calls are
     /// served in time.
     fn is_overloaded(&self) -> bool {
-        let (waiting, threads) = (self.calls.queue.len(), self.calls.hang_detector.threads());
-        waiting >= ALWAYS_QUEUED * threads.max(1)
-            && self.latency.wait(waiting, threads) > self.max_queue_wait
+        let (waiting, threads) = (self.calls.jobs.len(), self.calls.hang_detector.available());
+        waiting >= always_queued(threads)
+            && self.calls.latency.wait(waiting, threads) > self.max_queue_wait
     }
 
     fn busy(&self) -> TokenError {
@@ -199,7 +191,12 @@ impl Pool {
 
     /// The number of waiting jobs in the two queues.
     pub(super) fn waiting(&self) -> (usize, usize) {
-        (self.calls.queue.len(), self.changes.queue.len())
+        (self.calls.jobs.len(), self.changes.jobs.len())
+    }
+
+    /// The number of threads that take jobs.
+    pub(super) fn threads(&self) -> usize {
+        self.calls.hang_detector.available() + self.changes.hang_detector.available()
     }
 
     /// Whether the module blocks every thread that uses keys.
@@ -222,25 +219,262 @@ impl Pool {
     /// inside the module after the timeout.
     pub(super) fn drain(&self, timeout: Duration) -> bool {
         let end = clock::monotonic() + timeout;
-        for (work_queue, threads) in
-            [(&self.calls, self.calls.hang_detector.threads()), (&self.changes, 1)]
-        {
-            for _thread in 0..threads {
-                // Fails if no thread is left to stop, or none takes jobs any more.
-                let _ = work_queue.queue.send_deadline(Job::Stop, end);
-            }
+        let queues = [&self.calls, &self.changes];
+        for queue in queues {
+            queue.close();
         }
-        let is_over = matches!(self.ends.recv_deadline(end), Err(RecvTimeoutError::Disconnected));
+        let is_over = queues.iter().all(|queue| queue.count.wait_for_end(end));
         if is_over {
             // The module, or a library that it uses, may run code at the end of each thread, which
             // crashes while the process runs its exit handlers.
-            for thread in self.threads.lock().drain(..) {
+            for thread in queues.iter().flat_map(|queue| std::mem::take(&mut *queue.threads.lock()))
+            {
                 // A panic in a job was logged where it was caught.
                 let _ = thread.join();
             }
         }
         is_over
     }
+}
+
+/// The number of jobs that may always wait for so many threads, however long jobs take. A burst of
+/// some clients is no overload, even if the last jobs were slow.
+fn always_queued(threads: usize) -> usize {
+    ALWAYS_QUEUED.max(threads * ALWAYS_QUEUED_FOR_THREAD)
+}
+
+impl WorkQueue {
+    fn new(
+        kind: QueueKind,
+        length: usize,
+        max_threads: usize,
+        tuning: Option<Tuning>,
+    ) -> Arc<Self> {
+        let (sender, jobs) = crossbeam_channel::bounded(length);
+        let hang_detector = match kind {
+            QueueKind::Use => HangDetector::of_short_jobs(max_threads),
+            QueueKind::Manage => HangDetector::of_long_jobs(max_threads),
+        };
+        Arc::new(Self {
+            kind,
+            sender: RwLock::new(Some(sender)),
+            jobs,
+            hang_detector,
+            latency: MeanLatency::default(),
+            count: WorkerCount::new(),
+            tuning,
+            max_threads,
+            threads: Mutex::default(),
+            is_refusal_logged: AtomicBool::new(false),
+        })
+    }
+
+    fn try_send(&self, job: Job) -> Result<(), TrySendError<Job>> {
+        match &*self.sender.read() {
+            Some(sender) => sender.try_send(job),
+            None => Err(TrySendError::Disconnected(job)),
+        }
+    }
+
+    /// Lets this number of threads take jobs, and starts those that do not run yet.
+    fn set_threads(
+        self: &Arc<Self>,
+        state: &Arc<TokenState>,
+        wanted: usize,
+    ) -> Result<(), TokenError> {
+        let wanted = wanted.min(self.max_threads);
+        let mut threads = self.threads.lock();
+        while threads.len() < wanted {
+            match self.start_thread(state, threads.len()) {
+                Ok(thread) => threads.extend(thread),
+                Err(error) if threads.is_empty() => return Err(error),
+                // The process may have no more threads: those that run serve all jobs.
+                Err(_) => break,
+            }
+            if self.sender.read().is_none() {
+                break;
+            }
+        }
+        self.count.set_limit(wanted.min(threads.len()));
+        Ok(())
+    }
+
+    /// `None` if the queue was closed.
+    fn start_thread(
+        self: &Arc<Self>,
+        state: &Arc<TokenState>,
+        position: usize,
+    ) -> Result<Option<JoinHandle<()>>, TokenError> {
+        if !self.count.begin() {
+            return Ok(None);
+        }
+        let (queue, state) = (Arc::clone(self), Arc::clone(state));
+        let name = match self.kind {
+            QueueKind::Use => format!("token-{position}"),
+            QueueKind::Manage => "token-changes".to_owned(),
+        };
+        self.hang_detector.resume(position);
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            let _end = ThreadEnd(&queue.count);
+            queue.serve(&state, position);
+        });
+        thread.map(Some).map_err(|source| {
+            self.hang_detector.pause(position);
+            self.count.end();
+            TokenError::Thread(source)
+        })
+    }
+
+    /// Serves jobs until the queue is closed and empty.
+    fn serve(self: &Arc<Self>, state: &Arc<TokenState>, position: usize) {
+        let mut thread_state = ThreadState::new(state);
+        loop {
+            self.arrange_job_alone(position);
+            self.wait_for_turn(position);
+            let Ok(job) = self.jobs.recv() else { return };
+            if self.serve_job(state, position, &mut thread_state, job) {
+                self.tune(state);
+            }
+        }
+    }
+
+    /// Waits while the thread may not take jobs.
+    fn wait_for_turn(&self, position: usize) {
+        if self.count.may_run(position) {
+            return;
+        }
+        self.hang_detector.pause(position);
+        self.count.wait(position);
+        self.hang_detector.resume(position);
+    }
+
+    /// Runs one job. True if it was timed.
+    fn serve_job(
+        &self,
+        state: &TokenState,
+        position: usize,
+        thread_state: &mut ThreadState,
+        job: Job,
+    ) -> bool {
+        let start = clock::monotonic();
+        if start >= job.deadline {
+            // The caller has timed out, and the token is not called.
+            return false;
+        }
+        self.hang_detector.begin(position, start, job.deadline);
+        let timing = self.tuning.as_ref().map(|tuning| (tuning, tuning.begin()));
+        let refused = run(state, self.session_of(position), thread_state, job.work);
+        self.hang_detector.end(position);
+        let elapsed = clock::since(start);
+        let is_timed = timing.is_some_and(|(tuning, started)| tuning.end(&started, elapsed));
+        let Some(work) = refused else {
+            self.latency.record(elapsed);
+            return is_timed;
+        };
+        self.serve_without_session(state, position, thread_state, Job { work, ..job });
+        false
+    }
+
+    /// Leaves a job to the other threads after the token refused a session for this one, which then
+    /// pauses. If it is the last thread, the job gets the error.
+    fn serve_without_session(
+        &self,
+        state: &TokenState,
+        position: usize,
+        thread_state: &mut ThreadState,
+        mut job: Job,
+    ) {
+        if self.hang_detector.pause_unless_last(position) {
+            let sent = self.try_send(job);
+            if sent.is_ok() {
+                self.log_refused_session();
+                self.count.pause(SESSION_RETRY, clock::monotonic());
+            }
+            self.hang_detector.resume(position);
+            match sent {
+                Ok(()) => return,
+                Err(TrySendError::Full(same) | TrySendError::Disconnected(same)) => job = same,
+            }
+        }
+        self.hang_detector.begin(position, clock::monotonic(), job.deadline);
+        run(
+            state,
+            SessionOf { is_required: false, ..self.session_of(position) },
+            thread_state,
+            job.work,
+        );
+        self.hang_detector.end(position);
+    }
+
+    fn log_refused_session(&self) {
+        if !self.is_refusal_logged.swap(true, Ordering::Relaxed) {
+            tracing::info!(
+                event = "token.sessions_limited",
+                workers = self.hang_detector.available(),
+                "the token grants no more sessions; fewer threads use it"
+            );
+        }
+    }
+
+    fn session_of(&self, position: usize) -> SessionOf {
+        match self.kind {
+            QueueKind::Use => SessionOf { worker: Some(position), is_required: true },
+            QueueKind::Manage => SessionOf { worker: None, is_required: false },
+        }
+    }
+
+    /// After a job that was timed: changes the number of threads if their jobs take another time.
+    fn tune(self: &Arc<Self>, state: &Arc<TokenState>) {
+        let Some(tuning) = &self.tuning else { return };
+        self.count.end_job_alone();
+        let before = self.count.limit();
+        if let Some(workers) = tuning.change(before)
+            && self.set_threads(state, workers).is_ok()
+        {
+            tracing::debug!(
+                event = "token.workers_changed",
+                before,
+                workers,
+                ?tuning,
+                "the number of workers follows the times of jobs"
+            );
+        }
+    }
+
+    /// Lets a job run alone if none has for some time.
+    fn arrange_job_alone(&self, position: usize) {
+        if position == 0
+            && let Some(tuning) = &self.tuning
+            && self.count.limit() > 1
+            && tuning.needs_job_alone()
+        {
+            tuning.skip_job_alone();
+            self.count.allow_first_only();
+        }
+    }
+
+    fn close(&self) {
+        self.sender.write().take();
+        self.count.close();
+    }
+}
+
+/// Records the end of a thread.
+struct ThreadEnd<'a>(&'a WorkerCount);
+
+impl Drop for ThreadEnd<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// The session of a thread.
+#[derive(Debug, Clone, Copy)]
+struct SessionOf {
+    /// The worker; `None` for the thread for changes.
+    worker: Option<usize>,
+    /// Whether a job is returned if the token refuses the session, for another thread.
+    is_required: bool,
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -262,56 +496,43 @@ where
     })
 }
 
-fn start_thread(
-    state: &Arc<TokenState>,
-    context: ThreadContext,
-) -> Result<JoinHandle<()>, TokenError> {
-    let state = Arc::clone(state);
-    let name = match context.kind {
-        QueueKind::Use => format!("token-{}", context.position),
-        QueueKind::Manage => "token-changes".to_owned(),
-    };
-    let thread = thread::Builder::new().name(name).spawn(move || serve(&state, &context));
-    thread.map_err(TokenError::Thread)
-}
-
-fn serve(state: &TokenState, context: &ThreadContext) {
-    let mut thread_state = ThreadState::new(state);
-    while let Ok(Job::Run { deadline, work }) = context.jobs.recv() {
-        let start = clock::monotonic();
-        // Otherwise the caller has timed out, and the token is not called.
-        if start < deadline {
-            context.hang_detector.begin(context.position, start, deadline);
-            run(state, context.index, context.kind, &mut thread_state, work);
-            context.hang_detector.end(context.position);
-            context.latency.record(clock::since(start));
-        }
-    }
-}
-
 /// Runs one job inside the current initialization of the module, which cannot end meanwhile.
+/// Returns the job if the thread requires a session and the token refuses it.
 fn run(
     state: &TokenState,
-    index: usize,
-    kind: QueueKind,
+    session_of: SessionOf,
     thread_state: &mut ThreadState,
     work: Work,
-) {
+) -> Option<Work> {
     if let Err(away) = state.breaker.check() {
-        return work(Err(away));
+        work(Err(away));
+        return None;
     }
     let initialization = state.initialization.read();
-    let Some((initialization, session)) = initialization
-        .as_ref()
-        .and_then(|initialization| Some((initialization, initialization.session(index)?)))
-    else {
-        return work(Err(TokenError::Unavailable(UnavailableReason::Recovering)));
+    let Some(initialization) = initialization.as_ref() else {
+        work(Err(TokenError::Unavailable(UnavailableReason::Recovering)));
+        return None;
+    };
+    let Some(session) = initialization.session(session_of.worker) else {
+        if session_of.is_required {
+            return Some(work);
+        }
+        work(Err(TokenError::Busy));
+        return None;
     };
     let mut session = session.lock();
+    if session_of.is_required && session.is_none() {
+        match initialization.open_session() {
+            Ok(opened) => *session = Some(opened),
+            Err(error) if error.is_session_refused() => return Some(work),
+            // The job opens it itself, and recovers.
+            Err(_) => {}
+        }
+    }
     let mut worker = Worker::new(state, initialization, thread_state, &mut session);
-    let outcome = catch_unwind(AssertUnwindSafe(|| match kind {
-        QueueKind::Use => work(Ok(&mut worker)),
-        QueueKind::Manage => worker.with_objects_blocking(|worker| work(Ok(worker))),
+    let outcome = catch_unwind(AssertUnwindSafe(|| match session_of.worker {
+        Some(_) => work(Ok(&mut worker)),
+        None => worker.with_objects_blocking(|worker| work(Ok(worker))),
     }));
     if outcome.is_err() {
         tracing::error!(
@@ -320,6 +541,7 @@ fn run(
         );
         *session = None;
     }
+    None
 }
 
 #[cfg(test)]

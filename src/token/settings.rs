@@ -27,8 +27,8 @@ pub struct TokenSettings {
     /// Whether keys are made with `CKA_MODIFIABLE` true, which some HSMs need to encrypt their keys
     /// again when their master key changes.
     pub is_modifiable: bool,
-    /// Worker threads, each with its own session. By default 1 for SoftHSM, else 4. One more thread
-    /// and session serve changes of objects.
+    /// Worker threads, each with its own session. By default their number follows the time of
+    /// calls. One more thread and session serve changes of objects.
     pub workers: Option<NonZeroUsize>,
     /// The maximum number of calls that wait for the threads; further ones are rejected.
     pub queue: NonZeroUsize,

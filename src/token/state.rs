@@ -80,7 +80,8 @@ impl TokenState {
             iv_bytes = first.behavior.gcm.iv_length().bytes(),
             encrypts_with = first.behavior.gcm.encrypts_with(),
             random_draw_bytes = module.generator.max_draw(),
-            threads = first.threads(),
+            workers = first.workers,
+            job_waits_us = first.job_time.waited.as_micros(),
             "the token is open"
         );
         Ok(Self {
@@ -104,17 +105,9 @@ impl TokenState {
         })
     }
 
-    /// The number of token threads with a session in the current initialization.
-    pub(super) fn threads(&self) -> usize {
-        self.initialization.read().as_ref().map_or(0, Initialization::threads)
-    }
-
-    /// As `threads`, without waiting: 0 while an initialization ends or begins.
-    pub(super) fn sessions(&self) -> usize {
-        self.initialization
-            .try_read()
-            .and_then(|held| held.as_ref().map(Initialization::threads))
-            .unwrap_or(0)
+    /// Whether the module is initialized. False while an initialization ends or begins.
+    pub(super) fn is_initialized(&self) -> bool {
+        self.initialization.try_read().is_some_and(|held| held.is_some())
     }
 
     /// The form of AES-GCM; `None` while an initialization ends or begins.

@@ -33,3 +33,4 @@ mod token_selection;
 #[allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
 mod tokens;
 mod vectors;
+mod workers;

@@ -5,6 +5,7 @@ mod gcm_probe;
 pub(super) mod generation_test;
 pub(super) mod generator;
 pub(super) mod key_test;
+pub(super) mod round_trip;
 pub(super) mod selftest;
 pub(super) mod steps;
 mod test_key;

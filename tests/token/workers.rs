@@ -1,0 +1,168 @@
+//! The number of token threads follows the time of a call and the sessions that the token grants.
+
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fault_token::{Fault, Rule, Settings, When, write_rules};
+use hsmgate::model::KeySpec;
+use hsmgate::token::{KeyIdentity, Token, TokenError, TokenSelector, TokenSettings};
+
+use super::harness::{
+    LABEL, PIN, SO_PIN, in_own_process, key, run, runtime, settings_of, token_directory, with_token,
+};
+use crate::softhsm;
+
+/// The functions of an encryption.
+const ENCRYPTION: &[&str] = &["C_EncryptInit", "C_Encrypt"];
+/// More callers than any number of workers.
+const CALLERS: usize = 100;
+
+/// Opens a token behind the fault token with these rules, and runs the test with a key and with the
+/// file of the rules.
+fn with_rules<F: Future<Output = ()>>(
+    name: &str,
+    rules: &[Rule],
+    change: impl FnOnce(TokenSettings) -> TokenSettings,
+    test: impl FnOnce(Token, KeyIdentity, PathBuf) -> F,
+) {
+    in_own_process(name, || {
+        let directory = token_directory().with_file_name("fault");
+        std::fs::create_dir(&directory).unwrap();
+        let control = directory.join("control");
+        let settings = Settings {
+            module: softhsm::module(),
+            environment: [("SOFTHSM2_CONF".to_owned(), softhsm::configure(&directory))].into(),
+            control: Some(control.clone()),
+            log: None,
+            manners: Vec::new(),
+        };
+        let module = settings.install(&directory);
+        Token::initialize(&module, None, LABEL, &SO_PIN.into(), &PIN.into()).unwrap();
+        write_rules(&control, rules);
+        let settings = settings_of(module, TokenSelector::Label(LABEL.into()));
+        let token = Token::open(change(settings)).unwrap();
+        runtime().block_on(async {
+            let key = key(&token, KeySpec::Aes256).await;
+            test(token.clone(), key, control).await;
+        });
+        token.close();
+    });
+}
+
+fn delay(microseconds: u64) -> [Rule; 1] {
+    [Rule::on(ENCRYPTION, Fault::Delay(microseconds))]
+}
+
+async fn encrypts(token: &Token, key: KeyIdentity) -> Result<(), TokenError> {
+    run(token, move |worker| worker.encrypt(key, None, b"text")).await.map(drop)
+}
+
+/// Encrypts until the number of threads is one of these.
+async fn until(token: &Token, key: KeyIdentity, wanted: impl Fn(usize) -> bool) {
+    let encrypting = async {
+        while !wanted(token.load().sessions) {
+            encrypts(token, key).await.unwrap();
+        }
+    };
+    let outcome = tokio::time::timeout(Duration::from_mins(1), encrypting).await;
+    outcome.unwrap_or_else(|_late| panic!("{:?}", token.load()));
+}
+
+/// Encrypts in many tasks at once.
+async fn burst(token: &Token, key: KeyIdentity, calls: usize) -> Vec<Result<(), TokenError>> {
+    let call = |_call| {
+        let token = token.clone();
+        tokio::spawn(async move { encrypts(&token, key).await })
+    };
+    let tasks: Vec<_> = (0..calls).map(call).collect();
+    let mut results = Vec::new();
+    for task in tasks {
+        results.push(task.await.unwrap());
+    }
+    results
+}
+
+#[test]
+fn a_local_token_has_one_worker() {
+    with_token("workers::a_local_token_has_one_worker", async |token| {
+        let key = key(&token, KeySpec::Aes256).await;
+        assert_eq!(token.load().sessions, 1 + 1);
+        burst(&token, key, CALLERS).await.into_iter().for_each(Result::unwrap);
+        assert_eq!(token.load().sessions, 1 + 1);
+    });
+}
+
+#[test]
+fn a_slow_token_has_many_workers_from_the_start() {
+    let name = "workers::a_slow_token_has_many_workers_from_the_start";
+    let rules = [Rule::on(&["C_GenerateRandom"], Fault::Delay(5_000))];
+    with_rules(
+        name,
+        &rules,
+        |settings| settings,
+        async |token, _key, _control| {
+            assert!(token.load().sessions > 16, "{:?}", token.load());
+        },
+    );
+}
+
+#[test]
+fn the_number_of_workers_follows_a_token_that_becomes_slow_and_fast_again() {
+    let name = "workers::the_number_of_workers_follows_a_token_that_becomes_slow_and_fast_again";
+    with_rules(
+        name,
+        &[],
+        |settings| settings,
+        async |token, key, control: PathBuf| {
+            // The fault token computes for some time before each call.
+            let few = |sessions| sessions <= 1 + 4;
+            assert!(few(token.load().sessions), "{:?}", token.load());
+            write_rules(&control, &delay(5_000));
+            until(&token, key, |sessions| sessions > 16).await;
+            write_rules(&control, &[]);
+            until(&token, key, few).await;
+        },
+    );
+}
+
+#[test]
+fn workers_without_a_session_leave_their_jobs_to_the_others() {
+    let name = "workers::workers_without_a_session_leave_their_jobs_to_the_others";
+    let workers = |settings| TokenSettings { workers: NonZeroUsize::new(16), ..settings };
+    with_rules(name, &[], workers, async |token, key, control: PathBuf| {
+        let refused = Rule::on(&["C_OpenSession"], Fault::return_code("CKR_SESSION_COUNT"));
+        write_rules(&control, &[delay(2_000)[0].clone(), refused.when(When::From(4))]);
+        for result in burst(&token, key, 4 * CALLERS).await {
+            result.unwrap();
+        }
+        // Some of three, and the thread for changes.
+        assert!((2..=1 + 4).contains(&token.load().sessions), "{:?}", token.load());
+    });
+}
+
+#[test]
+fn a_burst_is_accepted_after_slow_calls() {
+    let name = "workers::a_burst_is_accepted_after_slow_calls";
+    let limits = |settings| TokenSettings {
+        workers: Some(NonZeroUsize::MIN),
+        max_queue_wait: Duration::from_millis(50),
+        ..settings
+    };
+    with_rules(name, &[], limits, async |token, key, control: PathBuf| {
+        write_rules(&control, &delay(4_000));
+        for _call in 0..40 {
+            encrypts(&token, key).await.unwrap();
+        }
+        write_rules(&control, &[]);
+        for result in burst(&token, key, 32).await {
+            result.unwrap();
+        }
+        // An overload is refused all the same.
+        write_rules(&control, &delay(4_000));
+        let results = burst(&token, key, 4 * CALLERS).await;
+        let is_refused = |result: &Result<(), TokenError>| matches!(result, Err(TokenError::Busy));
+        assert!(results.iter().any(is_refused));
+    });
+}
