@@ -44,6 +44,7 @@ struct RecoveryReport {
     service_keys: Vec<String>,
     destroyed_before: Vec<KeyId>,
     left_alone: Vec<IgnoredObject>,
+    unreadable_objects: usize,
     keys_in_store: usize,
     postponed_deletions: Vec<KeyId>,
     not_rebuilt: &'static [&'static str],
@@ -88,7 +89,10 @@ impl Recover {
                     postponed = store.postpone_deletions(now).await?;
                 }
             }
-            Ok(RecoveryReport::of(findings, self.dry_run, store.keys().len(), postponed))
+            let mut report =
+                RecoveryReport::of(findings, self.dry_run, store.keys().len(), postponed);
+            report.unreadable_objects = token.unreadable_objects();
+            Ok(report)
         })
         .await
     }
@@ -129,6 +133,7 @@ impl RecoveryReport {
             service_keys: findings.services.iter().map(|(key, _)| key.to_string()).collect(),
             destroyed_before: findings.destroyed,
             left_alone: ignored.collect(),
+            unreadable_objects: 0,
             keys_in_store: keys,
             postponed_deletions: postponed,
             not_rebuilt: NOT_RECOVERABLE,
@@ -149,6 +154,10 @@ impl RecoveryReport {
         }
         for object in &self.left_alone {
             output::line(&format!("{}  ignored: {}", object.label, object.reason))?;
+        }
+        if self.unreadable_objects > 0 {
+            let objects = self.unreadable_objects;
+            output::line(&format!("{objects} objects of other programs cannot be read"))?;
         }
         for key in &self.postponed_deletions {
             output::line(&format!("{key}  will be deleted in seven days at the earliest"))?;

@@ -184,16 +184,33 @@ impl Keyring {
                 activated
             }
             Some(known) => {
-                let (is_same, is_present) =
-                    (known.check_value == unwrapped.check.as_bytes(), known.is_present);
+                let is_present = known.is_present;
+                let is_same = self.has_check_value(&record, &unwrapped, known, budget).await;
                 self.remove_version(record.id, identity(&record, &unwrapped.version), budget)
                     .await?;
-                if !is_same {
+                if !is_same? {
                     return Err(ErrorCode::InvalidKeyMaterial.into());
                 }
                 self.restore_material(&record, parameters, material, is_present, budget).await
             }
         }
+    }
+
+    /// Whether the material that was unwrapped is the known material of the key.
+    async fn has_check_value(
+        &self,
+        record: &KeyRecord,
+        unwrapped: &UnwrappedVersion,
+        known: &ImportedMaterial,
+        budget: &Budget,
+    ) -> Result<bool, KeyringError> {
+        if known.check_value == unwrapped.check.as_bytes() {
+            return Ok(true);
+        }
+        let (version, spec) = (identity(record, &unwrapped.version), record.spec);
+        let known = known.check_value.clone();
+        let compare = move |worker: &mut Worker<'_>| worker.has_check_value(version, spec, &known);
+        Ok(self.token.run_with(version, budget, compare).await?)
     }
 
     /// Deletes the material; the key is then pending import, unless its deletion is scheduled.

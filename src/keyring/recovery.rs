@@ -14,6 +14,7 @@ use crate::model::{
 use crate::store::{MetadataValue, Store};
 use crate::token::{
     Budget, Depth, Inspected, KeyIdentity, ObjectKind, ObjectName, ObjectOwner, ServiceKey, Token,
+    Worker,
 };
 
 /// The timeout of one call about one key.
@@ -185,10 +186,17 @@ async fn material(token: &Token, found: &FoundKey) -> Result<ImportedMaterial, K
         Some(name) if !spec.is_asymmetric() => {
             let version = KeyIdentity::of_key(found.id, spec, name.number, name.version);
             let budget = Budget::new(CALL);
-            let value = token
-                .run_with(version, &budget, move |worker| worker.check_value(version, spec))
-                .await?;
-            value.as_bytes().to_vec()
+            let compute = move |worker: &mut Worker<'_>| worker.check_value(version, spec);
+            match token.run_with(version, &budget, compute).await {
+                Ok(value) => value.as_bytes().to_vec(),
+                Err(error) if error.is_unavailable() => return Err(error.into()),
+                // The key is usable. Without a check value, its material cannot be imported again.
+                Err(error) => {
+                    tracing::warn!(event = "key.no_check_value", key_id = %found.id, %error,
+                        "the token makes no check value of an imported key");
+                    Vec::new()
+                }
+            }
         }
         _ => Vec::new(),
     };

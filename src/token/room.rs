@@ -1,6 +1,6 @@
 //! The number of objects in the token, and whether it has room for another one.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::error::TokenError;
 use super::objects::name::KeyClass;
@@ -11,17 +11,35 @@ use crate::telemetry::{Gauge, gauge_value};
 pub(super) struct Room {
     objects: Gauge,
     is_full: AtomicBool,
+    unreadable: AtomicUsize,
 }
 
 impl Room {
     /// With the gauge that shows the number of objects.
     pub(super) fn new(objects: Gauge) -> Self {
-        Self { objects, is_full: AtomicBool::new(false) }
+        Self { objects, ..Self::default() }
     }
 
     /// Sets the number of objects that a listing has found.
     pub(super) fn set_objects(&self, objects: usize) {
         self.objects.set(gauge_value(objects));
+    }
+
+    /// Sets the number of objects that a listing could not read, and logs a change of it.
+    pub(super) fn set_unreadable(&self, objects: usize) {
+        if self.unreadable.swap(objects, Ordering::Relaxed) != objects {
+            tracing::warn!(
+                event = "token.objects_unreadable",
+                objects,
+                "passed over objects of the token whose attributes cannot be read; they belong to \
+                 other programs"
+            );
+        }
+    }
+
+    /// The number of objects that the last listing could not read.
+    pub(super) fn unreadable(&self) -> usize {
+        self.unreadable.load(Ordering::Relaxed)
     }
 
     /// Counts the objects of a new key: the token has room.

@@ -174,6 +174,70 @@ fn a_way_that_would_need_the_material_out_here_is_unsupported() {
     });
 }
 
+/// The encryption of the check block by AES-ECB.
+fn check_number(material: &[u8]) -> Vec<u8> {
+    let key = aws_lc_rs::cipher::UnboundCipherKey::new(&aws_lc_rs::cipher::AES_256, material);
+    let mut block = *b"hsmgate kcv \0\0\0\0";
+    aws_lc_rs::cipher::EncryptingKey::ecb(key.unwrap()).unwrap().encrypt(&mut block).unwrap();
+    block.to_vec()
+}
+
+/// Imports two materials twice on a token with these manners; returns the check values, and the keys.
+async fn check_values(token: &Token) -> Vec<(u8, KeyIdentity, CheckValue)> {
+    let (wrapping, public) = wrapping_pair(token).await;
+    let how = WrappingAlgorithm::RsaesOaepSha1;
+    let mut values = Vec::new();
+    for byte in [1, 2, 1, 2] {
+        let target = name();
+        let wrapped = wrap(&public, how, &[byte; 32]);
+        let value = unwrap(token, wrapping, how, wrapped, target, KeySpec::Aes256).await.unwrap();
+        values.push((byte, secret(target), value));
+    }
+    values
+}
+
+/// Whether the check values tell the keys apart, on the token itself.
+async fn check_values_distinguish_keys(token: &Token, is_number: bool) {
+    let values = check_values(token).await;
+    for (byte, _key, value) in &values {
+        assert_eq!(value.as_bytes() == check_number(&[*byte; 32]), is_number, "{value}");
+        for (other_byte, other_key, _value) in &values {
+            let (known, other_key) = (value.as_bytes().to_vec(), *other_key);
+            let is_same = run(token, move |worker| {
+                worker.has_check_value(other_key, KeySpec::Aes256, &known)
+            });
+            assert_eq!(is_same.await.unwrap(), byte == other_byte);
+        }
+    }
+}
+
+#[test]
+fn the_check_value_is_the_same_number_without_aes_ecb() {
+    let name_here = "import::the_check_value_is_the_same_number_without_aes_ecb";
+    let manners = Manner::list("no-mechanism=CKM_AES_ECB");
+    with_manners(name_here, &manners, async |token| {
+        check_values_distinguish_keys(&token, true).await;
+    });
+}
+
+#[test]
+fn a_token_that_lists_aes_ecb_and_refuses_it_makes_the_same_check_value() {
+    let name_here = "import::a_token_that_lists_aes_ecb_and_refuses_it_makes_the_same_check_value";
+    let manners = Manner::list("mechanism-fails=CKM_AES_ECB:CKR_MECHANISM_INVALID");
+    with_manners(name_here, &manners, async |token| {
+        check_values_distinguish_keys(&token, true).await;
+    });
+}
+
+#[test]
+fn a_message_is_the_check_value_where_the_token_makes_no_number() {
+    let name_here = "import::a_message_is_the_check_value_where_the_token_makes_no_number";
+    let manners = Manner::list("no-mechanism=CKM_AES_ECB,no-mechanism=CKM_AES_CBC");
+    with_manners(name_here, &manners, async |token| {
+        check_values_distinguish_keys(&token, false).await;
+    });
+}
+
 /// Whether a token object is open: extractable, or not sensitive.
 fn open_objects() -> usize {
     let (_pkcs11, session) = direct_session();

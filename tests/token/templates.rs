@@ -4,7 +4,9 @@ use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use cryptoki::session::Session;
 use fault_token::Manner;
 use hsmgate::model::KeySpec;
-use hsmgate::token::{Depth, ErrorClass, KeyIdentity, Token, TokenError, TokenSelector};
+use hsmgate::token::{
+    Depth, ErrorClass, KeyIdentity, ObjectKind, Token, TokenError, TokenSelector,
+};
 
 use super::harness::{
     LABEL, change, direct_session, in_own_process, in_own_process_with, initialize, key, run,
@@ -216,5 +218,46 @@ fn a_refusal_of_every_template_is_the_error_of_the_token() {
         initialize(LABEL);
         let error = Token::open(settings(TokenSelector::Label(LABEL.into()))).unwrap_err();
         assert!(matches!(error, TokenError::AttributeRefused(_)), "{error}");
+    });
+}
+
+#[test]
+fn a_pair_that_a_token_finds_incomplete_gets_more_attributes() {
+    let name = "templates::a_pair_that_a_token_finds_incomplete_gets_more_attributes";
+    let manners = Manner::list(
+        "pair-requires=CKA_DESTROYABLE,attribute-unknown=CKA_MODIFIABLE,no-copy-object",
+    );
+    with_manners(name, &manners, async |token| {
+        keys_of_each_kind_are_closed_and_work(&token).await;
+    });
+}
+
+#[test]
+fn the_size_of_an_rsa_key_is_known_without_its_attribute() {
+    let name = "templates::the_size_of_an_rsa_key_is_known_without_its_attribute";
+    let manners = Manner::list("attribute-not-told=CKA_MODULUS_BITS");
+    with_manners(name, &manners, async |token| {
+        keys_of_each_kind_are_closed_and_work(&token).await;
+        let inspected = token.inspect(Depth::Attributes).await.unwrap();
+        let is_rsa = |one: &hsmgate::token::Inspected| {
+            matches!(one.kind, Some(ObjectKind::Key { spec: KeySpec::Rsa2048, .. }))
+        };
+        assert_eq!(inspected.iter().filter(|one| is_rsa(one)).count(), 1, "{inspected:?}");
+    });
+}
+
+#[test]
+fn objects_of_other_programs_are_passed_over_and_counted() {
+    let name = "templates::objects_of_other_programs_are_passed_over_and_counted";
+    with_manners(name, &[Manner::ForeignObjects], async |token| {
+        let keys = keys_of_each_kind_are_closed_and_work(&token).await;
+        assert_eq!(token.list().await.unwrap().len(), keys.len());
+        // The binding cannot name a vendor's class; the key type of a vendor is a number.
+        assert_eq!(token.unreadable_objects(), 1);
+        assert_eq!(token.inspect(Depth::Use).await.unwrap().len(), keys.len());
+        assert_eq!(token.unreadable_objects(), 1);
+        let destroyed = keys[0];
+        change(&token, move |worker| worker.destroy(destroyed)).await.unwrap();
+        assert_eq!(token.list().await.unwrap().len(), keys.len() - 1);
     });
 }

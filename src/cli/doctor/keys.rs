@@ -62,7 +62,21 @@ async fn lasting_differences(store: &Store, token: &Token) -> anyhow::Result<Vec
     }
     checks.extend(found.checks());
     checks.extend(incomplete);
+    checks.extend(unreadable(token));
     Ok(checks)
+}
+
+/// Objects of other programs that were passed over.
+fn unreadable(token: &Token) -> Option<Check> {
+    let objects = token.unreadable_objects();
+    (objects > 0).then(|| {
+        Check::warning(
+            "unreadable objects",
+            format!("{objects} objects of the token have attributes that cannot be read"),
+            "They do no harm if they belong to other programs. Compare them with the tools of the \
+             HSM.",
+        )
+    })
 }
 
 /// The keys of the gateway itself. It does not start without them.

@@ -1,13 +1,11 @@
 //! Imported key material (BYOK): unwrapped in the token, so that this process never has it in
 //! clear.
 
-use std::fmt;
-
-use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::types::Ulong;
 
 use super::asymmetric::modulus_bytes;
-use super::mechanism::{Capability, MacAlgorithm, unwrap_mechanism};
+use super::check_value::CheckValue;
+use super::mechanism::{Capability, unwrap_mechanism};
 use super::wrapped::Wrapped;
 use crate::model::{KeySpec, WrappingAlgorithm};
 use crate::token::behavior::UnwrapForm;
@@ -15,37 +13,10 @@ use crate::token::error::TokenError;
 use crate::token::objects::generate::GenerationParams;
 use crate::token::objects::name::{KeyClass, KeyIdentity, ObjectName};
 use crate::token::objects::query::KeyObjects;
-use crate::token::objects::template::{ObjectLifetime, PairKind, PairUse, SecretUse};
+use crate::token::objects::template::{ObjectLifetime, PairKind, PairUse};
 use crate::token::worker::Worker;
 
 const WRAPPING_BITS: u64 = 2048;
-const CHECK_VALUE_BYTES: usize = 16;
-
-/// A block of AES whose encryption identifies a key and does not weaken AES-GCM with that key: it
-/// is neither the zero block (its encryption is GCM's hash key, which the usual check value reveals
-/// in part) nor a counter block (those end in 1 or more, up to the last block of the longest
-/// message; this one ends in 0).
-const CHECK_BLOCK: [u8; 16] = *b"hsmgate kcv \0\0\0\0";
-const CHECK_MESSAGE: &[u8] = b"hsmgate key check value";
-
-/// Identifies a secret key, and reveals nothing else of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CheckValue([u8; CHECK_VALUE_BYTES]);
-
-impl CheckValue {
-    /// The 16 bytes of the value.
-    pub const fn as_bytes(&self) -> &[u8; CHECK_VALUE_BYTES] {
-        &self.0
-    }
-}
-
-/// As lowercase hexadecimal digits.
-impl fmt::Display for CheckValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
 impl Worker<'_> {
     /// Generates an RSA key pair of 2,048 bits that unwraps key material. Its private key may also
     /// decrypt, which a control call needs and no operation offers.
@@ -160,50 +131,5 @@ impl Worker<'_> {
             self.drop_session();
         }
         self.discard(new);
-    }
-
-    /// The check value of a secret key of this spec: for AES the encryption of a fixed block by
-    /// AES-ECB, for HMAC the first 16 bytes of the MAC of a fixed message.
-    ///
-    /// # Errors
-    /// `NotFound`; `BadInput` for a spec of key pairs; `Unsupported` without AES-ECB.
-    pub fn check_value(
-        &mut self,
-        key: KeyIdentity,
-        spec: KeySpec,
-    ) -> Result<CheckValue, TokenError> {
-        let GenerationParams::Secret { bytes, secret_use, .. } =
-            GenerationParams::of_default(spec)?
-        else {
-            return Err(TokenError::BadInput("a key pair has no check value"));
-        };
-        self.with_retry(Some(key), |worker| {
-            let handle = worker.handles(key)?.preferred();
-            let has_ecb = worker.initialization.mechanisms.contains(&MechanismType::AES_ECB);
-            let session = worker.session()?;
-            let long = match secret_use {
-                SecretUse::Cipher if !has_ecb => {
-                    return Err(TokenError::Unsupported("AES-ECB, for a check value"));
-                }
-                SecretUse::Cipher => session.encrypt(&Mechanism::AesEcb, handle, &CHECK_BLOCK)?,
-                SecretUse::Mac => {
-                    let mechanism = MacAlgorithm::of_key(*bytes)?.mechanism();
-                    session.sign(&mechanism, handle, CHECK_MESSAGE)?
-                }
-            };
-            let short = long.first_chunk().ok_or(TokenError::Unsupported("check values"))?;
-            Ok(CheckValue(*short))
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_check_block_is_no_block_that_gcm_encrypts() {
-        assert_ne!(CHECK_BLOCK, [0; 16]);
-        assert_eq!(CHECK_BLOCK[12..], [0; 4]);
     }
 }

@@ -1,6 +1,7 @@
 //! Operations with keys: encryption, signatures, MACs, imported material, random bytes.
 
 pub(super) mod asymmetric;
+pub(super) mod check_value;
 pub(super) mod cipher;
 pub(super) mod gcm;
 pub(super) mod import;

@@ -212,26 +212,23 @@ impl AcceptedTemplates {
             Err(error) if error.is_template_refused() => error,
             outcome => return outcome,
         };
-        let mut is_incomplete = first.is_template_incomplete();
-        let mut base = known.clone();
-        if !is_incomplete {
-            for omitted in omissions(kind, &known) {
-                let adaptation = Adaptation { omitted, ..known.clone() };
+        let mut base = known.omitted.clone();
+        for added in additions(kind, &known) {
+            let mut is_incomplete = false;
+            for omitted in omissions(kind, &base) {
+                let adaptation = Adaptation { omitted, added: added.clone() };
                 match make(&adaptation) {
                     Err(error) if error.is_template_incomplete() => {
-                        (is_incomplete, base) = (true, adaptation);
+                        (is_incomplete, base) = (true, adaptation.omitted);
                         break;
                     }
                     Err(error) if error.is_template_refused() => {}
                     outcome => return self.remember(kind, adaptation, outcome),
                 }
             }
-        }
-        for added in if is_incomplete { additions(kind, &base) } else { Vec::new() } {
-            let adaptation = Adaptation { added, ..base.clone() };
-            match make(&adaptation) {
-                Err(error) if error.is_template_refused() => {}
-                outcome => return self.remember(kind, adaptation, outcome),
+            // Without additions, a token that only refuses attributes misses none.
+            if added == known.added && !is_incomplete {
+                break;
             }
         }
         Err(first)
@@ -257,13 +254,12 @@ impl AcceptedTemplates {
     }
 }
 
-/// The omissions to try after `known`.
-fn omissions(kind: TemplateKind, known: &Adaptation) -> Vec<Vec<Omittable>> {
-    let all = if kind.is_pair() { Omittable::OF_PAIRS } else { Omittable::OF_SECRETS };
-    selections(all, &known.omitted)
+/// The omissions to try, beginning with those that are known.
+fn omissions(kind: TemplateKind, known: &[Omittable]) -> Vec<Vec<Omittable>> {
+    selections(if kind.is_pair() { Omittable::OF_PAIRS } else { Omittable::OF_SECRETS }, known)
 }
 
-/// The additions to try after `known`.
+/// The additions to try, beginning with those that are known.
 fn additions(kind: TemplateKind, known: &Adaptation) -> Vec<Vec<Addition>> {
     let all = match kind {
         TemplateKind::Rsa => Addition::OF_RSA,
@@ -273,14 +269,14 @@ fn additions(kind: TemplateKind, known: &Adaptation) -> Vec<Vec<Addition>> {
     selections(all, &known.added)
 }
 
-/// Each of `all` alone with those of `known`, then the first two, the first three, and so on: few
-/// tries, and one attribute that a token refuses costs no other.
+/// Those of `known`, each of `all` alone with them, then the first two, the first three, and so on:
+/// few tries, and one attribute that a token refuses costs no other.
 fn selections<T: Copy + PartialEq>(all: &[T], known: &[T]) -> Vec<Vec<T>> {
     let more: Vec<T> = all.iter().copied().filter(|one| !known.contains(one)).collect();
     let with_known = |some: &[T]| [known, some].concat();
     let alone = more.chunks(1).map(with_known);
     let first_ones = (2..=more.len()).filter_map(|count| more.get(..count)).map(with_known);
-    alone.chain(first_ones).collect()
+    std::iter::once(known.to_vec()).chain(alone).chain(first_ones).collect()
 }
 
 #[cfg(test)]
@@ -326,8 +322,8 @@ mod tests {
             let made = made.unwrap();
             assert!(has(&made, &Attribute::SignRecover(false)), "{made:?}");
         }
-        // The whole template, five attributes alone; then the one that is known.
-        assert_eq!(tries, 1 + Omittable::OF_PAIRS.len() + 1);
+        // The whole template twice, five attributes alone; then the one that is known.
+        assert_eq!(tries, 2 + Omittable::OF_PAIRS.len() + 1);
     }
 
     #[test]
@@ -384,6 +380,16 @@ mod tests {
                 return Err(refused(RvError::TemplateIncomplete));
             }
             Ok(())
+        });
+        made.unwrap();
+        let templates = AcceptedTemplates::default();
+        let made = templates.make(TemplateKind::Rsa, |adaptation| {
+            let template = adaptation.of_pair(TemplateOf::Main, KIND, &private());
+            if !has(&template, &Attribute::Subject(Vec::new())) {
+                return Err(refused(RvError::TemplateIncomplete));
+            }
+            let is_known = !has(&template, &Attribute::Modifiable(false));
+            if is_known { Ok(()) } else { Err(refused(RvError::AttributeTypeInvalid)) }
         });
         made.unwrap();
     }

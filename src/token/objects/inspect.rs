@@ -90,7 +90,7 @@ impl Worker<'_> {
         &mut self,
         handle: ObjectHandle,
     ) -> Result<Option<(ObjectName, Object)>, TokenError> {
-        let attributes = self.session()?.get_attributes(handle, KIND_ATTRIBUTES)?;
+        let attributes = query::attributes_or_label(self.session()?, handle, KIND_ATTRIBUTES)?;
         Ok(name_from(&attributes).map(|name| (name, Object { handle, attributes })))
     }
 

@@ -8,7 +8,7 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 
 use super::inspect::{Depth, Inspected};
 use super::name::{KeyIdentity, ObjectName};
-use super::query::{KeyObjects, class_from, name_from};
+use super::query::{self, KeyObjects, class_from, name_from};
 use crate::model::{KeyVersionId, clock};
 use crate::token::Token;
 use crate::token::behavior::Copies;
@@ -46,8 +46,14 @@ struct ObjectList {
     objects: Vec<ObjectHandle>,
 }
 
-/// The results of a step, and the number of objects that it inspected.
-type Step<T> = (Vec<T>, usize);
+/// The results of a step.
+struct Step<T> {
+    found: Vec<T>,
+    /// The number of objects that it inspected.
+    looked: usize,
+    /// Those of them that cannot be read.
+    unreadable: usize,
+}
 
 impl Token {
     /// The names of all objects whose label is one of the gateway's, sorted, each once. It reads
@@ -63,7 +69,8 @@ impl Token {
             let ours = self
                 .each_object(login_epoch, objects, |worker, object| worker.named(*object))
                 .await?;
-            let Some(ours) = ours else { continue };
+            let Some((ours, unreadable)) = ours else { continue };
+            self.0.state.room.set_unreadable(unreadable);
             self.0.state.keys.insert_missing(complete_keys(&ours, login_epoch, copies));
             let names: BTreeSet<_> = ours.iter().map(|object| object.name).collect();
             return Ok(names.into_iter().collect());
@@ -88,28 +95,36 @@ impl Token {
             let attributes = self
                 .each_object(login_epoch, objects, |worker, object| worker.attributes_of(*object))
                 .await?;
-            let Some(attributes) = attributes else { continue };
+            let Some((attributes, unreadable)) = attributes else { continue };
+            self.0.state.room.set_unreadable(unreadable);
             let named = by_name(attributes);
-            if let Some(inspected) = self.each_object(login_epoch, named, inspect).await? {
+            if let Some((inspected, _)) = self.each_object(login_epoch, named, inspect).await? {
                 return Ok(inspected);
             }
         }
         Err(REPEATED_LOGOUTS)
     }
 
-    /// Inspects each of `items`, step by step; `None` if the handles became invalid meanwhile.
+    /// The number of objects that the last listing or inspection passed over, because neither their
+    /// attributes nor their label can be read. They belong to other programs.
+    pub fn unreadable_objects(&self) -> usize {
+        self.0.state.room.unreadable()
+    }
+
+    /// Inspects each of `items`, step by step, and counts those that cannot be read; `None` if the
+    /// handles became invalid meanwhile.
     async fn each_object<I, T>(
         &self,
         login_epoch: LoginEpoch,
         items: Vec<I>,
         look: impl Fn(&mut Worker<'_>, &I) -> Result<Option<T>, TokenError> + Copy + Send + 'static,
-    ) -> Result<Option<Vec<T>>, TokenError>
+    ) -> Result<Option<(Vec<T>, usize)>, TokenError>
     where
         I: Send + Sync + 'static,
         T: Send + 'static,
     {
         let items = Arc::new(items);
-        let (mut found, mut done) = (Vec::new(), 0);
+        let (mut found, mut done, mut unreadable) = (Vec::new(), 0, 0);
         while done < items.len() {
             let items = Arc::clone(&items);
             let step = self
@@ -117,11 +132,12 @@ impl Token {
                     worker.list_step(login_epoch, items.get(done..).unwrap_or_default(), look)
                 })
                 .await?;
-            let Some((more, looked)) = step else { return Ok(None) };
-            found.extend(more);
-            done += looked;
+            let Some(step) = step else { return Ok(None) };
+            found.extend(step.found);
+            done += step.looked;
+            unreadable += step.unreadable;
         }
-        Ok(Some(found))
+        Ok(Some((found, unreadable)))
     }
 
     #[expect(
@@ -178,28 +194,32 @@ impl Worker<'_> {
         look: impl Fn(&mut Self, &I) -> Result<Option<T>, TokenError>,
     ) -> Result<Option<Step<T>>, TokenError> {
         let begin = clock::monotonic();
-        let (mut found, mut looked) = (Vec::new(), 0);
+        let mut step = Step { found: Vec::new(), looked: 0, unreadable: 0 };
         for item in items {
             if self.login_epoch() != login_epoch {
                 return Ok(None);
             }
             match self.with_retry(None, |worker| look(worker, item)) {
-                Ok(one) => found.extend(one),
+                Ok(one) => step.found.extend(one),
                 // It was destroyed meanwhile.
                 Err(error) if error.class() == ErrorClass::HandleGone => {}
+                // The object is at fault, and not the token.
+                Err(error) if is_of_object(&error) && self.state.breaker.check().is_ok() => {
+                    step.unreadable += 1;
+                }
                 Err(error) => return Err(error),
             }
-            looked += 1;
+            step.looked += 1;
             if clock::since(begin) >= STEP {
                 break;
             }
         }
         let is_over = self.log_in_if_logged_out()? || self.login_epoch() != login_epoch;
-        Ok((!is_over).then_some((found, looked)))
+        Ok((!is_over).then_some(step))
     }
 
     fn named(&mut self, handle: ObjectHandle) -> Result<Option<Named>, TokenError> {
-        let attributes = self.session()?.get_attributes(handle, NAME_ATTRIBUTES)?;
+        let attributes = query::attributes_or_label(self.session()?, handle, NAME_ATTRIBUTES)?;
         Ok(name_from(&attributes).map(|name| Named {
             name,
             has_id: attributes.contains(&Attribute::Id(name.version.as_bytes().to_vec())),
@@ -207,6 +227,12 @@ impl Worker<'_> {
             handle,
         }))
     }
+}
+
+/// Whether an error of a read may mean that the object belongs to another program: the binding
+/// cannot name its attributes, or the token does not read them.
+fn is_of_object(error: &TokenError) -> bool {
+    matches!(error.class(), ErrorClass::Configuration | ErrorClass::Ambiguous)
 }
 
 fn by_name<O>(objects: Vec<(ObjectName, O)>) -> Vec<(ObjectName, Vec<O>)> {

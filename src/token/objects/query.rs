@@ -111,7 +111,11 @@ pub(crate) fn search(session: &Session, key: KeyIdentity) -> Result<KeyObjects, 
     let mut found = KeyObjects::default();
     let mut other = None;
     for object in search_all(session, key)? {
-        let (class, label) = class_and_label(session, object)?;
+        let (class, label) = match class_and_label(session, object) {
+            // An object of another program that has the same id by chance.
+            Err(TokenError::Binding(_)) => continue,
+            read => read?,
+        };
         let Some(class) = class else { continue };
         found.add(Some(class), object)?;
         if !key.matches_label(&label) {
@@ -159,9 +163,26 @@ pub(crate) fn class_and_label(
     session: &Session,
     object: ObjectHandle,
 ) -> Result<(Option<ObjectClass>, Vec<u8>), TokenError> {
-    let attributes =
-        session.get_attributes(object, &[AttributeType::Class, AttributeType::Label])?;
+    let types = [AttributeType::Class, AttributeType::Label];
+    let attributes = attributes_or_label(session, object, &types)?;
     Ok((class_from(&attributes), label_from(&attributes).to_vec()))
+}
+
+/// Some attributes of an object; only its label, if the binding cannot name the values of the
+/// others, such as a vendor's class.
+pub(crate) fn attributes_or_label(
+    session: &Session,
+    object: ObjectHandle,
+    types: &[AttributeType],
+) -> Result<Vec<Attribute>, TokenError> {
+    match session.get_attributes(object, types).map_err(TokenError::from) {
+        Err(error @ TokenError::Binding(_)) => {
+            let label = session.get_attributes(object, &[AttributeType::Label])?;
+            // The object of another program is unreadable; one of ours has a fault.
+            if name_from(&label).is_some() { Ok(label) } else { Err(error) }
+        }
+        read => read,
+    }
 }
 
 /// The class among these attributes.
