@@ -47,6 +47,9 @@ const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 const IV_EVENTS_INTERVAL: Duration = Duration::from_secs(5);
 /// Minimum time between two searches for all keys.
 const KEY_SEARCH_INTERVAL: Duration = Duration::from_secs(1);
+/// The time between the start, or a reconnect of the token, and the tests of its capabilities: the
+/// first requests after a start should not wait for them.
+const CAPABILITY_TESTS_DELAY: Duration = Duration::from_mins(1);
 /// Interval for storing the hours of last use.
 const LAST_USED_INTERVAL: Duration = Duration::from_mins(1);
 /// Maximum time that expired nonces are kept.
@@ -121,6 +124,11 @@ impl Jobs {
         let mut stopped = jobs.stop.subscribe();
         jobs.tasks.spawn(async move {
             tokio::select! { () = find => {}, _ = stopped.wait_for(|stop| *stop) => {} }
+        });
+        let test = test_capabilities(context.keyring.clone());
+        let mut stopped = jobs.stop.subscribe();
+        jobs.tasks.spawn(async move {
+            tokio::select! { () = test => {}, _ = stopped.wait_for(|stop| *stop) => {} }
         });
         let JobContext { store, audit, metrics, .. } = context.clone();
         let hold = DestructionHold::new(store, audit, context.destruction_hold, metrics);
@@ -243,6 +251,18 @@ async fn find_all_keys(keyring: Keyring) {
             reconnects.mark_changed();
         }
         tokio::time::sleep(KEY_SEARCH_INTERVAL).await;
+    }
+}
+
+/// Tests the capabilities of the token, some time after the start and after each reconnect.
+async fn test_capabilities(keyring: Keyring) {
+    let mut reconnects = keyring.token_reconnects();
+    loop {
+        tokio::time::sleep(CAPABILITY_TESTS_DELAY).await;
+        keyring.test_capabilities().await;
+        if reconnects.changed().await.is_err() {
+            return;
+        }
     }
 }
 

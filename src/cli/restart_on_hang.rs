@@ -68,7 +68,7 @@ async fn keeps_failing(token: &Token) -> bool {
 
 /// Whether `hsmgate token info` succeeds.
 async fn opens_in_new_process(config: &Path) -> bool {
-    let arguments = ["token", "info", "--config"].map(OsString::from);
+    let arguments = ["token", "info", "--listed", "--config"].map(OsString::from);
     let probe = Command::new(THIS_PROGRAM)
         .args(arguments)
         .arg(config)

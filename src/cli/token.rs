@@ -1,14 +1,22 @@
 //! `hsmgate token info`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use tokio::runtime::Runtime;
 
 use super::exit::CliError;
 use super::settings::{self, ConfigFile};
 use super::{dev, output};
-use crate::token::{self, Capability, GcmForm, TokenInfo, TokenSettings};
+use crate::token::{
+    self, Budget, Capability, CapabilityStatus, CapabilityTest, GcmForm, TestResult, TokenError,
+    TokenInfo, TokenSettings,
+};
+
+/// Timeout of a test. An RSA pair takes minutes on some tokens.
+const TEST: Duration = Duration::from_mins(5);
 
 commands! {
     pub(super) enum Token {
@@ -17,7 +25,8 @@ commands! {
     }
 }
 
-/// Logs in to the token, tests it as a start does, and changes nothing. Works while the gateway runs.
+/// Logs in to the token, tests it as a start does, tries what its mechanism list promises with keys of
+/// the session, and changes nothing. Works while the gateway runs.
 #[derive(Debug, Args)]
 pub(super) struct Info {
     #[command(flatten)]
@@ -29,6 +38,12 @@ pub(super) struct Info {
     // The variable must not conflict with --config.
     #[arg(long, env = "SOFTHSM2_MODULE", value_name = "PATH")]
     module: Option<PathBuf>,
+    /// Show only what the mechanism list promises
+    #[arg(long, conflicts_with = "deep")]
+    listed: bool,
+    /// Also generate RSA key pairs of 3,072 and 4,096 bits, which takes seconds
+    #[arg(long)]
+    deep: bool,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -60,15 +75,22 @@ struct GcmReport {
 struct CapabilityReport {
     name: &'static str,
     serves: &'static str,
+    is_listed: bool,
+    is_tested: bool,
+    /// Whether requests that need it are accepted.
     is_supported: bool,
+    /// Why the token refuses it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    refusal: String,
 }
 
 impl Info {
     fn run(self) -> anyhow::Result<()> {
         let token = token::Token::open(self.settings()?)?;
-        let gcm = token.gcm_form().map(GcmReport::of);
-        let supports = |capability| token.supports(capability);
-        let shown = TokenReport::of(token.info(), gcm, token.max_random_draw(), supports);
+        if !self.listed {
+            Runtime::new()?.block_on(try_capabilities(&token, self.deep))?;
+        }
+        let shown = TokenReport::of(&token);
         let outcome = if self.json { output::json(&shown) } else { shown.write() };
         token.close();
         Ok(outcome?)
@@ -104,25 +126,54 @@ impl GcmReport {
     }
 }
 
-impl<'a> TokenReport<'a> {
-    fn of(
-        info: &'a TokenInfo,
-        gcm: Option<GcmReport>,
-        random_draw_bytes: usize,
-        supports: impl Fn(Capability) -> bool,
-    ) -> Self {
-        let capability = |one: &Capability| {
-            let (name, serves) = (one.as_str(), serves(*one));
-            CapabilityReport { name, serves, is_supported: supports(*one) }
+/// Makes every test; slow ones only if `is_deep`.
+async fn try_capabilities(token: &token::Token, is_deep: bool) -> Result<(), TokenError> {
+    for test in CapabilityTest::ALL.iter().copied().filter(|test| is_deep || !test.is_slow()) {
+        token.change(&Budget::new(TEST), move |worker| worker.run_capability_test(test)).await?;
+    }
+    Ok(())
+}
+
+impl CapabilityReport {
+    fn of(token: &token::Token, capability: Capability) -> Self {
+        let CapabilityStatus { is_listed, result } = token.capability(capability);
+        Self {
+            name: capability.as_str(),
+            serves: serves(capability),
+            is_listed,
+            is_tested: result != TestResult::Untested,
+            is_supported: token.supports(capability),
+            refusal: match result {
+                TestResult::Refused(error) => error,
+                TestResult::Untested | TestResult::Works => String::new(),
+            },
+        }
+    }
+
+    fn row(&self) -> (&'static str, String) {
+        let listed = if self.is_listed { "yes" } else { "no " };
+        let result = match (self.is_tested, self.is_supported) {
+            (true, true) => "works    ",
+            (true, false) => "refused  ",
+            (false, _) => "not tried",
         };
+        let refusal = if self.refusal.is_empty() { "" } else { ": " };
+        (self.name, format!("{listed}     {result}  {}{refusal}{}", self.serves, self.refusal))
+    }
+}
+
+impl<'a> TokenReport<'a> {
+    fn of(token: &'a token::Token) -> Self {
+        let info: &TokenInfo = token.info();
+        let capability = |one: &Capability| CapabilityReport::of(token, *one);
         Self {
             label: &info.label,
             serial: &info.serial,
             manufacturer: &info.manufacturer,
             model: &info.model,
             firmware: &info.firmware,
-            gcm,
-            random_draw_bytes,
+            gcm: token.gcm_form().map(GcmReport::of),
+            random_draw_bytes: token.max_random_draw(),
             capabilities: Capability::ALL.iter().map(capability).collect(),
         }
     }
@@ -140,11 +191,9 @@ impl<'a> TokenReport<'a> {
         facts.push(("Random bytes", format!("{} in one call", self.random_draw_bytes)));
         output::columns(&facts)?;
         output::line("")?;
-        let row = |one: &CapabilityReport| {
-            let verdict = if one.is_supported { "yes" } else { "no " };
-            (one.name, format!("{verdict}  {}", one.serves))
-        };
-        output::columns(&self.capabilities.iter().map(row).collect::<Vec<_>>())
+        let head = ("Capability", "listed  result     serves".to_owned());
+        let rows = self.capabilities.iter().map(CapabilityReport::row);
+        output::columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
     }
 }
 

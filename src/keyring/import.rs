@@ -83,8 +83,17 @@ impl Keyring {
         // The row first: an incomplete pair is destroyed with its row when the row expires.
         let parameters = self.store.insert_document(parameters).await?;
         let wrapping = wrapping_pair(wrapping);
-        let generate = move |worker: &mut Worker<'_>| worker.generate_wrapping_pair(&wrapping.name);
-        self.token.change(execution.budget(), generate).await?;
+        let generate = move |worker: &mut Worker<'_>| {
+            worker.generate_wrapping_pair(&wrapping.name)?;
+            worker.try_unwrapping(wrapping, algorithm)
+        };
+        if let Err(error) = self.token.change(execution.budget(), generate).await {
+            // A pair that cannot unwrap must not remain until it expires.
+            if matches!(error, TokenError::Unsupported(_) | TokenError::Full) {
+                self.remove_import(&parameters).await?;
+            }
+            return Err(error.into());
+        }
         let public = self
             .token
             .run_with(wrapping, execution.budget(), move |worker| worker.public_key(wrapping))

@@ -5,6 +5,7 @@
 //! on the protocols.
 
 mod asymmetric;
+mod capability_tests;
 mod data_key_pair;
 mod deletion;
 pub mod error;

@@ -7,6 +7,7 @@ use cryptoki::mechanism::MechanismType;
 use parking_lot::RwLock;
 
 use super::crypto::mechanism::Capability;
+use super::crypto::mechanism_details::MechanismDetails;
 
 /// The result of the test of a capability.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,6 +21,15 @@ pub enum TestResult {
     Refused(String),
 }
 
+/// What is known of a capability.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapabilityStatus {
+    /// Whether the token lists the mechanisms, with flags and key sizes that allow it.
+    pub is_listed: bool,
+    /// The result of its last test.
+    pub result: TestResult,
+}
+
 /// What is known of the token's capabilities in one initialization of the module.
 #[derive(Debug, Default)]
 pub(super) struct Capabilities(RwLock<Known>);
@@ -27,18 +37,27 @@ pub(super) struct Capabilities(RwLock<Known>);
 #[derive(Debug, Default)]
 struct Known {
     mechanisms: Vec<MechanismType>,
+    details: MechanismDetails,
     results: HashMap<Capability, TestResult>,
 }
 
 impl Capabilities {
     /// Nothing was tried yet.
-    pub(super) fn new(mechanisms: Vec<MechanismType>) -> Self {
-        Self(RwLock::new(Known { mechanisms, results: HashMap::new() }))
+    pub(super) fn new(mechanisms: Vec<MechanismType>, details: MechanismDetails) -> Self {
+        Self(RwLock::new(Known { mechanisms, details, results: HashMap::new() }))
     }
 
     /// Forgets all results: the module was initialized again.
-    pub(super) fn reset(&self, mechanisms: Vec<MechanismType>) {
-        *self.0.write() = Known { mechanisms, results: HashMap::new() };
+    pub(super) fn reset(&self, mechanisms: Vec<MechanismType>, details: MechanismDetails) {
+        *self.0.write() = Known { mechanisms, details, results: HashMap::new() };
+    }
+
+    /// What is known of a capability.
+    pub(super) fn status(&self, capability: Capability) -> CapabilityStatus {
+        let known = self.0.read();
+        let is_listed = capability.is_among(&known.mechanisms) && known.details.allow(capability);
+        let result = known.results.get(&capability).cloned().unwrap_or_default();
+        CapabilityStatus { is_listed, result }
     }
 
     /// Whether the mechanism list has what the capability needs, and no test has refuted it.
@@ -89,13 +108,13 @@ mod tests {
     #[test]
     fn a_refused_capability_stays_refused_until_the_module_is_initialized_again() {
         let listed = || vec![MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDSA];
-        let capabilities = Capabilities::new(listed());
+        let capabilities = Capabilities::new(listed(), MechanismDetails::default());
         assert!(capabilities.supports(Capability::EcP256k));
         assert!(!capabilities.supports(Capability::Rsa2048), "it is not listed");
         capabilities.note_refused(Capability::EcP256k, &TokenError::Panicked);
         assert!(!capabilities.supports(Capability::EcP256k));
         assert!(capabilities.supports(Capability::EcP256), "another curve");
-        capabilities.reset(listed());
+        capabilities.reset(listed(), MechanismDetails::default());
         assert!(capabilities.supports(Capability::EcP256k));
         assert_eq!(capabilities.result(Capability::EcP256k), TestResult::Untested);
     }

@@ -16,7 +16,8 @@ use super::behavior::{KnownUnwrapForm, TokenBehavior};
 use super::checks::generator::GeneratorWatch;
 use super::checks::steps::TestSession;
 use super::checks::{round_trip, selftest};
-use super::crypto::mechanism;
+use super::crypto::mechanism::Capability;
+use super::crypto::mechanism_details::MechanismDetails;
 use super::crypto::random::RandomSource;
 use super::error::{ErrorClass, TokenError};
 use super::library::{self, Library};
@@ -33,6 +34,7 @@ pub(super) struct Initialization {
     pub(super) epoch: u64,
     pub(super) info: TokenInfo,
     pub(super) mechanisms: Vec<MechanismType>,
+    pub(super) mechanism_details: MechanismDetails,
     pub(super) behavior: TokenBehavior,
     pub(super) templates: AcceptedTemplates,
     pub(super) unwrap_form: KnownUnwrapForm,
@@ -101,9 +103,10 @@ impl Module {
         let (slot, raw_info) = find(pkcs11, &self.settings.selector, lost)?;
         let info = TokenInfo::from(&raw_info);
         let mechanisms = pkcs11.get_mechanism_list(slot)?;
-        if !mechanism::Capability::Aes256.is_among(&mechanisms) {
+        if !Capability::Aes256.is_among(&mechanisms) {
             return Err(TokenError::Unsupported("AES-GCM"));
         }
+        let mechanism_details = MechanismDetails::read(pkcs11, slot, &mechanisms);
         let anchor = pkcs11.open_rw_session(slot)?;
         self.settings.pin_guard().log_in(&anchor, &raw_info)?;
         let again = || Ok(pkcs11.open_rw_session(slot)?);
@@ -121,6 +124,7 @@ impl Module {
             epoch: self.epochs.fetch_add(1, Ordering::Relaxed) + 1,
             info,
             mechanisms,
+            mechanism_details,
             behavior,
             templates,
             unwrap_form: KnownUnwrapForm::default(),

@@ -21,7 +21,6 @@ mod objects;
 mod pin;
 mod pool;
 mod provision;
-mod quirks;
 mod recovery;
 mod retry;
 mod room;
@@ -42,7 +41,8 @@ use tokio::sync::watch;
 
 pub use behavior::GcmForm;
 pub use budget::Budget;
-pub use capabilities::TestResult;
+pub use capabilities::{CapabilityStatus, TestResult};
+pub use checks::capability_test::CapabilityTest;
 pub use crypto::asymmetric::PublicKey;
 pub use crypto::check_value::CheckValue;
 pub use crypto::cipher::{EncryptOptions, Encrypted, MAX_USES};
@@ -171,6 +171,11 @@ impl Token {
     /// Whether the token supports something, by its mechanism list and by what it has refused.
     pub fn supports(&self, capability: Capability) -> bool {
         self.0.state.supports(capability)
+    }
+
+    /// What the mechanism list promises of a capability, and what its test has shown.
+    pub fn capability(&self, capability: Capability) -> CapabilityStatus {
+        self.0.state.capabilities.status(capability)
     }
 
     /// Whether the token supports keys of this spec and usage, as far as is known.

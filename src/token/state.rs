@@ -23,7 +23,6 @@ use super::error::{ErrorClass, TokenError};
 use super::initialization::{Initialization, Module};
 use super::metrics::TokenMetrics;
 use super::objects::name::KeyIdentity;
-use super::quirks;
 use super::room::Room;
 use super::settings::{TokenInfo, TokenSettings};
 
@@ -64,12 +63,8 @@ impl TokenState {
         let module = Module::load(settings, metrics.random_generator_failures.clone())?;
         let first = module.open(None)?;
         let info = first.info.clone();
-        let capabilities = Capabilities::new(first.mechanisms.clone());
-        let knows_sha1_only = quirks::knows_oaep_sha1_only(&info);
-        if knows_sha1_only {
-            let error = TokenError::Unsupported("RSAES-OAEP with another hash than SHA-1");
-            capabilities.note_refused(Capability::UnwrapOaepSha256, &error);
-        }
+        let capabilities =
+            Capabilities::new(first.mechanisms.clone(), first.mechanism_details.clone());
         tracing::info!(
             event = "token.opened",
             label = info.label,
@@ -93,7 +88,7 @@ impl TokenState {
             objects: Mutex::default(),
             initialization: RwLock::new(Some(first)),
             capabilities,
-            refuses_oaep: [AtomicBool::new(false), AtomicBool::new(knows_sha1_only)],
+            refuses_oaep: <[AtomicBool; 2]>::default(),
             info,
             identity_key: OnceLock::new(),
             reported_keys: Mutex::default(),

@@ -1,7 +1,10 @@
 //! A token that lists a mechanism and refuses a kind of key: the caller is told so, once and for
 //! all, and the log names the cause.
 
+use std::process::Command;
+
 use fault_token::{Fault, Rule, When};
+use serde_json::Value;
 
 use crate::setup::{ENCRYPT, Setup, count};
 use crate::support::process::until;
@@ -105,4 +108,29 @@ async fn an_algorithm_that_the_token_refuses_is_unsupported() {
     ];
     let refused = setup.reply("AsymmetricSign", &parameters).await;
     assert!(is_unsupported(&(refused.status, refused.code.clone())), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_capability_that_the_token_does_not_have_is_a_warning_of_the_doctor() {
+    let mut setup = Setup::start();
+    setup.token.add(Rule::on(&PAIR, Fault::return_code("CKR_DOMAIN_PARAMS_INVALID")));
+    let output = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
+        .args(["doctor", "--json", "--config"])
+        .arg(setup.gateway.state().join("hsmgate.toml"))
+        .envs(setup.token.environment())
+        .env("SOFTHSM2_CONF", setup.gateway.state().join("softhsm2.conf"))
+        .env("HSMGATE_ALLOW_ROOT", "1")
+        .output()
+        .unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = found["checks"].as_array().unwrap();
+    let check = |name: &str| checks.iter().find(|check| check["name"] == name).unwrap();
+    let curve = check("capability ec-p256k");
+    assert_eq!(curve["verdict"], "warning", "{curve}");
+    let text = curve["found"].as_str().unwrap();
+    assert!(text.starts_with("listed, refused (") && text.contains("DOMAIN_PARAMS"), "{curve}");
+    assert_eq!(check("capability aes-256-gcm")["verdict"], "ok");
+    let failed: Vec<_> = checks.iter().filter(|check| check["verdict"] == "failed").collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(output.status.code(), Some(0));
 }

@@ -5,7 +5,8 @@ use cryptoki::session::Session;
 use fault_token::Manner;
 use hsmgate::model::KeySpec;
 use hsmgate::token::{
-    Depth, ErrorClass, KeyIdentity, ObjectKind, Token, TokenError, TokenSelector,
+    Capability, CapabilityTest, Depth, ErrorClass, KeyIdentity, ObjectKind, TestResult, Token,
+    TokenError, TokenSelector,
 };
 
 use super::harness::{
@@ -155,9 +156,11 @@ fn a_token_without_session_objects_works_and_no_test_key_stays() {
     let name = "templates::a_token_without_session_objects_works_and_no_test_key_stays";
     with_manners(name, &[Manner::NoSessionObjects], async |token| {
         keys_of_each_kind_are_closed_and_work(&token).await;
-        for spec in SPECS {
-            let test = change(&token, move |worker| worker.test_generation(spec, spec.usages()[0]));
-            test.await.unwrap();
+        for test in CapabilityTest::ALL.iter().copied().filter(|test| !test.is_slow()) {
+            change(&token, move |worker| worker.run_capability_test(test)).await.unwrap();
+        }
+        for capability in [Capability::HmacSha256, Capability::EcP256, Capability::UnwrapPkcs1] {
+            assert_eq!(token.capability(capability).result, TestResult::Works, "{capability}");
         }
         let (_pkcs11, session) = direct_session();
         assert_eq!(test_keys(&session), 0);

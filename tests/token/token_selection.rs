@@ -18,7 +18,6 @@ fn a_token_is_found_by_label_or_serial_and_by_nothing_else() {
         let info = token.info().clone();
         assert_eq!(info.label, LABEL);
         assert!(token.supports(Capability::Aes256));
-        assert!(!token.supports(Capability::UnwrapOaepSha256));
         token.close();
         let by_serial = TokenSelector::Serial(info.serial.clone());
         let token = Token::open(settings(by_serial)).unwrap();

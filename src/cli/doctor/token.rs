@@ -1,4 +1,4 @@
-//! Checks the token: access, capabilities, and a round trip for each key spec.
+//! Checks the token: access, and a test of each capability.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,15 +8,17 @@ use super::{Check, access};
 use crate::cli::settings;
 use crate::cli::token::serves;
 use crate::config::Config;
-use crate::model::KeySpec;
-use crate::token::{Budget, Capability, ErrorClass, GcmForm, Token, TokenError};
+use crate::token::{
+    Budget, Capability, CapabilityStatus, CapabilityTest, ErrorClass, GcmForm, TestResult, Token,
+    TokenError,
+};
 
 /// Timeout for opening a token.
 const OPENING: Duration = Duration::from_secs(30);
 /// Timeout for generating a key and using it.
-const ROUND_TRIP: Duration = Duration::from_secs(30);
+const TEST: Duration = Duration::from_secs(30);
 /// The same for an RSA key pair, which takes minutes on some tokens.
-const RSA_ROUND_TRIP: Duration = Duration::from_mins(5);
+const RSA_TEST: Duration = Duration::from_mins(5);
 
 const NAME: &str = "token";
 /// The default paths of the SoftHSM2 configuration, without `SOFTHSM2_CONF`.
@@ -111,38 +113,34 @@ fn remedy(error: &TokenError) -> &'static str {
     }
 }
 
-/// The capabilities that the mechanism list lacks.
-pub(super) fn capabilities(token: &Token) -> Vec<Check> {
-    let lacks = |capability: &Capability| !token.supports(*capability);
-    Capability::ALL
-        .iter()
-        .filter(|capability| lacks(capability))
-        .map(|capability| {
-            let remedy = "Only these operations need it.";
-            let serves = serves(*capability);
-            Check::warning("mechanisms", format!("no {capability}: {serves}"), remedy)
-        })
-        .collect()
-}
-
-/// Generates a session key of each spec, uses it, and destroys it. Returns `false` if the token did not
-/// respond in time: then it is not used further.
-pub(super) async fn round_trips(token: &Token, is_deep: bool, checks: &mut Vec<Check>) -> bool {
-    for spec in KeySpec::ALL.iter().copied() {
-        let Some(usage) = spec.usages().first().copied() else { continue };
-        let name = format!("round trip {}", spec.as_str());
-        let is_rsa = spec.as_str().starts_with("RSA");
-        if is_rsa && !is_deep {
-            checks.push(Check::not_checked(&name, "takes seconds: use --deep"));
+/// Tries every capability with session keys. Returns `false` if the token did not respond in time: then
+/// it is not used further.
+pub(super) async fn capability_tests(
+    token: &Token,
+    is_deep: bool,
+    checks: &mut Vec<Check>,
+) -> bool {
+    for test in CapabilityTest::ALL.iter().copied() {
+        let capabilities = test.capabilities();
+        if test.is_slow() && !is_deep {
+            let check =
+                |one: &Capability| Check::not_checked(&name(*one), "takes seconds: use --deep");
+            checks.extend(capabilities.iter().map(check));
             continue;
         }
-        let budget = Budget::new(if is_rsa { RSA_ROUND_TRIP } else { ROUND_TRIP });
-        match token.change(&budget, move |worker| worker.test_generation(spec, usage)).await {
-            Ok(()) => checks.push(Check::ok(&name, format!("{} ms", budget.spent().as_millis()))),
-            // The missing mechanism is reported already.
-            Err(TokenError::Unsupported(_)) => {}
+        let budget = Budget::new(if matches!(test, CapabilityTest::Key(_)) && !test.is_slow() {
+            TEST
+        } else {
+            RSA_TEST
+        });
+        match token.change(&budget, move |worker| worker.run_capability_test(test)).await {
+            Ok(()) => {
+                let ms = budget.spent().as_millis();
+                checks.extend(capabilities.iter().map(|one| result(token, *one, ms)));
+            }
             Err(error) => {
-                let remedy = "Keys of this spec cannot be generated. See the log of the HSM.";
+                let remedy = "The token failed in this test. See the log of the HSM.";
+                let name = capabilities.first().map(|one| name(*one)).unwrap_or_default();
                 checks.push(Check::failed(&name, chain(&error), remedy));
                 if matches!(error, TokenError::Deadline | TokenError::Unavailable(_)) {
                     return false;
@@ -151,6 +149,30 @@ pub(super) async fn round_trips(token: &Token, is_deep: bool, checks: &mut Vec<C
         }
     }
     true
+}
+
+fn name(capability: Capability) -> String {
+    format!("capability {capability}")
+}
+
+/// The result of a test. A capability that the token does not have is no fault: requests that need it
+/// are refused.
+fn result(token: &Token, capability: Capability, ms: u128) -> Check {
+    let (name, serves) = (name(capability), serves(capability));
+    let remedy = "Only these operations need it; they are refused.";
+    let CapabilityStatus { is_listed, result } = token.capability(capability);
+    match result {
+        TestResult::Works if is_listed => Check::ok(&name, format!("listed, works: {ms} ms")),
+        TestResult::Works => Check::ok(&name, format!("not listed, works: {ms} ms")),
+        TestResult::Refused(error) => {
+            let listed = if is_listed { "listed" } else { "not listed" };
+            Check::warning(&name, format!("{listed}, refused ({error}): {serves}"), remedy)
+        }
+        TestResult::Untested if is_listed => {
+            Check::warning(&name, format!("listed, could not be tried: {serves}"), "")
+        }
+        TestResult::Untested => Check::warning(&name, format!("not listed: {serves}"), remedy),
+    }
 }
 
 /// Ends the use of the token, unless its module hangs.

@@ -161,14 +161,7 @@ impl Worker<'_> {
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
         let raw = self.decrypt_with(key, handles, &Mechanism::RsaX509, ciphertext)?;
-        let mut encoded = Zeroizing::new(vec![0; ciphertext.len()]);
-        // A token may omit leading zeros. The length then reveals their number, so this restores
-        // the value and not its secrecy; SoftHSM returns whole blocks.
-        let missing = encoded.len().checked_sub(raw.len());
-        let tail = missing.and_then(|missing| encoded.get_mut(missing..));
-        tail.ok_or(TokenError::Untrusted("it opens RSA to more than the modulus"))?
-            .copy_from_slice(&raw);
-        oaep::unpad(hash, &encoded).ok_or(TokenError::BadCiphertext)
+        remove_padding(hash, &raw, ciphertext.len())
     }
 
     fn decrypt_with(
@@ -214,6 +207,22 @@ impl Worker<'_> {
     }
 }
 
+/// Removes the padding of RSAES-OAEP from the result of raw RSA with a modulus of this length.
+pub(crate) fn remove_padding(
+    hash: OaepHash,
+    raw: &[u8],
+    bytes: usize,
+) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+    let mut encoded = Zeroizing::new(vec![0; bytes]);
+    // A token may omit leading zeros. The length then reveals their number, so this restores the
+    // value and not its secrecy; SoftHSM returns whole blocks.
+    let missing = encoded.len().checked_sub(raw.len());
+    let tail = missing.and_then(|missing| encoded.get_mut(missing..));
+    tail.ok_or(TokenError::Untrusted("it opens RSA to more than the modulus"))?
+        .copy_from_slice(raw);
+    oaep::unpad(hash, &encoded).ok_or(TokenError::BadCiphertext)
+}
+
 fn public_of(handles: &Handles) -> Result<ObjectHandle, TokenError> {
     handles.public.ok_or(TokenError::NotFound)
 }
@@ -242,7 +251,11 @@ pub(crate) fn modulus_bytes(session: &Session, key: ObjectHandle) -> Result<usiz
     Ok(without_leading_zeros(modulus).len())
 }
 
-fn read_public_key(session: &Session, public: ObjectHandle) -> Result<PublicKey, TokenError> {
+/// Reads the public key of a pair from its public object.
+pub(crate) fn read_public_key(
+    session: &Session,
+    public: ObjectHandle,
+) -> Result<PublicKey, TokenError> {
     let types = [
         AttributeType::Modulus,
         AttributeType::PublicExponent,

@@ -35,8 +35,7 @@ impl Worker<'_> {
     /// # Errors
     /// `BadKeyMaterial` when it cannot be unwrapped or has another length than the spec's;
     /// `Unsupported` when the token does not support the unwrapping; `Full` when it has no room for
-    /// the key; `BadInput` for a spec of key
-    /// pairs.
+    /// the key; `BadInput` for a spec of key pairs.
     pub fn unwrap_secret(
         &mut self,
         wrapping: KeyIdentity,
@@ -80,7 +79,11 @@ impl Worker<'_> {
             return Err(TokenError::BadKeyMaterial);
         }
         let mechanism = unwrap_mechanism(algorithm);
-        let form = self.unwrap_form(&handles, &mechanism)?;
+        let supported = |error: TokenError| {
+            let unwrapping = Capability::of_unwrapping(algorithm);
+            if error.is_refused_mechanism() { unwrapping.unsupported() } else { error }
+        };
+        let form = self.unwrap_form(&handles, algorithm).map_err(supported)?;
         let wrapped = Wrapped {
             bytes: wrapped,
             mechanism: &mechanism,
@@ -116,10 +119,7 @@ impl Worker<'_> {
                     |worker: &mut Self| worker.check_rsa_round_trip(&handles, &mechanism, bytes);
                 Err(match self.classify_failure(wrapping, error, control) {
                     TokenError::BadCiphertext => TokenError::BadKeyMaterial,
-                    error if error.is_refused_mechanism() => {
-                        Capability::of_unwrapping(algorithm).unsupported()
-                    }
-                    error => error,
+                    error => supported(error),
                 })
             }
         }

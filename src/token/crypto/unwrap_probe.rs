@@ -4,9 +4,11 @@
 //! The probe uses material that is public, under the wrapping pair of the first import: material of
 //! a caller must not be the first that a token unwraps without its attributes.
 
-use cryptoki::mechanism::Mechanism;
-
+use super::asymmetric::read_public_key;
+use super::mechanism::unwrap_mechanism;
+use super::wrap::wrap;
 use super::wrapped::Wrapped;
+use crate::model::WrappingAlgorithm;
 use crate::token::behavior::{ImportRefused, TestKeys, UnwrapForm};
 use crate::token::cache::Handles;
 use crate::token::error::TokenError;
@@ -27,16 +29,16 @@ impl Worker<'_> {
     ///
     /// # Errors
     /// `Unsupported` when no way gives closed keys; those of the token.
-    pub(super) fn unwrap_form(
+    pub(in crate::token) fn unwrap_form(
         &mut self,
         handles: &Handles,
-        mechanism: &Mechanism<'_>,
+        algorithm: WrappingAlgorithm,
     ) -> Result<UnwrapForm, TokenError> {
         let known = &self.initialization.unwrap_form.0;
         if let Some(form) = *known.lock() {
             return Ok(form?);
         }
-        let form = self.probe_unwrapping(handles, mechanism)?;
+        let form = self.probe_unwrapping(handles, algorithm)?;
         tracing::info!(event = "token.unwrap_form", ?form, "found out how the token imports keys");
         *known.lock() = Some(form);
         Ok(form?)
@@ -45,15 +47,17 @@ impl Worker<'_> {
     fn probe_unwrapping(
         &mut self,
         handles: &Handles,
-        mechanism: &Mechanism<'_>,
+        algorithm: WrappingAlgorithm,
     ) -> Result<Result<UnwrapForm, ImportRefused>, TokenError> {
         let public = handles.public.ok_or(TokenError::NotFound)?;
         let initialization = self.initialization;
         let test_keys = initialization.behavior.test_keys;
-        let bytes = self.session()?.encrypt(mechanism, public, &MATERIAL)?;
+        let public = read_public_key(self.session()?, public)?;
+        let (bytes, mechanism) =
+            (wrap(&public, algorithm, &MATERIAL)?, unwrap_mechanism(algorithm));
         let wrapped = Wrapped {
             bytes: &bytes,
-            mechanism,
+            mechanism: &mechanism,
             unwrapping: handles.main,
             length: 32,
             secret_use: SecretUse::Cipher,

@@ -75,7 +75,20 @@ impl Worker<'_> {
         class: KeyClass,
         outcome: Result<(), TokenError>,
     ) -> Result<(), TokenError> {
-        let error = match self.conclude_creation(class, outcome) {
+        let outcome = self.conclude_creation(class, outcome);
+        self.conclude_kind(params, outcome)
+    }
+
+    /// Records whether the token can generate such keys.
+    ///
+    /// # Errors
+    /// `Unsupported` when the error means that it cannot; else the error.
+    pub(crate) fn conclude_kind(
+        &mut self,
+        params: GenerationParams,
+        outcome: Result<(), TokenError>,
+    ) -> Result<(), TokenError> {
+        let error = match outcome {
             Ok(()) => {
                 if let Some(capability) = params.capability() {
                     self.state.capabilities.note_works(capability);
@@ -134,9 +147,12 @@ impl Worker<'_> {
     /// are generated: a token whose storage is full cannot generate any others.
     fn generates_only_others(&mut self, params: GenerationParams) -> bool {
         let Some(other) = params.other_pair() else { return false };
-        self.test_params(other).is_ok()
-            && self
-                .test_params(params)
+        let mut generates = |params| {
+            let made = self.generate_test_key(params);
+            made.and_then(|key| self.destroy_test_key(key))
+        };
+        generates(other).is_ok()
+            && generates(params)
                 .is_err_and(|error| error.is_ambiguous_generation() || error.is_refused_kind())
     }
 }

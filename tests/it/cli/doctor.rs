@@ -92,7 +92,7 @@ async fn a_healthy_installation_has_no_fault_and_is_not_changed() {
     assert_eq!(checks["is_well"], true);
     assert_eq!(named(&checks, "failed"), Vec::<String>::new(), "{checks}");
     let deep: Value = installation.configured(&["doctor", "--deep", "--json"]).json();
-    assert!(named(&deep, "ok").contains(&"round trip RSA_2048".to_owned()), "{deep}");
+    assert!(named(&deep, "ok").contains(&"capability rsa-4096".to_owned()), "{deep}");
     assert!(state(&installation).await == before, "it changes nothing");
     let table = installation.configured(&["doctor"]).done();
     assert!(table.contains("key objects") && !table.contains("user-pin-8163"), "{table}");

@@ -30,10 +30,18 @@ async fn it_shows_the_token_and_its_capabilities() {
     };
     assert!(supports("aes-256-gcm") && supports("rsa-2048") && supports("ec-p256"));
 
+    let find = |name: &str| capabilities.iter().find(|one| one["name"] == name).unwrap();
+    let refused = find("unwrap-oaep-sha256");
+    assert_eq!(refused["is_listed"], true);
+    assert_eq!((&refused["is_tested"], &refused["is_supported"]), (&true.into(), &false.into()));
+    assert!(refused["refusal"].as_str().unwrap().contains("CKR_ARGUMENTS_BAD"), "{refused}");
+    assert_eq!(find("rsa-4096")["is_tested"], false);
+    assert_eq!(find("unwrap-oaep-sha1")["is_tested"], true);
+
     let table = String::from_utf8(token_info(&gateway, &[]).stdout).unwrap();
     let rows: Vec<_> = table.lines().collect();
     assert!(rows.iter().any(|row| row.starts_with("aes-256-gcm ") && row.contains("  yes  ")));
-    assert_eq!(rows.len(), 8 + 1 + capabilities.len());
+    assert_eq!(rows.len(), 8 + 2 + capabilities.len());
     assert_eq!(
         (&info["gcm"]["iv_from"], &info["gcm"]["iv_bytes"]),
         (&"gateway".into(), &12.into())
