@@ -24,6 +24,10 @@ use crate::token::{Budget, Capability, CheckValue, KeyIdentity, ServiceKey, Toke
 /// The lifetime of an import token (GetParametersForImport: 24 hours).
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;
 
+/// The number of import tokens that exist at one time. Each has a key pair in the token for 24 hours,
+/// and some tokens have room for some thousand objects.
+const MAX_IMPORT_TOKENS: usize = 500;
+
 /// The number of rejected imports that invalidates an import token.
 ///
 /// A client with unlimited tries that learns which wrapped texts unwrap can decrypt material that
@@ -53,11 +57,12 @@ pub struct WrappedMaterial {
 
 impl Keyring {
     /// Generates a wrapping pair in the token and an import token that is bound to the pair, to the
-    /// key, and to 24 hours.
+    /// key, and to 24 hours. It replaces an earlier import token for this key and algorithm.
     ///
     /// # Errors
     /// `Unsupported.Origin` when the key is not EXTERNAL, `UnsupportedOperation` when the token
-    /// does not support the unwrapping, or store or token fail.
+    /// does not support the unwrapping, `Rejected.LimitExceeded` when there are too many import
+    /// tokens or the token is full, or store or token fail.
     pub async fn import_parameters<P: CanImport>(
         &self,
         key: &AuthorizedKey<P>,
@@ -71,6 +76,11 @@ impl Keyring {
             return Err(TokenError::Unsupported(unwrapping).into());
         }
         self.token.ready()?;
+        let deadline = execution.budget().deadline().into();
+        let lock = tokio::time::timeout_at(deadline, self.import_tokens.lock()).await;
+        let _only_one = lock.map_err(|_elapsed| ErrorCode::Unavailable)?;
+        let (replaced, others) = self.import_tokens_of(key.record().id, algorithm);
+        check_import_tokens(others)?;
         let wrapping = KeyVersionId::random();
         let parameters = ImportParameters {
             id: ImportId::random(),
@@ -98,7 +108,36 @@ impl Keyring {
             .token
             .run_with(wrapping, execution.budget(), move |worker| worker.public_key(wrapping))
             .await?;
+        self.remove_replaced(&replaced).await;
         Ok(WrappingKey { parameters: (*parameters).clone(), public_key: public.to_der()? })
+    }
+
+    /// The import tokens for this key and algorithm, and the number of all others.
+    fn import_tokens_of(
+        &self,
+        key: KeyId,
+        algorithm: WrappingAlgorithm,
+    ) -> (Vec<Arc<ImportParameters>>, usize) {
+        let (same, others): (Vec<_>, Vec<_>) = self
+            .store
+            .documents::<ImportParameters>()
+            .into_iter()
+            .partition(|parameters| (parameters.key, parameters.algorithm) == (key, algorithm));
+        (same, others.len())
+    }
+
+    /// Removes the import tokens that a new one has replaced. One that cannot be removed expires.
+    async fn remove_replaced(&self, replaced: &[Arc<ImportParameters>]) {
+        for parameters in replaced {
+            if let Err(error) = self.remove_import(parameters).await {
+                tracing::warn!(
+                    event = "import.replacement_postponed",
+                    key_id = %parameters.key,
+                    error = &error as &dyn std::error::Error,
+                    "could not remove an import token that was replaced; it remains until it expires"
+                );
+            }
+        }
     }
 
     /// Imports material. After the first import only the same material is accepted again, under the
@@ -465,6 +504,11 @@ struct UnwrappedVersion {
     _pending: PendingGuard,
 }
 
+/// Checks that there may be one more import token than these.
+const fn check_import_tokens(others: usize) -> Result<(), ErrorCode> {
+    if others < MAX_IMPORT_TOKENS { Ok(()) } else { Err(ErrorCode::LimitExceeded) }
+}
+
 /// The wrapping pair of an import token.
 const fn wrapping_pair(wrapping: KeyVersionId) -> KeyIdentity {
     KeyIdentity::of_service(ServiceKey::ImportWrapping, wrapping)
@@ -472,4 +516,15 @@ const fn wrapping_pair(wrapping: KeyVersionId) -> KeyIdentity {
 
 fn check_origin(record: &KeyRecord) -> Result<(), ErrorCode> {
     if record.origin == Origin::External { Ok(()) } else { Err(ErrorCode::UnsupportedOrigin) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_import_tokens_is_limited() {
+        assert_eq!(check_import_tokens(MAX_IMPORT_TOKENS - 1), Ok(()));
+        assert_eq!(check_import_tokens(MAX_IMPORT_TOKENS), Err(ErrorCode::LimitExceeded));
+    }
 }

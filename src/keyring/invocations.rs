@@ -16,10 +16,14 @@ use super::metrics::{BudgetEvent, BudgetEventLabels, KeyringMetrics};
 use crate::error::ErrorCode;
 use crate::model::{IvBudget, KeyVersionId};
 use crate::store::{Remainder, Store, StoreError};
-use crate::token::{Encrypted, MAX_USES};
+use crate::token::{Encrypted, MAX_USES, TokenError};
 
 /// The pause of the background task after a failure of the store.
 const LEASE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The number of encryptions in sequence that a version must fail, while the token works, to count as
+/// unusable.
+const MAX_FAILURES: u64 = 10;
 
 /// The counters of all versions that have encrypted since the start.
 pub(super) struct Invocations {
@@ -57,6 +61,10 @@ struct InvocationCounter {
     /// Held while a lease is taken.
     lease_lock: tokio::sync::Mutex<()>,
     failures: AtomicU64,
+    /// Encryptions in sequence that failed although the token works.
+    failed_encryptions: AtomicU64,
+    /// The token does not encrypt with the version any more.
+    is_unusable: AtomicBool,
 }
 
 /// The right to one encryption with a version, retries included.
@@ -66,6 +74,9 @@ impl Reservation {
     /// Returns the uses that the encryption did not need. If dropped without it, all count as used.
     pub(super) fn release_unused(self, encrypted: &Encrypted) {
         self.0.left.fetch_add(MAX_USES.saturating_sub(encrypted.uses), Ordering::Relaxed);
+        if self.0.failed_encryptions.load(Ordering::Relaxed) != 0 {
+            self.0.failed_encryptions.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -93,11 +104,32 @@ impl Invocations {
         Ok(Reservation(counter))
     }
 
-    /// Whether a version has encrypted so often that its key needs a new one.
+    /// Whether a version has encrypted so often that its key needs a new one, or encrypts no more.
     pub(super) fn needs_rotation(&self, version: KeyVersionId) -> bool {
         let counters = self.counters.read();
-        let total = counters.get(&version).map(|counter| counter.total.load(Ordering::Relaxed));
-        total.is_some_and(|total| total >= self.limits.rotate_at)
+        counters.get(&version).is_some_and(|counter| {
+            counter.total.load(Ordering::Relaxed) >= self.limits.rotate_at
+                || counter.is_unusable.load(Ordering::Relaxed)
+        })
+    }
+
+    /// Counts an encryption that failed although the token works. A version that the token reports
+    /// as exhausted, or that fails again and again, is unusable: its key needs a new one.
+    pub(super) fn note_failure(&self, reserved: &Reservation, error: &TokenError) {
+        let counter = &reserved.0;
+        let failed = counter.failed_encryptions.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_unusable = error.is_key_exhausted() || failed >= MAX_FAILURES;
+        if is_unusable && !counter.is_unusable.swap(true, Ordering::Relaxed) {
+            self.metrics.unusable_versions.inc();
+            tracing::error!(
+                event = "key.version_unusable",
+                key_version_id = %counter.version,
+                %error,
+                failed,
+                "the token does not encrypt with a key version any more, although it works; the key \
+                 gets a new version if its material was generated on the token"
+            );
+        }
     }
 
     /// Returns the rest of all leases to the store, after the last encryption of a gateway.
@@ -235,6 +267,8 @@ impl InvocationCounter {
             is_refilling: AtomicBool::new(false),
             lease_lock: tokio::sync::Mutex::default(),
             failures: AtomicU64::new(0),
+            failed_encryptions: AtomicU64::new(0),
+            is_unusable: AtomicBool::new(false),
         }
     }
 

@@ -25,6 +25,9 @@ metrics! {
         /// is warned), or that will soon refuse to encrypt because of crypto.iv_refuse_at
         /// (exhausted); the log names them
         iv_budget: Family<BudgetEventLabels, Counter> = "hsmgate_iv_budget_events_total" ["event"],
+        /// Key versions, since the start, that the token does not encrypt with any more although it
+        /// works; the log names them
+        unusable_versions: Counter = "hsmgate_unusable_key_versions_total" [],
         + throttled: Throttled,
     }
 }

@@ -67,6 +67,8 @@ pub struct Keyring {
     pair_generator: PairGenerator,
     /// Locked while imported material changes.
     material: Arc<tokio::sync::Mutex<()>>,
+    /// Locked while an import token is issued: it replaces another one.
+    import_tokens: Arc<tokio::sync::Mutex<()>>,
     /// Keys whose rows mark their material absent, and whose objects may still exist.
     pending_destruction: Arc<Mutex<BTreeSet<KeyId>>>,
 }
@@ -108,6 +110,7 @@ impl Keyring {
             pending_versions: PendingVersions::default(),
             pair_generator: PairGenerator::default(),
             material: Arc::default(),
+            import_tokens: Arc::default(),
             pending_destruction: Arc::default(),
         }
     }

@@ -4,11 +4,12 @@ use std::sync::atomic::Ordering;
 
 use zeroize::Zeroizing;
 
+use super::invocations::Reservation;
 use super::{AesGcm, Execution, KeyAction, Keyring, KeyringError, UsableVersion, VersionSelector};
 use crate::authz::{AccountGrant, AuthorizedKey, CanDecrypt, CanEncrypt, Permission};
 use crate::error::ErrorCode;
 use crate::model::{CiphertextBlob, IV_BYTES, Plaintext, VerificationRate, clock};
-use crate::token::{Budget, EncryptOptions, Encrypted, KeyIdentity, Worker};
+use crate::token::{Budget, EncryptOptions, Encrypted, KeyIdentity, TokenError, Worker};
 
 impl Keyring {
     /// Returns a version that can encrypt with this key now.
@@ -90,7 +91,8 @@ impl Keyring {
             .run_with(identity, budget, move |worker| {
                 worker.encrypt_as(identity, options, Some(&aad), &plaintext)
             })
-            .await?;
+            .await
+            .inspect_err(|error| self.note_failed_encryption(&reserved, error))?;
         reserved.release_unused(&encrypted);
         blob(identity, encrypted)
     }
@@ -145,9 +147,22 @@ impl Keyring {
             let encrypted = worker.encrypt_as(identity, options, Some(&aad), text)?;
             Ok((data_key, encrypted))
         };
-        let (data_key, encrypted) = self.token.run_with(identity, budget, job).await?;
+        let (data_key, encrypted) = self
+            .token
+            .run_with(identity, budget, job)
+            .await
+            .inspect_err(|error| self.note_failed_encryption(&reserved, error))?;
         reserved.release_unused(&encrypted);
         Ok((data_key, blob(identity, encrypted)?))
+    }
+
+    /// Counts a failure that may be caused by the key version: the token itself passed its health
+    /// check after it.
+    fn note_failed_encryption(&self, reserved: &Reservation, error: &TokenError) {
+        let may_be_key = error.is_key_exhausted() || error.is_ambiguous_encryption();
+        if may_be_key && self.token.ready().is_ok() {
+            self.invocations.note_failure(reserved, error);
+        }
     }
 
     /// Decrypts a blob to bytes. The blob's own version id is not used.

@@ -259,6 +259,18 @@ impl TokenError {
         creates && self.is_out_of_memory()
     }
 
+    /// Whether the token reports that the key was used as often as it allows.
+    pub const fn is_key_exhausted(&self) -> bool {
+        matches!(self, Self::Call { code: RvError::UnknownErrorCode(CKR_KEY_EXHAUSTED), .. })
+    }
+
+    /// Whether an encryption failed without a clear cause. If the token itself works, the key may be
+    /// at fault: craton returns GENERAL_ERROR for a key that was used up.
+    pub fn is_ambiguous_encryption(&self) -> bool {
+        matches!(self, Self::Call { function: Function::EncryptInit | Function::Encrypt, .. })
+            && self.class() == ErrorClass::Ambiguous
+    }
+
     /// Whether the token refuses a mechanism or its parameters, before it sees any data.
     pub(super) const fn is_refused_mechanism(&self) -> bool {
         matches!(
@@ -387,6 +399,9 @@ impl From<Pkcs11Error> for TokenError {
 
 /// AEAD_DECRYPT_FAILED of PKCS#11 3.0, which the binding does not define.
 const CKR_AEAD_DECRYPT_FAILED: u64 = 0x42;
+/// KEY_EXHAUSTED of PKCS#11 3.0, which the binding does not define: the key has been used as often
+/// as its token allows.
+const CKR_KEY_EXHAUSTED: u64 = 0x203;
 
 /// The table (decision D7): first the function, then the code.
 fn class_of(function: Function, code: RvError) -> ErrorClass {
@@ -423,6 +438,8 @@ fn class_of_code(code: RvError) -> ErrorClass {
         | RvError::WrappedKeyInvalid
         | RvError::WrappedKeyLenRange
         | RvError::UnknownErrorCode(CKR_AEAD_DECRYPT_FAILED) => ErrorClass::BadInput,
+        // Another version of the key is necessary, which a rotation creates.
+        RvError::UnknownErrorCode(CKR_KEY_EXHAUSTED) => ErrorClass::OutOfResources,
         // Real tokens use these for "busy" and "the link was reset", and vendor codes too.
         RvError::GeneralError
         | RvError::FunctionFailed
@@ -461,6 +478,9 @@ fn class_of_code(code: RvError) -> ErrorClass {
 
 /// The code's name as PKCS#11 spells it: `CKR_KEY_HANDLE_INVALID`.
 fn ckr_name(code: RvError) -> String {
+    if code == RvError::UnknownErrorCode(CKR_KEY_EXHAUSTED) {
+        return "CKR_KEY_EXHAUSTED".to_owned();
+    }
     if let RvError::UnknownErrorCode(value) | RvError::VendorDefined(value) = code {
         return format!("code {value:#x}");
     }

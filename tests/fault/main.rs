@@ -40,3 +40,4 @@ mod support;
 mod traffic;
 mod transient_errors;
 mod unavailable;
+mod unusable_versions;

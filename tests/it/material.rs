@@ -36,6 +36,13 @@ async fn parameters(gateway: &Gateway, key: &str) -> Value {
     gateway.call("GetParametersForImport", &wanted).await
 }
 
+/// As `parameters`, with this algorithm.
+async fn parameters_with(gateway: &Gateway, key: &str, algorithm: &str) -> Value {
+    let wanted =
+        [("KeyId", key), ("WrappingKeySpec", "RSA_2048"), ("WrappingAlgorithm", algorithm)];
+    gateway.call("GetParametersForImport", &wanted).await
+}
+
 /// The request that brings `wrapped` in.
 fn import<'a>(
     key: &'a str,
@@ -165,4 +172,43 @@ async fn imports_at_the_same_time_leave_one_material() {
     let encrypted = gateway.call("Encrypt", &[("KeyId", &key), ("Plaintext", PLAINTEXT)]).await;
     let blob = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
     assert_eq!(text(&gateway.call("Decrypt", &blob).await["Plaintext"]), PLAINTEXT);
+}
+
+#[tokio::test]
+async fn a_new_import_token_replaces_the_one_for_the_same_key_and_algorithm() {
+    let gateway = Gateway::start();
+    let (key, other) = (external_key(&gateway).await, external_key(&gateway).await);
+    let first = parameters(&gateway, &key).await;
+    let of_other = parameters(&gateway, &other).await;
+    let pkcs1 = parameters_with(&gateway, &key, "RSAES_PKCS1_V1_5").await;
+    let objects = gateway.token_objects();
+    for _time in 0..2 {
+        parameters(&gateway, &key).await;
+        assert_eq!(gateway.token_objects(), objects, "one wrapping pair for key and algorithm");
+    }
+    let wrapped = wrap(&first, &MATERIAL);
+    let refused = gateway.refused("ImportKeyMaterial", &import(&key, &first, &wrapped, "0")).await;
+    assert_eq!(refused, (400, "InvalidImportToken".to_owned()));
+    let wrapped = wrap(&of_other, &MATERIAL);
+    gateway.call("ImportKeyMaterial", &import(&other, &of_other, &wrapped, "0")).await;
+    let unknown = gateway.refused("ImportKeyMaterial", &import(&key, &pkcs1, "AA==", "0")).await;
+    assert_eq!(unknown, (400, "InvalidKeyMaterial".to_owned()), "its import token is valid");
+}
+
+#[tokio::test]
+async fn an_algorithm_that_the_token_refuses_leaves_no_wrapping_pair() {
+    let gateway = Gateway::start();
+    let key = external_key(&gateway).await;
+    let objects = gateway.token_objects();
+    let wanted = [
+        ("KeyId", &*key),
+        ("WrappingKeySpec", "RSA_2048"),
+        // SoftHSM lists RSAES-OAEP, and refuses it with this hash.
+        ("WrappingAlgorithm", "RSAES_OAEP_SHA_256"),
+    ];
+    for _time in 0..2 {
+        let refused = gateway.refused("GetParametersForImport", &wanted).await;
+        assert_eq!(refused, (400, "UnsupportedOperation".to_owned()));
+        assert_eq!(gateway.token_objects(), objects);
+    }
 }
