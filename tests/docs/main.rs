@@ -9,6 +9,7 @@ mod errors;
 mod metrics;
 mod operations;
 mod permissions;
+mod tokens;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -20,6 +20,9 @@ const NSS: &str = "/usr/lib/x86_64-linux-gnu/libsoftokn3.so";
 const OPENCRYPTOKI: &str = "/usr/lib/x86_64-linux-gnu/opencryptoki/libopencryptoki.so.0";
 const REMOTE_MODULE: &str = "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so";
 
+const PROXY: &str = "/usr/lib/x86_64-linux-gnu/p11-kit-proxy.so";
+const PROXY_MODULES: &str = "/usr/share/p11-kit/modules";
+
 /// A PKCS#11 product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Product {
@@ -43,6 +46,8 @@ pub(crate) struct TestToken {
     /// Whether it has the label and the PINs; otherwise C_InitToken gives them.
     pub(crate) is_initialized: bool,
     environment: Vec<(&'static str, PathBuf)>,
+    /// The directory with a configuration of p11-kit, for programs that cannot give the string.
+    proxy: Option<PathBuf>,
     served: Option<Served>,
 }
 
@@ -93,6 +98,7 @@ impl TestToken {
             init_arguments: None,
             is_initialized: false,
             environment: Vec::new(),
+            proxy: None,
             served: None,
         };
         match product {
@@ -106,7 +112,9 @@ impl TestToken {
             }
             Product::Nss => {
                 token.module = NSS.into();
-                token.init_arguments = Some(create_nss_database(directory, label));
+                let arguments = create_nss_database(directory, label);
+                token.proxy = Some(configure_proxy(directory, &token.module, &arguments));
+                token.init_arguments = Some(arguments);
                 token.is_initialized = true;
             }
             Product::OpenCryptoki => {
@@ -132,6 +140,7 @@ impl TestToken {
             init_arguments: None,
             is_initialized: true,
             environment: vec![("SOFTHSM2_CONF", configuration)],
+            proxy: None,
             served: None,
         }
     }
@@ -165,6 +174,21 @@ impl TestToken {
     /// A program where the token is, without the token's environment variables.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         self.command_under(&[], program)
+    }
+
+    /// pkcs11-tool with the module of the token. It cannot give a string to C_Initialize: p11-kit gives it,
+    /// whose configuration is in a fixed place, which the mount namespace of the program replaces.
+    pub(crate) fn pkcs11_tool(&self) -> Command {
+        let (mut command, module) = if let Some(directory) = &self.proxy {
+            let bind = format!("mount --bind \"$0\" {PROXY_MODULES} && exec pkcs11-tool \"$@\"");
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "sh", "-c", &bind]).arg(directory);
+            (command, Path::new(PROXY))
+        } else {
+            (self.command("pkcs11-tool"), self.module.as_path())
+        };
+        command.envs(self.environment()).arg("--module").arg(module);
+        command
     }
 
     /// As [`TestToken::command`], executed by another program (`prlimit` for instance).
@@ -228,4 +252,13 @@ fn create_nss_database(directory: &Path, label: &str) -> String {
         Command::new("certutil").args(["-N", "-d", &database, "-f"]).arg(&pin).status().unwrap();
     assert!(status.success(), "certutil creates no database: {status}");
     format!("configdir='{database}' secmod='secmod.db' dbTokenDescription='{label}'")
+}
+
+/// A configuration of p11-kit with one module, which has a string for C_Initialize.
+fn configure_proxy(directory: &Path, module: &Path, arguments: &str) -> PathBuf {
+    let modules = directory.join("p11-kit");
+    fs::create_dir(&modules).unwrap();
+    let text = format!("module: {}\nx-init-reserved: {arguments}\n", module.display());
+    fs::write(modules.join("token.module"), text).unwrap();
+    modules
 }
