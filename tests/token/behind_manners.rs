@@ -23,6 +23,7 @@ manners! {
     iv_written_back: "iv-written-back";
     iv_written_back_by_encrypt: "iv-written-back-by-encrypt";
     iv_appended: "iv-appended-12";
+    iv_of_16_bytes_appended: "iv-appended-16";
     iv_in_front: "iv-in-front-12";
     message_calls_only: "message-calls-only";
     cloud_hsm: "cloud-hsm" without ["objects::a_destroyed_key_stops_working_with_its_copy"];
@@ -39,6 +40,7 @@ manners! {
     short_random_draws: "random-limit=1024";
     one_code_for_bad_ciphertexts: "decrypt-error=CKR_FUNCTION_FAILED";
     few_sessions: "session-limit=6:CKR_SESSION_COUNT";
+    zero_filled_texts: "zero-filled-texts,serial-number=0";
     no_curve: "no-secp256k1=CKR_GENERAL_ERROR"
         without ["key_pairs::ecdsa_signatures_are_good_elsewhere_and_here"];
 }
