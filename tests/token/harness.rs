@@ -251,8 +251,9 @@ pub(crate) fn direct_session() -> (Pkcs11, Session) {
     if is_separate {
         pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
     }
-    let is_ours =
-        |slot: &Slot| pkcs11.get_token_info(*slot).is_ok_and(|info| info.label().trim_end_matches('\0') == LABEL);
+    let is_ours = |slot: &Slot| {
+        pkcs11.get_token_info(*slot).is_ok_and(|info| info.label().trim_end_matches('\0') == LABEL)
+    };
     let slot = pkcs11.get_slots_with_token().unwrap().into_iter().find(is_ours).unwrap();
     let session = pkcs11.open_rw_session(slot).unwrap();
     if is_separate {

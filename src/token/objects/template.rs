@@ -33,7 +33,7 @@ pub(crate) enum ObjectLifetime<'a> {
     Test(TestKeys),
 }
 
-/// The label of every key for a test, as long as the longest name of a key: a token that keeps only
+/// The label of every key for a test, of the maximum length of a name: a token that keeps only
 /// shorter labels is detected by the self-test. It is not a name, so that such a key is not listed.
 pub(crate) const TEST_LABEL: &[u8; MAX_NAME_BYTES] =
     b"hsmgate: a key for a test that is destroyed after it; left over if no gateway is running now";
