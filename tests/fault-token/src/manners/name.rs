@@ -193,10 +193,10 @@ mod tests {
     fn the_page_tells_every_manner() {
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/develop/fault-token.md");
         let page = std::fs::read_to_string(page).unwrap();
-        let is_told = |name: &&str| {
+        let is_named = |name: &&str| {
             page.contains(&format!("`{name}`")) || page.contains(&format!("`{name}="))
         };
-        let missing: Vec<_> = NAMES.iter().filter(|name| !is_told(name)).collect();
+        let missing: Vec<_> = NAMES.iter().filter(|name| !is_named(name)).collect();
         assert!(missing.is_empty(), "{missing:?}");
     }
 }
