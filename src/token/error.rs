@@ -370,7 +370,7 @@ impl TokenError {
 
     /// Whether the call itself, after its Init, failed in a way that leaves open if the data or the
     /// token is at fault. SoftHSM returns GENERAL_ERROR for a wrong tag, kryoptic DEVICE_ERROR for
-    /// a bad padding; codes of a vendor may mean anything.
+    /// a bad padding, NSS 3.87 ARGUMENTS_BAD; codes of a vendor may mean anything.
     pub(super) fn is_ambiguous(&self) -> bool {
         let leaves_it_open = matches!(
             self,
@@ -379,6 +379,7 @@ impl TokenError {
                 code: RvError::GeneralError
                     | RvError::FunctionFailed
                     | RvError::DeviceError
+                    | RvError::ArgumentsBad
                     | RvError::VendorDefined(_)
                     | RvError::UnknownErrorCode(_)
             }
@@ -539,6 +540,7 @@ mod tests {
     fn only_the_call_itself_is_ambiguous_never_its_init() {
         assert!(call(Function::Decrypt, RvError::GeneralError).is_ambiguous());
         assert!(!call(Function::DecryptInit, RvError::GeneralError).is_ambiguous());
+        assert!(call(Function::UnwrapKey, RvError::ArgumentsBad).is_ambiguous());
     }
 
     #[test]

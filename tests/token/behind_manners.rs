@@ -39,6 +39,7 @@ manners! {
     modulus_bits_not_told: "attribute-not-told=CKA_MODULUS_BITS";
     short_random_draws: "random-limit=1024";
     one_code_for_bad_ciphertexts: "decrypt-error=CKR_FUNCTION_FAILED";
+    bad_ciphertexts_are_bad_arguments: "decrypt-error=CKR_ARGUMENTS_BAD";
     few_sessions: "session-limit=6:CKR_SESSION_COUNT";
     zero_filled_texts: "zero-filled-texts,serial-number=0";
     no_curve: "no-secp256k1=CKR_GENERAL_ERROR"
