@@ -297,10 +297,19 @@ def test_a_token_that_is_none_is_refused(kms, imports, garbage):
 
 
 def test_a_token_and_a_wrapping_key_belong_together(kms, external, material):
-    one, two = Import(kms, external), Import(kms, external)
+    one, two = Import(kms, external), Import(kms, new_external_key(kms))
     with refused("InvalidKeyMaterial", 400):
         one.send(two.wrap(material))
     one.send(one.wrap(material))
+
+
+def test_new_parameters_replace_those_of_the_same_algorithm(kms, external, material):
+    old, other = Import(kms, external), Import(kms, external, "RSAES_PKCS1_V1_5")
+    new = Import(kms, external)
+    with refused("InvalidImportToken", 400):
+        old.send(old.wrap(material))
+    new.send(new.wrap(material))
+    other.send(other.wrap(material))
 
 
 @pytest.mark.parametrize("date", [1, "past", -1])

@@ -158,12 +158,7 @@ impl Worker<'_> {
                 CapabilityTest::WrappingPair => worker.try_wrapping_pair(key),
                 CapabilityTest::SigningPair => worker.try_signing_pair(key),
             };
-            let destroyed = worker.destroy_test_key(key);
-            // A refused import may have left a key that is still open.
-            if test == CapabilityTest::WrappingPair {
-                worker.discard_test_keys();
-            }
-            outcome.and(destroyed)
+            outcome.and(worker.destroy_test_key(key))
         })
     }
 
@@ -216,13 +211,8 @@ impl Worker<'_> {
                     let handles = worker.handles(wrapping)?;
                     let public = handles.public.ok_or(TokenError::NotFound)?;
                     let public = read_public_key(worker.session()?, public)?;
-                    worker.try_use(capability, |worker| {
-                        worker.unwraps(&handles, &public, algorithm)
-                    })?;
-                    if !worker.state.supports(capability) {
-                        worker.discard_test_keys();
-                    }
-                    Ok(())
+                    worker
+                        .try_use(capability, |worker| worker.unwraps(&handles, &public, algorithm))
                 })
             })?;
         }
@@ -316,8 +306,10 @@ impl Worker<'_> {
             templates: &initialization.templates,
         };
         let key = wrapped.unwrap(session, form)?;
-        let key = wrapped.finish(session, random, key, form)?;
-        Ok(session.destroy_object(key)?)
+        let finished = wrapped.finish(session, random, key, form);
+        let destroyed = finished.and_then(|key| Ok(session.destroy_object(key)?));
+        // The key may still be open.
+        destroyed.inspect_err(|_error| self.discard_test_keys())
     }
 
     /// Generates a test key, reads its attributes back, and uses it once.

@@ -39,6 +39,18 @@ pub struct Entry {
     pub iv: Option<String>,
 }
 
+/// The CKA_ID of the gateway's test keys, `hsmgate test key`, in hexadecimal digits. A key of the
+/// self-test is destroyed after it, so that the IVs of a later one with this id may be the same.
+const TEST_KEY: &str = "68736d676174652074657374206b6579";
+
+impl Entry {
+    /// Of an encryption with AES-GCM: the CKA_ID of the key and the IV, unless it is a test key.
+    pub fn key_and_iv(&self) -> Option<(&str, &str)> {
+        let key = self.key.as_deref().filter(|key| !key.is_empty() && *key != TEST_KEY)?;
+        Some((key, self.iv.as_deref()?))
+    }
+}
+
 /// The calls in a log from this byte on, and the length of the log.
 ///
 /// # Panics
