@@ -5,7 +5,7 @@
 //! sessions or the login, or kills the process; and it plays the manners of other tokens. Every call is written to a log. Built as a Rust
 //! library, it gives tests the types of both files, so that each is written down once.
 //!
-//! It is the one place with `unsafe`, and no part of the shipped program.
+//! It is no part of the shipped program, and needs `unsafe` as each PKCS#11 module does.
 
 mod attribute_types;
 mod control;
