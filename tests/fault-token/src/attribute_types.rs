@@ -1,15 +1,9 @@
 //! Attribute types by their names.
 
-use cryptoki_sys as pkcs11;
-use cryptoki_sys::CK_ATTRIBUTE_TYPE;
+use crate::names::names;
 
-macro_rules! types {
-    ($($name:ident)*) => {
-        const TYPES: &[(&str, CK_ATTRIBUTE_TYPE)] = &[$((stringify!($name), pkcs11::$name)),*];
-    };
-}
-
-types! {
+names! {
+    ATTRIBUTE_TYPES:
     CKA_CLASS
     CKA_TOKEN
     CKA_PRIVATE
@@ -45,16 +39,4 @@ types! {
     CKA_TRUSTED
     CKA_WRAP_WITH_TRUSTED
     CKA_ALWAYS_AUTHENTICATE
-}
-
-/// The attribute type with this name.
-pub(crate) fn number(name: &str) -> CK_ATTRIBUTE_TYPE {
-    let known = TYPES.iter().find(|(known, _type)| *known == name);
-    known.unwrap_or_else(|| panic!("{name} is no attribute")).1
-}
-
-/// The name of this attribute type.
-pub(crate) fn name(number: CK_ATTRIBUTE_TYPE) -> String {
-    let known = TYPES.iter().find(|(_name, known)| *known == number);
-    known.map_or_else(|| format!("{number:#x}"), |(name, _type)| (*name).to_owned())
 }

@@ -15,6 +15,7 @@ mod log;
 mod manners;
 mod mechanism_types;
 mod module;
+mod names;
 mod parallel_calls;
 mod post_call;
 mod prng;

@@ -1,15 +1,9 @@
 //! Mechanism types by their names.
 
-use cryptoki_sys as pkcs11;
-use cryptoki_sys::CK_MECHANISM_TYPE;
+use crate::names::names;
 
-macro_rules! types {
-    ($($name:ident)*) => {
-        const TYPES: &[(&str, CK_MECHANISM_TYPE)] = &[$((stringify!($name), pkcs11::$name)),*];
-    };
-}
-
-types! {
+names! {
+    MECHANISM_TYPES:
     CKM_AES_KEY_GEN
     CKM_AES_ECB
     CKM_AES_CBC
@@ -32,16 +26,4 @@ types! {
     CKM_RSA_PKCS_OAEP
     CKM_RSA_PKCS_PSS
     CKM_RSA_X_509
-}
-
-/// The mechanism type with this name.
-pub(crate) fn number(name: &str) -> CK_MECHANISM_TYPE {
-    let known = TYPES.iter().find(|(known, _type)| *known == name);
-    known.unwrap_or_else(|| panic!("{name} is no mechanism")).1
-}
-
-/// The name of this mechanism type.
-pub(crate) fn name(number: CK_MECHANISM_TYPE) -> String {
-    let known = TYPES.iter().find(|(_name, known)| *known == number);
-    known.map_or_else(|| format!("{number:#x}"), |(name, _type)| (*name).to_owned())
 }

@@ -1,15 +1,11 @@
 //! Return codes by their names.
 
-use cryptoki_sys as pkcs11;
 use cryptoki_sys::CK_RV;
 
-macro_rules! codes {
-    ($($name:ident)*) => {
-        const CODES: &[(&str, CK_RV)] = &[$((stringify!($name), pkcs11::$name)),*];
-    };
-}
+use crate::names::{self, names};
 
-codes! {
+names! {
+    CODES:
     CKR_OK
     CKR_ACTION_PROHIBITED
     CKR_HOST_MEMORY
@@ -38,8 +34,6 @@ codes! {
     CKR_KEY_TYPE_INCONSISTENT
     CKR_KEY_CHANGED
     CKR_KEY_EXHAUSTED
-    CKR_CURVE_NOT_SUPPORTED
-    CKR_DOMAIN_PARAMS_INVALID
     CKR_KEY_FUNCTION_NOT_PERMITTED
     CKR_MECHANISM_INVALID
     CKR_MECHANISM_PARAM_INVALID
@@ -74,13 +68,11 @@ codes! {
 
 /// The code with this name; `0x` and hexadecimal digits stand for themselves.
 pub(crate) fn code(name: &str) -> CK_RV {
-    let number = || CK_RV::from_str_radix(name.strip_prefix("0x")?, 16).ok();
-    let known = CODES.iter().find(|(known, _code)| *known == name).map(|(_name, code)| *code);
-    known.or_else(number).unwrap_or_else(|| panic!("{name} is no return code"))
+    let number = name.strip_prefix("0x").and_then(|digits| CK_RV::from_str_radix(digits, 16).ok());
+    number.unwrap_or_else(|| names::number(CODES, name))
 }
 
 /// The name of this code.
 pub(crate) fn name(code: CK_RV) -> String {
-    let known = CODES.iter().find(|(_name, known)| *known == code);
-    known.map_or_else(|| format!("{code:#x}"), |(name, _code)| (*name).to_owned())
+    names::name(CODES, code)
 }

@@ -2,7 +2,9 @@
 
 use cryptoki_sys::{CK_ATTRIBUTE_TYPE, CK_MECHANISM_TYPE, CK_RV};
 
-use crate::{attribute_types, mechanism_types, return_codes};
+use crate::attribute_types::ATTRIBUTE_TYPES;
+use crate::mechanism_types::MECHANISM_TYPES;
+use crate::{names, return_codes};
 
 /// An attribute type, by its name in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,21 +42,21 @@ impl Value for u64 {
 
 impl Value for AttributeType {
     fn parse(text: &str) -> Result<Self, String> {
-        Ok(Self(attribute_types::number(text)))
+        Ok(Self(names::number(ATTRIBUTE_TYPES, text)))
     }
 
     fn text(&self) -> String {
-        attribute_types::name(self.0)
+        names::name(ATTRIBUTE_TYPES, self.0)
     }
 }
 
 impl Value for MechanismType {
     fn parse(text: &str) -> Result<Self, String> {
-        Ok(Self(mechanism_types::number(text)))
+        Ok(Self(names::number(MECHANISM_TYPES, text)))
     }
 
     fn text(&self) -> String {
-        mechanism_types::name(self.0)
+        names::name(MECHANISM_TYPES, self.0)
     }
 }
 
