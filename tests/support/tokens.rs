@@ -73,7 +73,12 @@ impl Product {
         }
     }
 
-    /// Whether it is installed. If it is not, this prints a line; with `CI` set it fails.
+    /// Whether it, or pkcs11-tool with it, runs in namespaces of its own.
+    const fn needs_namespaces(self) -> bool {
+        matches!(self, Self::Nss | Self::OpenCryptoki | Self::Remote)
+    }
+
+    /// Whether it is installed and can be used. If it is not, this prints a line; with `CI` set it fails.
     pub(crate) fn is_installed(self) -> bool {
         let missing = match self {
             Self::SoftHsm => None,
@@ -81,12 +86,25 @@ impl Product {
             Self::Nss => is_missing(Path::new(NSS)),
             Self::OpenCryptoki | Self::Remote => is_missing(&installed("debian-13/packages")),
         };
-        let Some(missing) = missing else { return true };
-        let line = format!("{} is not there; make setup-tokens provides it", missing.display());
+        let line = match missing {
+            Some(missing) => {
+                format!("{} is not there; make setup-tokens provides it", missing.display())
+            }
+            None if self.needs_namespaces() && !may_make_namespaces() => {
+                "this user may not make mount namespaces; root may".to_owned()
+            }
+            None => return true,
+        };
         assert!(std::env::var_os("CI").is_none(), "{line}");
         println!("skipped on {}: {line}", self.name());
         false
     }
+}
+
+/// Whether this process may have a token, or pkcs11-tool, in namespaces of its own.
+fn may_make_namespaces() -> bool {
+    let tried = Command::new("unshare").args(["--mount", "--ipc", "true"]).output();
+    tried.is_ok_and(|tried| tried.status.success())
 }
 
 impl TestToken {

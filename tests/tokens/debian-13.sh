@@ -22,14 +22,23 @@ debootstrap=$(PATH=$PATH:/usr/sbin command -v debootstrap) || {
     debootstrap=$(PATH=$PATH:/usr/sbin command -v debootstrap)
 }
 
-mirror=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' |
-    sed -n 's/^Debian \(http.*\)/\1/p' | head -n 1)
+mirror_of_apt() {
+    apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' |
+        sed -n 's/^Debian \(http.*\)/\1/p' | head -n 1
+}
+mirror=$(mirror_of_apt)
+[ -n "$mirror" ] || {
+    # The lists of an image may have been removed.
+    "${as_root[@]}" apt-get update -q
+    mirror=$(mirror_of_apt)
+}
 [ -n "$mirror" ] || { echo "apt has no mirror of Debian" >&2; exit 1; }
 # The mirror may be behind the proxy of apt.
 eval "$(apt-config shell proxy Acquire::http::Proxy)"
 
-"${as_root[@]}" rm -rf "$tree" "$tree.partial"
-"${as_root[@]}" env ${proxy:+"http_proxy=$proxy"} "$debootstrap" --variant=minbase --include="$packages" \
+"${as_root[@]}" rm -rf --one-file-system "$tree" "$tree.partial"
+# debootstrap mounts /proc and /sys in the tree; in its own namespace they end with it, also by a kill.
+"${as_root[@]}" unshare --mount env ${proxy:+"http_proxy=$proxy"} "$debootstrap" --variant=minbase --include="$packages" \
     "$suite" "$tree.partial" "$mirror"
 # The downloads are half of its size.
 "${as_root[@]}" sh -c 'rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*; echo "$2" >"$1/packages"' \

@@ -19,7 +19,7 @@ need opensc libnss3 libnss3-tools p11-kit p11-kit-modules
 
 # Its build script needs libclang.
 module=$tokens/kryoptic/debug/libkryoptic_token.so
-if [ -z "$(find "$module" -newer tests/tokens/kryoptic/Cargo.lock -newer tests/tokens/kryoptic/src/lib.rs 2>/dev/null)" ]; then
+if [ -z "$(find "$module" -newer tests/tokens/kryoptic/Cargo.lock -newer tests/tokens/kryoptic/Cargo.toml -newer tests/tokens/kryoptic/src/lib.rs 2>/dev/null)" ]; then
     need libssl-dev libsqlite3-dev libclang-dev pkg-config
     cargo build --locked --manifest-path tests/tokens/kryoptic/Cargo.toml --target-dir "$tokens/kryoptic"
     touch "$module"
