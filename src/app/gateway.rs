@@ -25,7 +25,7 @@ use crate::server::ServerMetrics;
 use crate::server::http::{self, ConnectionLimits, HttpApp, HttpSettings, Listener, Stop};
 use crate::server::tls::{ServerCertificate, TlsServer};
 use crate::store::{Store, StoreMetrics};
-use crate::token::{GcmForm, Token};
+use crate::token::Token;
 
 /// How long requests in progress may continue after the last one was accepted.
 const IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(7);
@@ -340,8 +340,7 @@ fn open_listener(listener: TcpListener) -> std::io::Result<tokio::net::TcpListen
 
 /// A caller's IV that is accepted must be the one that is used.
 fn check_caller_iv(settings: &Settings, token: &Token) -> Result<(), StartError> {
-    let token_makes_iv = token.gcm_form().is_some_and(GcmForm::token_makes_iv);
-    if settings.compatibility.caller_iv && token_makes_iv {
+    if settings.compatibility.caller_iv && token.gcm_form().token_makes_iv() {
         return Err(StartError::CallerIv);
     }
     Ok(())

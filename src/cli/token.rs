@@ -25,8 +25,8 @@ commands! {
     }
 }
 
-/// Logs in to the token, tests it as a start does, tries what its mechanism list promises with keys of
-/// the session, and changes nothing. Works while the gateway runs.
+/// Logs in to the token, tests it as a start does, and tries what its mechanism list promises with keys
+/// that it destroys again. Works while the gateway runs.
 #[derive(Debug, Args)]
 pub(super) struct Info {
     #[command(flatten)]
@@ -56,7 +56,7 @@ struct TokenReport<'a> {
     manufacturer: &'a str,
     model: &'a str,
     firmware: &'a str,
-    gcm: Option<GcmReport>,
+    gcm: GcmReport,
     /// The maximum random bytes of one call, up to 4,096.
     random_draw_bytes: usize,
     capabilities: Vec<CapabilityReport>,
@@ -87,13 +87,17 @@ struct CapabilityReport {
 impl Info {
     fn run(self) -> anyhow::Result<()> {
         let token = token::Token::open(self.settings()?)?;
-        if !self.listed {
-            Runtime::new()?.block_on(try_capabilities(&token, self.deep))?;
-        }
+        let tested = if self.listed {
+            Ok(())
+        } else {
+            Runtime::new()?.block_on(try_capabilities(&token, self.deep))
+        };
+        // Also after a failed test: this token is the one to learn about.
         let shown = TokenReport::of(&token);
         let outcome = if self.json { output::json(&shown) } else { shown.write() };
         token.close();
-        Ok(outcome?)
+        outcome?;
+        Ok(tested?)
     }
 
     fn settings(&self) -> anyhow::Result<TokenSettings> {
@@ -172,7 +176,7 @@ impl<'a> TokenReport<'a> {
             manufacturer: &info.manufacturer,
             model: &info.model,
             firmware: &info.firmware,
-            gcm: token.gcm_form().map(GcmReport::of),
+            gcm: GcmReport::of(token.gcm_form()),
             random_draw_bytes: token.max_random_draw(),
             capabilities: Capability::ALL.iter().map(capability).collect(),
         }
@@ -187,7 +191,7 @@ impl<'a> TokenReport<'a> {
             ("Firmware", self.firmware),
         ];
         let mut facts = facts.map(|(name, value)| (name, value.to_owned())).to_vec();
-        facts.extend(self.gcm.iter().flat_map(GcmReport::facts));
+        facts.extend(self.gcm.facts());
         facts.push(("Random bytes", format!("{} in one call", self.random_draw_bytes)));
         output::columns(&facts)?;
         output::line("")?;

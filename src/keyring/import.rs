@@ -100,7 +100,7 @@ impl Keyring {
         if let Err(error) = self.token.change(execution.budget(), generate).await {
             // A pair that cannot unwrap must not remain until it expires.
             if matches!(error, TokenError::Unsupported(_) | TokenError::Full) {
-                self.remove_import(&parameters).await?;
+                self.remove_unneeded(&[parameters]).await;
             }
             return Err(error.into());
         }
@@ -108,7 +108,7 @@ impl Keyring {
             .token
             .run_with(wrapping, execution.budget(), move |worker| worker.public_key(wrapping))
             .await?;
-        self.remove_replaced(&replaced).await;
+        self.remove_unneeded(&replaced).await;
         Ok(WrappingKey { parameters: (*parameters).clone(), public_key: public.to_der()? })
     }
 
@@ -126,15 +126,16 @@ impl Keyring {
         (same, others.len())
     }
 
-    /// Removes the import tokens that a new one has replaced. One that cannot be removed expires.
-    async fn remove_replaced(&self, replaced: &[Arc<ImportParameters>]) {
-        for parameters in replaced {
+    /// Removes import tokens that are not needed: a new one has replaced them, or they cannot be used.
+    /// One that cannot be removed expires.
+    async fn remove_unneeded(&self, unneeded: &[Arc<ImportParameters>]) {
+        for parameters in unneeded {
             if let Err(error) = self.remove_import(parameters).await {
                 tracing::warn!(
-                    event = "import.replacement_postponed",
+                    event = "import.removal_postponed",
                     key_id = %parameters.key,
                     error = &error as &dyn std::error::Error,
-                    "could not remove an import token that was replaced; it remains until it expires"
+                    "could not remove an import token that is not needed; it remains until it expires"
                 );
             }
         }

@@ -45,7 +45,7 @@ use crate::config::{KeyringSettings, TokenTimeouts};
 use crate::error::ErrorCode;
 use crate::model::{IvLength, KeyId, KeyRecord, KeySpec, KeyVersion, VerificationRate};
 use crate::store::{Store, StoreError};
-use crate::token::{GcmForm, KeyIdentity, Token};
+use crate::token::{KeyIdentity, Token};
 use data_key_pair::PairGenerator;
 use invocations::Invocations;
 use pending_versions::PendingVersions;
@@ -155,8 +155,11 @@ impl Keyring {
 
     /// The length of the IVs of a new version of a key of this spec.
     fn new_iv_length(&self, spec: KeySpec) -> IvLength {
-        let form = self.token.gcm_form().filter(|_form| spec.is_symmetric_cipher());
-        form.map(GcmForm::iv_length).unwrap_or_default()
+        if spec.is_symmetric_cipher() {
+            self.token.gcm_form().iv_length()
+        } else {
+            IvLength::default()
+        }
     }
 
     /// The keys that are due for something.

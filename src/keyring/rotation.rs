@@ -41,10 +41,9 @@ impl Keyring {
     /// Whether the primary version has reached the number of encryptions for a rotation, or cannot
     /// encrypt because the token makes IVs of another length now.
     fn needs_rotation(&self, record: &KeyRecord) -> bool {
-        let form = self.token.gcm_form().filter(|_form| record.spec.is_symmetric_cipher());
+        let iv_length = self.new_iv_length(record.spec);
         let needs_rotation = |primary: &KeyVersion| {
-            self.invocations.needs_rotation(primary.id)
-                || form.is_some_and(|form| form.iv_length() != primary.iv_length)
+            self.invocations.needs_rotation(primary.id) || primary.iv_length != iv_length
         };
         may_rotate(record) && record.primary_version().is_some_and(needs_rotation)
     }

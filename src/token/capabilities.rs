@@ -1,12 +1,12 @@
 //! What the token can do: its mechanism list promises it, and a test decides. The results of the
 //! tests are valid until the module is initialized again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use cryptoki::mechanism::MechanismType;
 use parking_lot::RwLock;
 
-use super::crypto::mechanism::Capability;
+use super::crypto::mechanism::{Capability, OaepHash};
 use super::crypto::mechanism_details::MechanismDetails;
 
 /// The result of the test of a capability.
@@ -39,17 +39,19 @@ struct Known {
     mechanisms: Vec<MechanismType>,
     details: MechanismDetails,
     results: HashMap<Capability, TestResult>,
+    /// The hashes with which the token refuses RSAES-OAEP, while it decrypts by raw RSA.
+    raw_oaep: HashSet<OaepHash>,
 }
 
 impl Capabilities {
     /// Nothing was tried yet.
     pub(super) fn new(mechanisms: Vec<MechanismType>, details: MechanismDetails) -> Self {
-        Self(RwLock::new(Known { mechanisms, details, results: HashMap::new() }))
+        Self(RwLock::new(Known { mechanisms, details, ..Known::default() }))
     }
 
     /// Forgets all results: the module was initialized again.
     pub(super) fn reset(&self, mechanisms: Vec<MechanismType>, details: MechanismDetails) {
-        *self.0.write() = Known { mechanisms, details, results: HashMap::new() };
+        *self.0.write() = Known { mechanisms, details, ..Known::default() };
     }
 
     /// What is known of a capability.
@@ -67,9 +69,15 @@ impl Capabilities {
         capability.is_among(&known.mechanisms) && !is_refused
     }
 
-    /// Whether the mechanism list has this mechanism.
-    pub(super) fn has_mechanism(&self, mechanism: MechanismType) -> bool {
-        self.0.read().mechanisms.contains(&mechanism)
+    /// Whether OAEP with this hash can be tried in the token.
+    pub(super) fn has_oaep(&self, hash: OaepHash) -> bool {
+        let known = self.0.read();
+        known.mechanisms.contains(&MechanismType::RSA_PKCS_OAEP) && !known.raw_oaep.contains(&hash)
+    }
+
+    /// Records that the token refuses OAEP with this hash, and decrypts by raw RSA.
+    pub(super) fn note_raw_oaep(&self, hash: OaepHash) {
+        self.0.write().raw_oaep.insert(hash);
     }
 
     /// The result of its last test.
@@ -117,5 +125,16 @@ mod tests {
         capabilities.reset(listed(), MechanismDetails::default());
         assert!(capabilities.supports(Capability::EcP256k));
         assert_eq!(capabilities.result(Capability::EcP256k), TestResult::Untested);
+    }
+
+    #[test]
+    fn raw_rsa_is_used_for_a_hash_until_the_module_is_initialized_again() {
+        let listed = || vec![MechanismType::RSA_PKCS_OAEP];
+        let capabilities = Capabilities::new(listed(), MechanismDetails::default());
+        capabilities.note_raw_oaep(OaepHash::Sha256);
+        assert!(!capabilities.has_oaep(OaepHash::Sha256));
+        assert!(capabilities.has_oaep(OaepHash::Sha1), "another hash");
+        capabilities.reset(listed(), MechanismDetails::default());
+        assert!(capabilities.has_oaep(OaepHash::Sha256));
     }
 }

@@ -392,9 +392,23 @@ impl TokenError {
 impl From<Pkcs11Error> for TokenError {
     fn from(error: Pkcs11Error) -> Self {
         match error {
-            Pkcs11Error::Pkcs11(code, function) => Self::Call { function, code },
+            Pkcs11Error::Pkcs11(code, function) => {
+                Self::Call { function: single_part(function), code }
+            }
             other => Self::Binding(other),
         }
+    }
+}
+
+/// The single-part function that does what a message function of PKCS#11 3.0 does: their codes mean
+/// the same.
+const fn single_part(function: Function) -> Function {
+    match function {
+        Function::MessageEncryptInit => Function::EncryptInit,
+        Function::EncryptMessage => Function::Encrypt,
+        Function::MessageDecryptInit => Function::DecryptInit,
+        Function::DecryptMessage => Function::Decrypt,
+        other => other,
     }
 }
 
@@ -541,6 +555,8 @@ mod tests {
         assert!(call(Function::Decrypt, RvError::GeneralError).is_ambiguous());
         assert!(!call(Function::DecryptInit, RvError::GeneralError).is_ambiguous());
         assert!(call(Function::UnwrapKey, RvError::ArgumentsBad).is_ambiguous());
+        assert!(call(Function::DecryptMessage, RvError::GeneralError).is_ambiguous());
+        assert!(!call(Function::MessageDecryptInit, RvError::GeneralError).is_ambiguous());
     }
 
     #[test]

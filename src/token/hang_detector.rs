@@ -100,6 +100,7 @@ impl HangDetector {
             job.since.store(0, Ordering::SeqCst);
         }
         self.available.fetch_add(1, Ordering::SeqCst);
+        self.note_response();
     }
 
     /// Records that a thread begins a job whose caller waits until `deadline`.
@@ -117,6 +118,11 @@ impl HangDetector {
             // its result.
             job.since.store(0, Ordering::SeqCst);
         }
+        self.note_response();
+    }
+
+    /// A thread can take a job.
+    fn note_response(&self) {
         if self.all_hang.load(Ordering::SeqCst) && self.all_hang.swap(false, Ordering::SeqCst) {
             tracing::warn!(event = "token.hang_ended", "the PKCS#11 module responds again");
         }
@@ -225,6 +231,7 @@ mod tests {
         assert!(detector.all_hang());
         detector.resume(1);
         assert_eq!(detector.shortest(Instant::now()), None);
+        assert!(!detector.all_hang(), "the resumed thread takes jobs");
     }
 
     #[test]

@@ -158,8 +158,8 @@ impl Token {
         &self.0.state.info
     }
 
-    /// The form of its AES-GCM, as the last self-test found it; `None` during a recovery.
-    pub fn gcm_form(&self) -> Option<GcmForm> {
+    /// The form of its AES-GCM, as the last self-test found it.
+    pub fn gcm_form(&self) -> GcmForm {
         self.0.state.gcm_form()
     }
 

@@ -330,7 +330,7 @@ impl WorkQueue {
         let mut thread_state = ThreadState::new(state);
         loop {
             self.arrange_job_alone(position);
-            self.wait_for_turn(position);
+            self.wait_for_turn(state, position);
             let Ok(job) = self.jobs.recv() else { return };
             if self.serve_job(state, position, &mut thread_state, job) {
                 self.tune(state);
@@ -338,12 +338,16 @@ impl WorkQueue {
         }
     }
 
-    /// Waits while the thread may not take jobs.
-    fn wait_for_turn(&self, position: usize) {
-        if self.count.may_run(position) {
+    /// Waits while the thread may not take jobs. Its session is closed: a token may grant no more.
+    fn wait_for_turn(&self, state: &TokenState, position: usize) {
+        self.count.wait_for_jobs_alone(position);
+        if self.count.is_within_limit(position) {
             return;
         }
         self.hang_detector.pause(position);
+        if state.close_session(position) {
+            self.count.note_closed_session();
+        }
         self.count.wait(position);
         self.hang_detector.resume(position);
     }
@@ -428,13 +432,13 @@ impl WorkQueue {
         let Some(tuning) = &self.tuning else { return };
         self.count.end_job_alone();
         let before = self.count.limit();
-        if let Some(workers) = tuning.change(before)
+        if let Some(workers) = tuning.change(before, self.max_threads)
             && self.set_threads(state, workers).is_ok()
         {
             tracing::debug!(
                 event = "token.workers_changed",
                 before,
-                workers,
+                workers = self.count.limit(),
                 ?tuning,
                 "the number of workers follows the times of jobs"
             );

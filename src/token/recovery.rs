@@ -137,7 +137,7 @@ fn reinitialize(state: &TokenState) -> Result<(), TokenError> {
         new.finalize();
         return Err(error);
     }
-    state.capabilities.reset(new.mechanisms.clone(), new.mechanism_details.clone());
+    state.learn(&new);
     *initialization = Some(new);
     Ok(())
 }

@@ -169,7 +169,7 @@ impl Worker<'_> {
     }
 
     /// Whether the token works at all, while another thread creates or destroys objects.
-    fn minimal_health_check(&mut self) -> Result<(), TokenError> {
+    pub(super) fn minimal_health_check(&mut self) -> Result<(), TokenError> {
         Ok(self.session()?.generate_random_slice(&mut [0])?)
     }
 }

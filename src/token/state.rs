@@ -6,10 +6,9 @@
 
 use std::collections::HashSet;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::Thread;
 
-use cryptoki::mechanism::MechanismType;
 use cryptoki::session::{Session, SessionState};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -18,7 +17,7 @@ use super::behavior::GcmForm;
 use super::breaker::Breaker;
 use super::cache::{KeyCache, LoginEpoch};
 use super::capabilities::Capabilities;
-use super::crypto::mechanism::{Capability, OaepHash};
+use super::crypto::mechanism::Capability;
 use super::error::{ErrorClass, TokenError};
 use super::initialization::{Initialization, Module};
 use super::metrics::TokenMetrics;
@@ -40,8 +39,8 @@ pub(super) struct TokenState {
     pub(super) info: TokenInfo,
     pub(super) capabilities: Capabilities,
     pub(super) room: Room,
-    /// Whether the token rejected RSAES-OAEP with SHA-1, or with SHA-256, for a decryption.
-    refuses_oaep: [AtomicBool; 2],
+    /// The form of AES-GCM in the last initialization.
+    gcm: Mutex<GcmForm>,
     /// A key that identifies the token.
     identity_key: OnceLock<KeyIdentity>,
     /// Keys with a mismatch, each logged once.
@@ -86,9 +85,9 @@ impl TokenState {
             breaker: Breaker::default(),
             keys: KeyCache::default(),
             objects: Mutex::default(),
+            gcm: Mutex::new(first.behavior.gcm),
             initialization: RwLock::new(Some(first)),
             capabilities,
-            refuses_oaep: <[AtomicBool; 2]>::default(),
             info,
             identity_key: OnceLock::new(),
             reported_keys: Mutex::default(),
@@ -105,10 +104,22 @@ impl TokenState {
         self.initialization.try_read().is_some_and(|held| held.is_some())
     }
 
-    /// The form of AES-GCM; `None` while an initialization ends or begins.
-    pub(super) fn gcm_form(&self) -> Option<GcmForm> {
-        let initialization = self.initialization.try_read()?;
-        initialization.as_ref().map(|initialization| initialization.behavior.gcm)
+    /// The form of AES-GCM; while an initialization ends or begins, that of the last one.
+    pub(super) fn gcm_form(&self) -> GcmForm {
+        *self.gcm.lock()
+    }
+
+    /// Replaces what is known of the token by what a new initialization has found.
+    pub(super) fn learn(&self, new: &Initialization) {
+        *self.gcm.lock() = new.behavior.gcm;
+        self.capabilities.reset(new.mechanisms.clone(), new.mechanism_details.clone());
+    }
+
+    /// Closes the session of a worker. False if it has none.
+    pub(super) fn close_session(&self, worker: usize) -> bool {
+        let initialization = self.initialization.read();
+        let session = initialization.as_ref().and_then(|held| held.session(Some(worker)));
+        session.is_some_and(|session| session.lock().take().is_some())
     }
 
     /// The maximum random bytes of one call.
@@ -119,25 +130,6 @@ impl TokenState {
     /// Whether the token supports something.
     pub(super) fn supports(&self, capability: Capability) -> bool {
         self.capabilities.supports(capability)
-    }
-
-    /// Whether OAEP with this hash can be tried in the token.
-    pub(super) fn has_oaep(&self, hash: OaepHash) -> bool {
-        self.capabilities.has_mechanism(MechanismType::RSA_PKCS_OAEP)
-            && !self.refuses_oaep(hash).load(Ordering::Relaxed)
-    }
-
-    /// Records that the token rejected a decryption by OAEP with this hash: raw RSA is used.
-    pub(super) fn set_refuses_oaep(&self, hash: OaepHash) {
-        self.refuses_oaep(hash).store(true, Ordering::Relaxed);
-    }
-
-    const fn refuses_oaep(&self, hash: OaepHash) -> &AtomicBool {
-        let [sha1, sha256] = &self.refuses_oaep;
-        match hash {
-            OaepHash::Sha1 => sha1,
-            OaepHash::Sha256 => sha256,
-        }
     }
 
     /// The key that identifies the token.

@@ -142,13 +142,13 @@ impl Tuning {
         self.waited.store(low_quantile(low, nanos(time.waited)), Ordering::Relaxed);
     }
 
-    /// The number of workers to change to, if it clearly differs from the current one.
-    pub(super) fn change(&self, current: usize) -> Option<usize> {
+    /// The number of workers to change to, at most `most`, if it clearly differs from the current one.
+    pub(super) fn change(&self, current: usize, most: usize) -> Option<usize> {
         let time = JobTime {
             computed: Duration::from_nanos(self.computed.load(Ordering::Relaxed)),
             waited: Duration::from_nanos(self.waited.load(Ordering::Relaxed)),
         };
-        let wanted = workers_for(time, self.processors);
+        let wanted = workers_for(time, self.processors).min(most);
         let is_clear = wanted == 1 || current == 1 || wanted.abs_diff(current) > current / 4;
         if wanted == current || !is_clear {
             return None;
@@ -232,7 +232,7 @@ mod tests {
             // A quarter of the jobs waits for the processor.
             let waited = if job.is_multiple_of(4) { 20_000 } else { 0 };
             tuning.record(time(6, waited));
-            assert_eq!(tuning.change(1), None, "{tuning:?}");
+            assert_eq!(tuning.change(1, MAX_WORKERS), None, "{tuning:?}");
         }
     }
 
@@ -240,13 +240,14 @@ mod tests {
     fn a_token_that_becomes_slow_has_more_workers_soon_and_fewer_when_it_is_fast_again() {
         let tuning = tuning(time(6, 0));
         (0..150).for_each(|_job| tuning.record(time(25, 1_500)));
-        let grown = tuning.change(1).unwrap();
+        let grown = tuning.change(1, MAX_WORKERS).unwrap();
         assert!(grown > 32, "{grown}");
+        assert_eq!(tuning.change(10, 10), None, "no more than the token grants");
         // Not at once again.
         (0..150).for_each(|_job| tuning.record(time(6, 0)));
-        assert_eq!(tuning.change(grown), None);
+        assert_eq!(tuning.change(grown, MAX_WORKERS), None);
         tuning.changed_at.store(0, Ordering::Relaxed);
-        assert_eq!(tuning.change(grown), Some(1));
+        assert_eq!(tuning.change(grown, MAX_WORKERS), Some(1));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(super) struct WorkerCount {
 struct Threads {
     /// Those that have not ended.
     alive: usize,
+    /// The number of sessions that threads have closed because they may take no more jobs.
+    closed_sessions: u64,
     is_closed: bool,
 }
 
@@ -67,16 +69,26 @@ impl WorkerCount {
         self.changed.notify_all();
     }
 
-    /// Whether a thread may take jobs.
-    pub(super) fn may_run(&self, position: usize) -> bool {
-        let limit = if self.is_first_only() { 1 } else { self.limit() };
-        position < limit
+    /// Whether a thread may take jobs, except while a job runs alone.
+    pub(super) fn is_within_limit(&self, position: usize) -> bool {
+        position < self.limit()
+    }
+
+    /// Waits while jobs run alone on the first thread.
+    pub(super) fn wait_for_jobs_alone(&self, position: usize) {
+        if position > 0 && self.is_first_only() {
+            self.wait_while(|count| count.is_first_only() && count.is_within_limit(position));
+        }
     }
 
     /// Waits until a thread may take jobs, or the queue was closed.
     pub(super) fn wait(&self, position: usize) {
+        self.wait_while(|count| !count.is_within_limit(position));
+    }
+
+    fn wait_while(&self, must_wait: impl Fn(&Self) -> bool) {
         let mut threads = self.threads.lock();
-        while !threads.is_closed && !self.may_run(position) {
+        while !threads.is_closed && must_wait(self) {
             if !self.is_first_only() {
                 self.changed.wait(&mut threads);
             } else if self.changed.wait_for(&mut threads, ALONE_TIMEOUT).timed_out() {
@@ -87,12 +99,20 @@ impl WorkerCount {
         }
     }
 
-    /// Waits for this time, or until the queue was closed.
+    /// Waits for this time, or until another thread has closed its session, or the queue was closed.
     pub(super) fn pause(&self, time: Duration, start: Instant) {
         let mut threads = self.threads.lock();
-        while !threads.is_closed && !self.changed.wait_until(&mut threads, start + time).timed_out()
-        {
-        }
+        let before = threads.closed_sessions;
+        while !threads.is_closed
+            && threads.closed_sessions == before
+            && !self.changed.wait_until(&mut threads, start + time).timed_out()
+        {}
+    }
+
+    /// Records that a thread has closed its session, which another thread may open.
+    pub(super) fn note_closed_session(&self) {
+        self.threads.lock().closed_sessions += 1;
+        self.changed.notify_all();
     }
 
     /// Lets only the first thread take jobs, for some jobs or until a timeout.
@@ -131,5 +151,40 @@ impl WorkerCount {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::model::clock;
+
+    #[test]
+    fn a_paused_thread_goes_on_when_another_has_closed_its_session() {
+        let count = WorkerCount::new();
+        thread::scope(|scope| {
+            let paused = scope.spawn(|| count.pause(Duration::from_hours(1), clock::monotonic()));
+            while !paused.is_finished() {
+                count.note_closed_session();
+                thread::yield_now();
+            }
+        });
+    }
+
+    #[test]
+    fn a_job_that_runs_alone_holds_up_only_threads_that_may_take_jobs() {
+        let count = WorkerCount::new();
+        count.set_limit(2);
+        count.allow_first_only();
+        // Neither waits: the first runs the jobs, the third is beyond the limit.
+        count.wait_for_jobs_alone(0);
+        count.wait_for_jobs_alone(2);
+        thread::scope(|scope| {
+            let second = scope.spawn(|| count.wait_for_jobs_alone(1));
+            (0..JOBS_ALONE).for_each(|_job| count.end_job_alone());
+            second.join().unwrap();
+        });
     }
 }

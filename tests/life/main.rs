@@ -48,6 +48,7 @@ fn compare(product: Product, found: &str) {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&file, found).unwrap();
     }
+    assert!(!found.contains("FAILED"), "{}:\n{found}", product.name());
     let expected = fs::read_to_string(&file).unwrap_or_default();
     assert_eq!(found, expected, "{} is out of date: UPDATE_DOCS=1", file.display());
 }

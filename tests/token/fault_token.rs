@@ -94,6 +94,9 @@ fn a_token_with_one_processor_makes_one_call_after_the_other() {
         assert!(draws() >= DELAY * CALLS * 4);
         let [limit, delay] = rules;
         write_rules(&control, &[delay, limit]);
-        assert!(draws() >= DELAY * CALLS);
+        // The delays of the four threads overlap; a busy machine may prevent that now and then.
+        let times: Vec<_> = (0..10).map(|_try| draws()).collect();
+        assert!(times.iter().all(|time| *time >= DELAY * CALLS), "{times:?}");
+        assert!(times.iter().any(|time| *time < DELAY * CALLS * 4), "{times:?}");
     });
 }

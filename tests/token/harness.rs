@@ -58,7 +58,7 @@ pub(crate) fn with_manners<F: Future<Output = ()>>(
 
 /// As `with_token`, on one token after the other.
 pub(crate) fn with_every_token<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Token) -> F) {
-    with_tokens(name, &EVERY, &[], test);
+    with_tokens(name, &Product::ALL, &[], test);
 }
 
 /// As `with_token`, on the token of one product.
@@ -76,7 +76,7 @@ pub(crate) fn with_every_token_but<F: Future<Output = ()>>(
     exceptions: &[Product],
     test: impl FnOnce(Token) -> F,
 ) {
-    let products = EVERY.into_iter().filter(|product| !exceptions.contains(product));
+    let products = Product::ALL.into_iter().filter(|product| !exceptions.contains(product));
     with_tokens(name, &products.collect::<Vec<_>>(), &[], test);
 }
 
@@ -197,10 +197,6 @@ pub(crate) const WITHOUT_OAEP_SHA256: [Product; 2] = [Product::SoftHsm, Product:
 /// The products whose module keeps a state for each caller that loads it, so that [`direct_session`]
 /// neither sees the session objects of the gateway nor logs it out.
 pub(crate) const SEPARATE_CALLERS: [Product; 1] = [Product::Remote];
-
-/// The products that every test runs on.
-const EVERY: [Product; 4] =
-    [Product::SoftHsm, Product::Kryoptic, Product::OpenCryptoki, Product::Remote];
 
 /// Runs a call job with a generous budget.
 pub(crate) async fn run<T: Send + 'static>(

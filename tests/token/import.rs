@@ -12,6 +12,7 @@ use super::harness::{
     WITHOUT_OAEP_SHA256, change, direct_session, name, pair, product, run, secret,
     with_every_token, with_manners,
 };
+use crate::tokens::Product;
 
 async fn wrapping_pair(token: &Token) -> (KeyIdentity, rsa::PublicEncryptingKey) {
     let name = name();
@@ -122,25 +123,21 @@ fn bad_material_is_refused_and_leaves_nothing() {
         for how in [WrappingAlgorithm::RsaesPkcs1, WrappingAlgorithm::RsaesOaepSha1] {
             let mut damaged = wrap(&public, how, &[1; 32]);
             damaged[9] ^= 1;
-            for wrapped in [
-                wrap(&public, how, &[1; 16]),
-                wrap(&public, how, &[1; 20]),
-                wrap(&public, how, &[1; 24]),
-                wrap(&public, how, &[1; 31]),
-                wrap(&public, how, &[1; 33]),
-                wrap(&public, how, &[1; 48]),
-                wrap(&public, how, &[1; 64]),
-                wrap(&public, how, b""),
-                damaged,
-                vec![0; 256],
-                vec![255; 256],
-                vec![1; 255],
-                Vec::new(),
-            ] {
+            let intact =
+                [16, 20, 24, 31, 33, 48, 64, 0].map(|length| wrap(&public, how, &vec![1; length]));
+            let others = [damaged, vec![0; 256], vec![255; 256], vec![1; 255], Vec::new()];
+            for wrapped in intact.iter().cloned().chain(others) {
+                let was_wrapped = intact.contains(&wrapped);
+                // By the implicit rejection of NSS, another block decrypts to random bytes, which have
+                // a length of a key now and then.
+                if product() == Product::Nss && how == WrappingAlgorithm::RsaesPkcs1 && !was_wrapped
+                {
+                    continue;
+                }
                 let target = name();
                 let spec = KeySpec::Aes256;
                 let outcome = unwrap(&token, wrapping, how, wrapped, target, spec).await;
-                assert!(matches!(outcome, Err(TokenError::BadKeyMaterial)), "{outcome:?}");
+                assert!(matches!(outcome, Err(TokenError::BadKeyMaterial)), "{how:?}: {outcome:?}");
                 let exists = run(&token, move |worker| worker.exists(secret(target))).await;
                 assert!(!exists.unwrap());
             }
@@ -211,31 +208,30 @@ async fn check_values_distinguish_keys(token: &Token, is_number: bool) {
     }
 }
 
+/// Check values distinguish keys behind these manners, and are numbers or messages.
+fn check_values_behind(name: &str, manners: &str, is_number: bool) {
+    let name = format!("import::{name}");
+    with_manners(&name, &Manner::list(manners), async move |token| {
+        check_values_distinguish_keys(&token, is_number).await;
+    });
+}
+
 #[test]
 fn the_check_value_is_the_same_number_without_aes_ecb() {
-    let name_here = "import::the_check_value_is_the_same_number_without_aes_ecb";
-    let manners = Manner::list("no-mechanism=CKM_AES_ECB");
-    with_manners(name_here, &manners, async |token| {
-        check_values_distinguish_keys(&token, true).await;
-    });
+    let name = "the_check_value_is_the_same_number_without_aes_ecb";
+    check_values_behind(name, "no-mechanism=CKM_AES_ECB", true);
 }
 
 #[test]
 fn a_token_that_lists_aes_ecb_and_refuses_it_makes_the_same_check_value() {
-    let name_here = "import::a_token_that_lists_aes_ecb_and_refuses_it_makes_the_same_check_value";
-    let manners = Manner::list("mechanism-fails=CKM_AES_ECB:CKR_MECHANISM_INVALID");
-    with_manners(name_here, &manners, async |token| {
-        check_values_distinguish_keys(&token, true).await;
-    });
+    let name = "a_token_that_lists_aes_ecb_and_refuses_it_makes_the_same_check_value";
+    check_values_behind(name, "mechanism-fails=CKM_AES_ECB:CKR_MECHANISM_INVALID", true);
 }
 
 #[test]
 fn a_message_is_the_check_value_where_the_token_makes_no_number() {
-    let name_here = "import::a_message_is_the_check_value_where_the_token_makes_no_number";
-    let manners = Manner::list("no-mechanism=CKM_AES_ECB,no-mechanism=CKM_AES_CBC");
-    with_manners(name_here, &manners, async |token| {
-        check_values_distinguish_keys(&token, false).await;
-    });
+    let name = "a_message_is_the_check_value_where_the_token_makes_no_number";
+    check_values_behind(name, "no-mechanism=CKM_AES_ECB,no-mechanism=CKM_AES_CBC", false);
 }
 
 /// Whether a token object is open: extractable, or not sensitive.

@@ -9,8 +9,7 @@ use crate::cli::settings;
 use crate::cli::token::serves;
 use crate::config::Config;
 use crate::token::{
-    Budget, Capability, CapabilityStatus, CapabilityTest, ErrorClass, GcmForm, TestResult, Token,
-    TokenError,
+    Budget, Capability, CapabilityStatus, CapabilityTest, ErrorClass, TestResult, Token, TokenError,
 };
 
 /// Timeout for opening a token.
@@ -55,8 +54,7 @@ pub(super) fn identity(token: &Token) -> Check {
 
 /// Whether the configuration accepts the IV of a caller on a token that takes none.
 pub(super) fn caller_iv(config: &Config, token: &Token) -> Option<Check> {
-    let token_makes_iv = token.gcm_form().is_some_and(GcmForm::token_makes_iv);
-    (config.compatibility.caller_iv && token_makes_iv).then(|| {
+    (config.compatibility.caller_iv && token.gcm_form().token_makes_iv()).then(|| {
         let found =
             "crypto.accept_caller_iv is true, and the token makes every IV of AES-GCM itself";
         Check::failed(NAME, found.to_owned(), "Remove crypto.accept_caller_iv.".to_owned())

@@ -50,7 +50,7 @@ struct Memory {
     draws: RecentCache<[u8; CHECKED_BYTES]>,
     ivs: RecentCache<[u8; IV_BYTES]>,
     /// IVs that the token made, each with its key: they may be a counter of each key.
-    token_ivs: RecentCache<(Option<KeyVersionId>, Iv)>,
+    token_ivs: RecentCache<(KeyVersionId, Iv)>,
 }
 
 impl GeneratorWatch {
@@ -62,6 +62,11 @@ impl GeneratorWatch {
     /// The maximum bytes that the token returns in one call, as far as is known.
     pub(crate) fn max_draw(&self) -> usize {
         self.max_draw.load(Ordering::Relaxed)
+    }
+
+    /// Begins with the largest draws: the module was initialized again.
+    pub(crate) fn reset_draws(&self) {
+        self.max_draw.store(MAX_DRAW, Ordering::Relaxed);
     }
 
     /// Halves the draws after the token refused one of this size; all threads remember it. False if
@@ -104,11 +109,7 @@ impl GeneratorWatch {
     ///
     /// # Errors
     /// `Untrusted` when it repeats one byte, or was made recently for this key.
-    pub(crate) fn check_token_iv(
-        &self,
-        key: Option<KeyVersionId>,
-        iv: &Iv,
-    ) -> Result<(), TokenError> {
+    pub(crate) fn check_token_iv(&self, key: KeyVersionId, iv: &Iv) -> Result<(), TokenError> {
         self.counted(self.memory.lock().check_token_iv(key, iv))
     }
 
@@ -131,7 +132,7 @@ impl Memory {
         if self.draws.note(digest, DRAWS) { Ok(()) } else { Err(repeated()) }
     }
 
-    fn check_token_iv(&mut self, key: Option<KeyVersionId>, iv: &Iv) -> Result<(), TokenError> {
+    fn check_token_iv(&mut self, key: KeyVersionId, iv: &Iv) -> Result<(), TokenError> {
         let bytes = iv.as_slice();
         if bytes.windows(2).all(|pair| pair.first() == pair.last()) {
             return Err(TokenError::Untrusted("it makes IVs of one repeated byte"));
@@ -232,11 +233,11 @@ mod tests {
         let watch = GeneratorWatch::default();
         let (key, other) = (KeyVersionId::random(), KeyVersionId::random());
         let iv = |last: u8| Iv::from([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, last]);
-        assert!(watch.check_token_iv(Some(key), &iv(1)).is_ok());
-        assert!(watch.check_token_iv(Some(key), &iv(2)).is_ok());
-        assert!(watch.check_token_iv(Some(other), &iv(1)).is_ok(), "a counter of each key");
-        assert!(is_refused(&watch.check_token_iv(Some(key), &iv(1))));
-        assert!(is_refused(&watch.check_token_iv(Some(key), &Iv::from([0; 12]))));
+        assert!(watch.check_token_iv(key, &iv(1)).is_ok());
+        assert!(watch.check_token_iv(key, &iv(2)).is_ok());
+        assert!(watch.check_token_iv(other, &iv(1)).is_ok(), "a counter of each key");
+        assert!(is_refused(&watch.check_token_iv(key, &iv(1))));
+        assert!(is_refused(&watch.check_token_iv(key, &Iv::from([0; 12]))));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::token::objects::adaptation::{Adaptation, TemplateKind, TemplateOf, is
 use crate::token::objects::query::{self, destroy_test_keys};
 use crate::token::objects::template::{self, ObjectLifetime, SecretUse};
 
+/// A label that every token keeps.
+const SHORT_LABEL: &[u8] = b"hsmgate";
+
 /// The kind of these keys.
 const KIND: TemplateKind = TemplateKind::Secret(SecretUse::Cipher);
 
@@ -32,7 +35,13 @@ pub(crate) fn find_lifetime(
         destroy_test_keys(session);
         Ok(())
     })?;
-    first_key(steps, as_token_objects).map(|()| as_token_objects)
+    match first_key(steps, as_token_objects) {
+        Ok(()) => Ok(as_token_objects),
+        Err(error) if error.is_template_refused() => {
+            Err(refused_attribute(steps, behavior, as_token_objects).unwrap_or(error))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Generates a key with the whole template, or with what the token accepts of it, and reads it back.
@@ -49,28 +58,54 @@ fn first_key(steps: &Steps<'_>, behavior: TokenBehavior) -> Result<(), TokenErro
             let destroyed = steps.on_key_session(|session| Ok(session.destroy_object(key)?));
             checked.and(destroyed)
         }
-        Err(error) if error.is_template_refused() => {
-            Err(refused_attribute(steps, &template, error))
-        }
         Err(error) => Err(error),
     }
 }
 
-/// Finds the required attribute because of which the token refuses a template: the one without
-/// which it accepts the template.
-fn refused_attribute(steps: &Steps<'_>, template: &[Attribute], error: TokenError) -> TokenError {
-    let required = template.iter().filter(|one| is_required(TemplateOf::Main, one));
-    for refused in required.clone() {
-        let others: Vec<_> = required.clone().filter(|one| *one != refused).cloned().collect();
-        let made = steps.on_key_session(|session| {
-            let key = session.generate_key(&Mechanism::AesKeyGen, &others)?;
-            Ok(session.destroy_object(key)?)
-        });
-        if made.is_ok() {
-            return TokenError::AttributeRefused(description(refused));
-        }
+/// Finds the required attribute because of which the token refuses both templates: the one without
+/// which it accepts the template. A token object is never made without an attribute that closes
+/// it.
+fn refused_attribute(
+    steps: &Steps<'_>,
+    session_object: TokenBehavior,
+    token_object: TokenBehavior,
+) -> Option<TokenError> {
+    let template = key_template(session_object);
+    let of_session = template.iter().find(|one| accepts_without(steps, &template, one));
+    let refused = of_session.cloned().or_else(|| {
+        let template = key_template(token_object);
+        let mut candidates = template.iter().filter(|one| !closes(one));
+        candidates.find(|one| accepts_without(steps, &template, one)).cloned()
+    });
+    refused.map(|refused| TokenError::AttributeRefused(description(&refused)))
+}
+
+/// Whether the token makes a key with all required attributes but this one; a label is shorter.
+fn accepts_without(steps: &Steps<'_>, template: &[Attribute], refused: &Attribute) -> bool {
+    let is_required = |one: &&Attribute| is_required(TemplateOf::Main, one);
+    if !is_required(&refused) {
+        return false;
     }
-    error
+    let mut others: Vec<_> =
+        template.iter().filter(is_required).filter(|one| *one != refused).cloned().collect();
+    if matches!(refused, Attribute::Label(_)) {
+        others.push(Attribute::Label(SHORT_LABEL.to_vec()));
+    }
+    let made = steps.on_key_session(|session| {
+        let key = session.generate_key(&Mechanism::AesKeyGen, &others)?;
+        Ok(session.destroy_object(key)?)
+    });
+    made.is_ok()
+}
+
+const fn closes(attribute: &Attribute) -> bool {
+    matches!(
+        attribute,
+        Attribute::Token(_)
+            | Attribute::Private(_)
+            | Attribute::Sensitive(_)
+            | Attribute::Extractable(_)
+    )
 }
 
 /// The name of an attribute, with its length if tokens limit it.

@@ -135,19 +135,23 @@ impl Worker<'_> {
             if ciphertext.len() != modulus_bytes(worker.session()?, handles.main)? {
                 return Err(TokenError::BadCiphertext);
             }
-            if worker.state.has_oaep(hash) {
+            let has_oaep = worker.state.capabilities.has_oaep(hash);
+            if has_oaep {
                 let decrypted = worker.decrypt_with(key, &handles, &hash.mechanism(), ciphertext);
                 if !decrypted.as_ref().is_err_and(TokenError::is_refused_mechanism) {
                     return decrypted;
                 }
-                worker.state.set_refuses_oaep(hash);
             }
-            match worker.decrypt_raw(key, &handles, hash, ciphertext) {
+            let decrypted = worker.decrypt_raw(key, &handles, hash, ciphertext);
+            match decrypted {
                 Err(error) if error.is_refused_mechanism() => {
-                    Err(Capability::of_oaep(hash).unsupported())
+                    return Err(Capability::of_oaep(hash).unsupported());
                 }
-                outcome => outcome,
+                // The key works: the refusal was that of the hash.
+                Ok(_) if has_oaep => worker.state.capabilities.note_raw_oaep(hash),
+                _ => {}
             }
+            decrypted
         })
     }
 

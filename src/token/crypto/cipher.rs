@@ -87,7 +87,7 @@ impl Worker<'_> {
             let encrypted = GcmKey::new(session, handle, form).encrypt(iv, aad, plaintext)?;
             let GcmCiphertext { iv, bytes: ciphertext } = encrypted;
             if form.token_makes_iv() {
-                thread_state.random.check_token_iv(Some(key.id()), &iv)?;
+                thread_state.random.check_token_iv(key.id(), &iv)?;
             }
             if options.is_verified {
                 let verifying = GcmKey::new(session, handles.verification_handle(), form);

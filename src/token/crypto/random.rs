@@ -65,11 +65,7 @@ impl RandomSource {
     }
 
     /// Checks an IV that the token made for an encryption with a key.
-    pub(crate) fn check_token_iv(
-        &self,
-        key: Option<KeyVersionId>,
-        iv: &Iv,
-    ) -> Result<(), TokenError> {
+    pub(crate) fn check_token_iv(&self, key: KeyVersionId, iv: &Iv) -> Result<(), TokenError> {
         self.watch.check_token_iv(key, iv)
     }
 
@@ -113,6 +109,7 @@ impl RandomSource {
         &self,
         attempt: impl Fn(&dyn Fn(&Session) -> Result<(), TokenError>) -> Result<(), TokenError>,
     ) -> Result<(), TokenError> {
+        self.watch.reset_draws();
         loop {
             let bytes = self.watch.max_draw();
             let drawn = attempt(&|session| self.watch.check(&draw_exactly(session, bytes)?));

@@ -55,9 +55,10 @@ impl Wrapped<'_> {
                 Ok(key)
             }
             UnwrapForm::Copied => {
+                close(session, key, &self.template(self.secret_use, SESSION_OBJECT))?;
                 self.prove(session, random, key, SESSION_OBJECT, form)?;
                 let copy = self.copy(session, key)?;
-                self.prove(session, random, copy, self.target, UnwrapForm::Direct)?;
+                self.prove(session, random, copy, self.target, form)?;
                 session.destroy_object(key)?;
                 Ok(copy)
             }
@@ -87,9 +88,6 @@ impl Wrapped<'_> {
         form: UnwrapForm,
     ) -> Result<(), TokenError> {
         let template = self.template(self.secret_use, lifetime);
-        if form == UnwrapForm::Copied {
-            close(session, key, &template)?;
-        }
         query::check(session, key, TemplateOf::Main, &template)?;
         if self.length_of(session, key, form)?.is_some_and(|length| length != self.length) {
             return Err(TokenError::BadKeyMaterial);
@@ -152,12 +150,29 @@ impl Wrapped<'_> {
     fn measure(&self, session: &Session, form: UnwrapForm) -> Result<u64, TokenError> {
         let lifetime = ObjectLifetime::Test(self.behavior.test_keys);
         let key = self.unwrap_as(session, form, SecretUse::Mac, lifetime)?;
-        if form == UnwrapForm::Copied {
-            close(session, key, &self.template(SecretUse::Mac, SESSION_OBJECT))?;
+        let measured = self.measure_key(session, form, key, lifetime);
+        session.destroy_object(key)?;
+        measured
+    }
+
+    fn measure_key(
+        &self,
+        session: &Session,
+        form: UnwrapForm,
+        key: ObjectHandle,
+        lifetime: ObjectLifetime<'_>,
+    ) -> Result<u64, TokenError> {
+        match form {
+            UnwrapForm::Direct => {
+                let template = self.template(SecretUse::Mac, lifetime);
+                query::check(session, key, TemplateOf::Main, &template)?;
+            }
+            UnwrapForm::Copied => {
+                close(session, key, &self.template(SecretUse::Mac, SESSION_OBJECT))?;
+            }
         }
         let takes = |mechanism| is_granted(|| Ok(session.sign(&mechanism, key, b"length")?));
         let (has_20, has_32) = (takes(Mechanism::Sha1Hmac)?, takes(Mechanism::Sha256Hmac)?);
-        session.destroy_object(key)?;
         Ok(match (has_20, has_32) {
             (_, true) => 32,
             (true, false) => 24,

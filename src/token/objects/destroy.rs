@@ -32,7 +32,12 @@ impl Worker<'_> {
             worker.with_retry(Some(key), |worker| {
                 worker.drop_copy(key);
                 let destroyed = worker.destroy_all(key, unlabelled);
-                destroyed.inspect_err(|error| worker.state.report_key_mismatch(key, error))
+                match destroyed {
+                    Ok(true) => worker.state.room.note_destroyed(key.class),
+                    Ok(false) => {}
+                    Err(ref error) => worker.state.report_key_mismatch(key, error),
+                }
+                destroyed.map(drop)
             })
         })
     }
@@ -44,7 +49,7 @@ impl Worker<'_> {
         key: KeyIdentity,
         is_retry: bool,
     ) -> Result<(), TokenError> {
-        if is_retry { self.destroy_all(key, Unlabelled::Destroy) } else { Ok(()) }
+        if is_retry { self.destroy_all(key, Unlabelled::Destroy).map(drop) } else { Ok(()) }
     }
 
     /// Removes the objects of a failed attempt: an incomplete object is listed like a complete one.
@@ -65,20 +70,23 @@ impl Worker<'_> {
         }
     }
 
-    /// Destroys all objects with this id. An empty search is accepted only as in any search.
-    fn destroy_all(&mut self, key: KeyIdentity, unlabelled: Unlabelled) -> Result<(), TokenError> {
+    /// Destroys all objects with this id, and returns whether there were any. An empty search is
+    /// accepted only as in any search.
+    fn destroy_all(
+        &mut self,
+        key: KeyIdentity,
+        unlabelled: Unlabelled,
+    ) -> Result<bool, TokenError> {
         self.log_in_if_logged_out()?;
         let mut existed = false;
         self.search_while_logged_in(|session| {
             existed |= destroy_seen(session, key, unlabelled)?;
             Ok(())
         })?;
-        if existed {
-            self.state.room.note_destroyed(key.class);
-            Ok(())
-        } else {
-            self.verify_absence(key)
+        if !existed {
+            self.verify_absence(key)?;
         }
+        Ok(existed)
     }
 }
 

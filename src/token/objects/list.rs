@@ -232,7 +232,7 @@ impl Worker<'_> {
 /// Whether an error of a read may mean that the object belongs to another program: the binding
 /// cannot name its attributes, or the token does not read them.
 fn is_of_object(error: &TokenError) -> bool {
-    matches!(error.class(), ErrorClass::Configuration | ErrorClass::Ambiguous)
+    error.class() == ErrorClass::Configuration
 }
 
 fn by_name<O>(objects: Vec<(ObjectName, O)>) -> Vec<(ObjectName, Vec<O>)> {
