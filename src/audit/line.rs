@@ -14,6 +14,8 @@ use super::checkpoint::{Checkpoint, CheckpointLink, NamedKey};
 /// Maximum length of a line in bytes, far beyond that of the largest request.
 pub(super) const MAX_LINE_BYTES: usize = 1024 * 1024;
 
+/// How every record begins.
+pub(super) const RECORD_START: &[u8] = b"{\"sequence\":";
 const CHAIN_MEMBER: &[u8] = b",\"chain\":\"";
 const CHAIN_DIGITS: usize = 64;
 const END: &[u8] = b"\"}";
@@ -114,7 +116,7 @@ pub(super) struct Frame {
 
 /// The sequence number of a line, without parsing the rest. `None` if it is not an audit record.
 pub(super) fn key_bits(line: &[u8]) -> Option<u64> {
-    let rest = line.strip_prefix(b"{\"sequence\":")?;
+    let rest = line.strip_prefix(RECORD_START)?;
     let digits = rest.split(|byte| *byte == b',').next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }

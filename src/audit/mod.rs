@@ -44,6 +44,7 @@ mod refusal_counts;
 mod system_event;
 mod system_recorder;
 mod verify;
+mod witness;
 mod writer;
 
 use std::io;
@@ -65,6 +66,7 @@ pub use recorder::{OpenRecord, Recorded, Recorder, Status};
 pub use system_event::{Actor, SystemEvent};
 pub use system_recorder::RecordError;
 pub use verify::{Bound, Expectation, Fault, FaultKind, Report, SignedBy, Verifier};
+pub use witness::{WitnessError, Witnesses};
 pub use writer::NotRecorded;
 
 use crate::store::StoreError;

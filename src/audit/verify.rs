@@ -1,10 +1,10 @@
 //! Verifies audit files: finds later modifications and their locations.
 //!
-//! Compares every record with the chain, and every checkpoint with the signing key. Not detectable
-//! without further information: records cut off after the last known checkpoint, and records after
-//! the last checkpoint that were rewritten together with their chain.
+//! Compares every record with the chain, every checkpoint with the signing key, and both with
+//! witnesses kept elsewhere. Not detectable without a witness: records cut off after a checkpoint,
+//! and records after the last checkpoint that were rewritten together with their chain.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::chain::{ChainValue, Head};
-use super::checkpoint::{AuditKey, CheckpointLink, FORMAT};
+use super::checkpoint::{AuditKey, Checkpoint, CheckpointLink, FORMAT};
 use super::line::{Frame, Kind, Line};
 use crate::model::text_form::api_enum;
 use crate::model::{InvalidId, Time, clock};
@@ -60,6 +60,8 @@ api_enum! {
         Rewritten = "rewritten",
         /// The files end before the last known record.
         Truncated = "truncated",
+        /// The key signed two chains that differ: a copy of the gateway's state was continued.
+        TwoChains = "two-chains",
         /// The gateway found its file missing or changed.
         Noticed = "noticed",
     }
@@ -89,6 +91,8 @@ pub struct Expectation {
     pub sequence: Option<u64>,
     /// Records whose chain value is known.
     pub heads: Vec<Head>,
+    /// Checkpoints that were kept elsewhere. Each must be signed by a given key.
+    pub checkpoints: Vec<Checkpoint>,
     /// Whether the end of the last file may be unsigned, unless the file is closed.
     pub allows_unsigned_tail: bool,
 }
@@ -131,6 +135,8 @@ pub struct Report {
     pub signed_through: Option<u64>,
     /// The keys and the records that they signed, in order.
     pub signed_by: Vec<SignedBy>,
+    /// The last record that a witness confirms, and with it all earlier ones.
+    pub witnessed_through: Option<u64>,
     /// Whether the last record is that of an orderly shutdown.
     pub is_closed: bool,
     /// Requests with a recorded intent but no outcome: the process was killed while they ran.
@@ -224,6 +230,9 @@ pub struct Verifier {
     chain: BTreeMap<u64, Unsigned>,
     intents: HashSet<String>,
     expectation: Expectation,
+    witnesses: HashMap<u64, ChainValue>,
+    /// The first record for which a checkpoint kept elsewhere has another chain value.
+    other_chain: Option<u64>,
     time: Option<String>,
     file: PathBuf,
     line: u64,
@@ -233,7 +242,32 @@ impl Verifier {
     /// A verifier with the checkpoint keys (without any, signatures are not checked) and with known
     /// facts from other sources.
     pub fn new(keys: impl IntoIterator<Item = AuditKey>, expectation: Expectation) -> Self {
-        Self { keys: keys.into_iter().collect(), expectation, ..Self::default() }
+        let mut verifier =
+            Self { keys: keys.into_iter().collect(), expectation, ..Self::default() };
+        verifier.take_witnesses();
+        verifier
+    }
+
+    /// Indexes the witnesses. Two of them may contradict each other.
+    fn take_witnesses(&mut self) {
+        let checkpoints = std::mem::take(&mut self.expectation.checkpoints);
+        for checkpoint in &checkpoints {
+            let is_signed = self.keys.iter().any(|key| key.has_signed(checkpoint));
+            if !is_signed && !self.keys.is_empty() {
+                let number = checkpoint.covers.sequence;
+                let text = format!("a witness over record {number} is not signed by this key");
+                self.fault_at(FaultKind::BadSignature, number, text);
+            }
+        }
+        self.expectation.checkpoints = checkpoints;
+        for head in self.expectation.heads.clone() {
+            let other = self.witnesses.insert(head.sequence, head.chain);
+            if other.is_some_and(|other| other != head.chain) {
+                let number = head.sequence;
+                let text = format!("two witnesses differ in record {number}");
+                self.fault_at(FaultKind::TwoChains, number, text);
+            }
+        }
     }
 
     /// Verifies files, in the order of their first records.
@@ -298,14 +332,7 @@ impl Verifier {
             self.take_first_line(&line.frame);
         }
         self.check_chain(&line);
-        let head = line.head();
-        let is_known = |known: &Head| known.sequence == head.sequence && *known != head;
-        if self.expectation.heads.iter().any(is_known) {
-            self.fault(
-                FaultKind::Rewritten,
-                format!("record {} differs from the known record", head.sequence),
-            );
-        }
+        self.check_witness(line.head());
         self.report.records += 1;
         self.report.first = self.report.first.or(Some(line.frame.sequence));
         self.report.is_closed = line.frame.record == Kind::Close;
@@ -332,12 +359,7 @@ impl Verifier {
                 // No earlier file can be compared; the statement of the gateway is used.
                 self.head = Some(previous);
                 self.is_lost = false;
-                if let Some(reason) = abnormal_reason(frame) {
-                    self.fault(
-                        FaultKind::Noticed,
-                        format!("records before this file are missing: it was {reason}"),
-                    );
-                }
+                self.check_beginning(previous.sequence, abnormal_reason(frame));
             }
             Some(head) if head == previous => {}
             Some(head) => {
@@ -350,6 +372,22 @@ impl Verifier {
                 );
                 self.is_lost = true;
             }
+        }
+    }
+
+    /// The first file begins with record 1, or the caller asks about later records only
+    /// ([`Report::keep_faults`]).
+    fn check_beginning(&mut self, missing: u64, reason: Option<&str>) {
+        if let Some(reason) = reason {
+            let text = format!("records before this file are missing: it was {reason}");
+            self.fault(FaultKind::Noticed, text);
+        } else if missing > 0 {
+            let text = format!(
+                "records 1 to {missing} are not in these files; pass --from {} if they are \
+                 archived",
+                missing.saturating_add(1)
+            );
+            self.fault_at(FaultKind::Missing, missing, text);
         }
     }
 
@@ -376,6 +414,22 @@ impl Verifier {
                     head.sequence
                 ),
             );
+        }
+    }
+
+    fn check_witness(&mut self, head: Head) {
+        let Some(known) = self.witnesses.get(&head.sequence).copied() else { return };
+        if known == head.chain {
+            self.report.witnessed_through = Some(head.sequence);
+            return;
+        }
+        self.fault(
+            FaultKind::Rewritten,
+            format!("record {} differs from the known record", head.sequence),
+        );
+        let is_signed = |known: &&Checkpoint| known.covers.sequence == head.sequence;
+        if self.expectation.checkpoints.iter().any(|known| is_signed(&known)) {
+            self.other_chain = self.other_chain.or(Some(head.sequence));
         }
     }
 
@@ -590,6 +644,19 @@ impl Verifier {
         }
     }
 
+    /// A signature over the records in the files and one over other records with the same numbers
+    /// prove that the key has signed two chains.
+    fn find_two_chains(&mut self) {
+        let Some(number) = self.other_chain else { return };
+        if self.report.signed_through.is_some_and(|signed| signed >= number) {
+            let text = format!(
+                "the key has signed two chains, which differ in record {number} or before: an \
+                 older copy of the gateway's files was continued"
+            );
+            self.fault_at(FaultKind::TwoChains, number, text);
+        }
+    }
+
     fn finish(mut self) -> Report {
         self.report.last = self.head.map(|head| head.sequence);
         let last = self.report.last.unwrap_or_default();
@@ -601,6 +668,7 @@ impl Verifier {
                 format!("the files end with record {last}, but record {expected} is known"),
             );
         }
+        self.find_two_chains();
         self.find_unsigned();
         self.report.unfinished = self.intents.into_iter().collect();
         self.report.unfinished.sort();

@@ -11,7 +11,7 @@ use super::paths::{Files, GatewayPaths};
 use super::settings::{self, ConfigFile};
 use crate::audit::{
     self, AuditKey, Bound, Bundle, Expectation, KeyChange, MANIFEST, Manifest, Report, Sources,
-    StoredHead, Verifier, export,
+    StoredHead, Verifier, Witnesses, export,
 };
 use crate::store::{AccessMode, MetadataValue, Store};
 
@@ -46,6 +46,10 @@ pub(super) struct Verify {
     /// Report faults up to this record or time
     #[arg(long, value_name = "NUMBER|TIME")]
     to: Option<Bound>,
+    /// Witnesses that were kept elsewhere (may be repeated): forwarded records or checkpoints of this
+    /// gateway, a syslog file with them, heads as {"sequence":…,"chain":"…"}, or an older manifest
+    #[arg(long, value_name = "FILE")]
+    heads: Vec<PathBuf>,
     /// A record number that the files must reach
     #[arg(long, value_name = "NUMBER")]
     expect_sequence: Option<u64>,
@@ -98,6 +102,11 @@ impl Verify {
             }
             files.extend(bundle.files);
             expectation.heads.extend(bundle.expectation.heads);
+        }
+        for path in &self.heads {
+            let witnesses = Witnesses::read(path)?;
+            expectation.heads.extend(witnesses.heads);
+            expectation.checkpoints.extend(witnesses.checkpoints);
         }
         expectation.sequence = self.expect_sequence;
         expectation.allows_unsigned_tail = self.allow_unsigned_tail;
@@ -228,34 +237,55 @@ fn unreadable(path: &Path) -> String {
 fn print(report: &Report, keys: &[AuditKey]) -> anyhow::Result<()> {
     for fault in &report.faults {
         let (file, line) = (fault.file.display(), fault.line);
-        output::line(&format!("{file}:{line}: {}", fault.text))?;
+        let place = if report.files.contains(&fault.file) {
+            format!("{file}:{line}: ")
+        } else {
+            String::new()
+        };
+        output::line(&format!("{place}{}", fault.text))?;
     }
-    let number = |number: Option<u64>| number.map_or("none".to_owned(), |n| n.to_string());
-    let signed = match keys {
-        [] => "not verified: no --public-key".to_owned(),
-        _ => number(report.signed_through),
-    };
     let mut rows = vec![
         ("files", report.files.len().to_string()),
         ("records", report.records.to_string()),
         ("first", number(report.first)),
         ("last", number(report.last)),
-        ("signed through", signed),
         ("end", if report.is_closed { "in order" } else { "open" }.to_owned()),
         ("faults", report.faults.len().to_string()),
     ];
-    if let [key] = keys {
-        rows.push(("key", key.fingerprint()));
-    }
-    if keys.len() > 1 || report.signed_by.len() > 1 {
-        for by in &report.signed_by {
-            let word = if by.is_given { "" } else { ", which was not given" };
-            let (first, last, fingerprint) = (by.first, by.last, &by.fingerprint);
-            rows.push(("signed", format!("{first} to {last} by {fingerprint}{word}")));
-        }
-    }
+    rows.extend(proofs(report, keys));
     if !report.unfinished.is_empty() {
         rows.push(("unfinished", report.unfinished.join(" ")));
     }
     Ok(output::columns(&rows)?)
+}
+
+fn number(number: Option<u64>) -> String {
+    number.map_or("none".to_owned(), |number| number.to_string())
+}
+
+/// Which records are proven by what: signatures of the token, witnesses, or only their chain.
+fn proofs(report: &Report, keys: &[AuditKey]) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    if keys.is_empty() {
+        rows.push(("signed", "not verified: no --public-key".to_owned()));
+    } else if report.signed_by.is_empty() {
+        rows.push(("signed", "none".to_owned()));
+    }
+    for by in &report.signed_by {
+        let word = if by.is_given { "" } else { ", which was not given" };
+        let (first, last, fingerprint) = (by.first, by.last, &by.fingerprint);
+        rows.push(("signed", format!("{first} to {last} by key {fingerprint}{word}")));
+    }
+    let first = number(report.first);
+    if let Some(last) = report.witnessed_through {
+        rows.push(("witnessed", format!("{first} to {last} by --heads or a manifest")));
+    }
+    let proven = report.signed_through.max(report.witnessed_through);
+    let unproven = proven.map_or(report.first, |last| Some(last.saturating_add(1)));
+    if let (Some(from), Some(last)) = (unproven, report.last)
+        && from <= last
+    {
+        rows.push(("chain only", format!("{from} to {last}")));
+    }
+    rows
 }

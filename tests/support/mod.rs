@@ -21,6 +21,7 @@ pub(crate) mod instance_client;
 pub(crate) mod key_material;
 pub(crate) mod process;
 pub(crate) mod raw_http;
+pub(crate) mod recorded;
 pub(crate) mod signed_calls;
 pub(crate) mod small_disk;
 pub(crate) mod softhsm;
