@@ -42,9 +42,11 @@ torture: setup-build setup-token setup-proxy
 	HSMGATE_TORTURE=1 cargo test --test it reload:: -- --test-threads=1 --nocapture
 	cargo test --release --test fault -- --ignored busy --nocapture
 
-# Rates of the gateway and of its parts; then the cost of a request compared with the minimal program.
+# Rates of the gateway and of its parts; the default number of token threads compared with fixed numbers;
+# then the cost of a request compared with the minimal program.
 bench: setup-build setup-token
 	cargo bench --bench gateway
+	cargo bench --bench workers
 	cargo build --release --example minimal
 	cargo bench --bench cost
 

@@ -7,12 +7,14 @@ use cryptoki::object::ObjectHandle;
 use parking_lot::RwLock;
 
 use super::behavior::Copies;
+use super::crypto::public_key::PublicKey;
 use super::objects::name::{KeyClass, KeyIdentity};
 use super::objects::query::KeyObjects;
 use crate::model::{Iv, clock};
 
 /// How long a session copy is used before its original is checked: a copy outlives the destruction
-/// of its original by another process, and D9 limits that to 5 s.
+/// of its original by another process, and D9 limits that to 5 s. The same holds for a public key that
+/// was read.
 const COPY_MAX_AGE: Duration = Duration::from_secs(5);
 
 /// The validity of handles: they become invalid with the initialization of the module and with the
@@ -104,6 +106,16 @@ pub(super) struct KnownAnswer {
 struct Entry {
     handles: Handles,
     known_answer: Option<KnownAnswer>,
+    /// The public key of a pair, and when it was read.
+    public_key: Option<(PublicKey, Instant)>,
+    /// The length of the modulus of an RSA key.
+    modulus_bytes: Option<usize>,
+}
+
+impl Entry {
+    fn new(handles: Handles) -> Self {
+        Self { handles, known_answer: None, public_key: None, modulus_bytes: None }
+    }
 }
 
 /// All known handles, shared by the token threads.
@@ -136,8 +148,8 @@ impl KeyCache {
     /// Stores the handles of a key; keeps its known answer.
     pub(super) fn keep(&self, key: KeyIdentity, handles: Handles) {
         let mut keys = self.0.write();
-        let known_answer = keys.remove(&key).and_then(|entry| entry.known_answer);
-        keys.insert(key, Entry { handles, known_answer });
+        let known = keys.remove(&key).unwrap_or_else(|| Entry::new(handles));
+        keys.insert(key, Entry { handles, ..known });
     }
 
     /// Stores handles that a listing has found, unless the key is known in that login epoch.
@@ -146,7 +158,7 @@ impl KeyCache {
         for (key, handles) in found {
             let known = keys.get(&key).map(|entry| entry.handles.login_epoch);
             if known != Some(handles.login_epoch) {
-                keys.insert(key, Entry { handles, known_answer: None });
+                keys.insert(key, Entry::new(handles));
             }
         }
     }
@@ -164,6 +176,39 @@ impl KeyCache {
     /// The known answer of a key.
     pub(super) fn known_answer(&self, key: KeyIdentity) -> Option<KnownAnswer> {
         self.0.read().get(&key).and_then(|entry| entry.known_answer.clone())
+    }
+
+    /// The public key of a pair, if it was read in this login epoch and not long ago.
+    pub(super) fn public_key(
+        &self,
+        key: KeyIdentity,
+        login_epoch: LoginEpoch,
+    ) -> Option<PublicKey> {
+        let keys = self.0.read();
+        let entry = keys.get(&key).filter(|entry| entry.handles.login_epoch == login_epoch)?;
+        let (public_key, read) = entry.public_key.as_ref()?;
+        (clock::since(*read) <= COPY_MAX_AGE).then(|| public_key.clone())
+    }
+
+    /// Stores the public key of a pair, if the key is still known.
+    pub(super) fn keep_public_key(&self, key: KeyIdentity, public_key: PublicKey) {
+        if let Some(entry) = self.0.write().get_mut(&key) {
+            entry.public_key = Some((public_key, clock::monotonic()));
+        }
+    }
+
+    /// The length of the modulus of an RSA key, if it was read in this login epoch.
+    pub(super) fn modulus_bytes(&self, key: KeyIdentity, login_epoch: LoginEpoch) -> Option<usize> {
+        let keys = self.0.read();
+        let entry = keys.get(&key).filter(|entry| entry.handles.login_epoch == login_epoch)?;
+        entry.modulus_bytes
+    }
+
+    /// Stores the length of the modulus of an RSA key, if the key is still known.
+    pub(super) fn keep_modulus_bytes(&self, key: KeyIdentity, bytes: usize) {
+        if let Some(entry) = self.0.write().get_mut(&key) {
+            entry.modulus_bytes = Some(bytes);
+        }
     }
 
     /// Stores a known answer, if the key is still known.

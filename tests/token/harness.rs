@@ -157,6 +157,38 @@ fn init_arguments() -> Option<String> {
     env::var(INIT_ARGUMENTS).ok()
 }
 
+/// The files of a fault token.
+pub(crate) struct FaultToken {
+    pub(crate) control: PathBuf,
+    pub(crate) log: PathBuf,
+}
+
+/// As `with_token`, behind a fault token, with other settings.
+pub(crate) fn with_fault_token<F: Future<Output = ()>>(
+    name: &str,
+    change: impl FnOnce(TokenSettings) -> TokenSettings,
+    test: impl FnOnce(Token, FaultToken) -> F,
+) {
+    in_own_process(name, || {
+        let directory = token_directory().with_file_name("fault");
+        std::fs::create_dir(&directory).unwrap();
+        let (control, log) = (directory.join("control"), directory.join("log"));
+        let settings = fault_token::Settings {
+            module: softhsm::module(),
+            environment: [("SOFTHSM2_CONF".to_owned(), softhsm::configure(&directory))].into(),
+            control: Some(control.clone()),
+            log: Some(log.clone()),
+            manners: Vec::new(),
+        };
+        let module = settings.install(&directory);
+        Token::initialize(&module, None, LABEL, &SO_PIN.into(), &PIN.into()).unwrap();
+        let settings = settings_of(module, TokenSelector::Label(LABEL.into()));
+        let token = Token::open(change(settings)).unwrap();
+        runtime().block_on(test(token.clone(), FaultToken { control, log }));
+        token.close();
+    });
+}
+
 pub(crate) fn initialize(label: &str) {
     let pins: [SecretString; 2] = [SO_PIN.into(), PIN.into()];
     Token::initialize(&module(), init_arguments().as_deref(), label, &pins[0], &pins[1]).unwrap();

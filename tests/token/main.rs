@@ -15,6 +15,7 @@
 #![expect(clippy::print_stdout, reason = "what a child counted is told by its parent")]
 
 mod behind_manners;
+mod calls;
 mod capabilities;
 mod cipher;
 mod contention;

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::mechanism::{Capability, OaepHash, SignAlgorithm};
 use super::oaep;
+use super::public_key::PublicKey;
 use crate::token::cache::Handles;
 use crate::token::error::TokenError;
 use crate::token::objects::name::KeyIdentity;
@@ -19,27 +20,9 @@ const ECDSA_BYTES: usize = 64;
 const DIGEST_BYTES: usize = 32;
 const KNOWN_PLAINTEXT: &[u8] = b"hsmgate control message";
 
-/// The public key of a key pair.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PublicKey {
-    /// RSA, both numbers big-endian without leading zeros.
-    Rsa {
-        /// The modulus.
-        modulus: Vec<u8>,
-        /// The public exponent.
-        exponent: Vec<u8>,
-    },
-    /// A point on a curve.
-    Ec {
-        /// The curve.
-        curve: Curve,
-        /// The point, uncompressed (SEC 1, section 2.3.3): `04`, x, y, 65 bytes.
-        point: Vec<u8>,
-    },
-}
-
 impl Worker<'_> {
-    /// Reads the public key of a key pair.
+    /// The public key of a key pair. It is read again after some seconds, because another process
+    /// may have destroyed the pair.
     ///
     /// # Errors
     /// `NotFound` when the pair does not exist; `Unsupported` for another curve than those of the
@@ -47,8 +30,27 @@ impl Worker<'_> {
     pub fn public_key(&mut self, key: KeyIdentity) -> Result<PublicKey, TokenError> {
         self.with_retry(Some(key), |worker| {
             let public = public_of(&worker.handles(key)?)?;
-            read_public_key(worker.session()?, public)
+            if let Some(known) = worker.state.keys.public_key(key, worker.login_epoch()) {
+                return Ok(known);
+            }
+            let read = read_public_key(worker.session()?, public)?;
+            worker.state.keys.keep_public_key(key, read.clone());
+            Ok(read)
         })
+    }
+
+    /// The length of an RSA key's modulus, which is read from one of its objects once.
+    fn modulus_bytes(
+        &mut self,
+        key: KeyIdentity,
+        object: ObjectHandle,
+    ) -> Result<usize, TokenError> {
+        if let Some(known) = self.state.keys.modulus_bytes(key, self.login_epoch()) {
+            return Ok(known);
+        }
+        let bytes = modulus_bytes(self.session()?, object)?;
+        self.state.keys.keep_modulus_bytes(key, bytes);
+        Ok(bytes)
     }
 
     /// Signs a SHA-256 digest with a private key. ECDSA returns `r` and `s`, 32 bytes each; RSA a
@@ -91,11 +93,10 @@ impl Worker<'_> {
         self.with_retry(Some(key), |worker| {
             let handles = worker.handles(key)?;
             let public = public_of(&handles)?;
-            let session = worker.session()?;
             let bytes = match algorithm {
                 SignAlgorithm::EcdsaSha256 => ECDSA_BYTES,
                 SignAlgorithm::RsaPssSha256 | SignAlgorithm::RsaPkcs1Sha256 => {
-                    modulus_bytes(session, public)?
+                    worker.modulus_bytes(key, public)?
                 }
             };
             if signature.len() != bytes {
@@ -132,7 +133,7 @@ impl Worker<'_> {
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
         self.with_retry(Some(key), |worker| {
             let handles = worker.handles(key)?;
-            if ciphertext.len() != modulus_bytes(worker.session()?, handles.main)? {
+            if ciphertext.len() != worker.modulus_bytes(key, handles.main)? {
                 return Err(TokenError::BadCiphertext);
             }
             let has_oaep = worker.state.capabilities.has_oaep(hash);

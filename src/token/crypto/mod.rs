@@ -9,7 +9,7 @@ pub(super) mod mac;
 pub(super) mod mechanism;
 pub(super) mod mechanism_details;
 pub(super) mod oaep;
-mod public_key;
+pub(super) mod public_key;
 pub(super) mod random;
 pub(super) mod unwrap_probe;
 pub(super) mod wrap;

@@ -1,4 +1,4 @@
-//! Public keys as SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
+//! Public keys, and their form as SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
 
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
 use der::pem::LineEnding;
@@ -6,13 +6,31 @@ use der::{Encode as _, EncodePem as _};
 use pkcs1::RsaPublicKey;
 use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
-use super::asymmetric::PublicKey;
 use crate::token::objects::template::Curve;
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10");
+
+/// The public key of a key pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublicKey {
+    /// RSA, both numbers big-endian without leading zeros.
+    Rsa {
+        /// The modulus.
+        modulus: Vec<u8>,
+        /// The public exponent.
+        exponent: Vec<u8>,
+    },
+    /// A point on a curve.
+    Ec {
+        /// The curve.
+        curve: Curve,
+        /// The point, uncompressed (SEC 1, section 2.3.3): `04`, x, y, 65 bytes.
+        point: Vec<u8>,
+    },
+}
 
 impl PublicKey {
     /// The key as PEM, with its header lines.

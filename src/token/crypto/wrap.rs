@@ -6,7 +6,7 @@ use aws_lc_rs::rsa::{
     PublicEncryptingKey,
 };
 
-use super::asymmetric::PublicKey;
+use super::public_key::PublicKey;
 use crate::model::WrappingAlgorithm;
 use crate::token::error::TokenError;
 
