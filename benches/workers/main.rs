@@ -30,9 +30,9 @@ use hsmgate::token::{
     Budget, KeyClass, KeyIdentity, ObjectName, ObjectOwner, Token, TokenSelector, TokenSettings,
 };
 use secrecy::SecretString;
+use tokens::{PIN, Product, SO_PIN, TestToken};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use tokens::{PIN, Product, SO_PIN, TestToken};
 
 const LABEL: &str = "hsmgate-bench";
 /// The module of the token that this process was started for.

@@ -59,6 +59,10 @@ struct TokenReport<'a> {
     gcm: GcmReport,
     /// The maximum random bytes of one call, up to 4,096.
     random_draw_bytes: usize,
+    /// The time of a call to the token.
+    call_microseconds: f64,
+    /// The number of threads that use keys.
+    workers: usize,
     capabilities: Vec<CapabilityReport>,
 }
 
@@ -178,6 +182,8 @@ impl<'a> TokenReport<'a> {
             firmware: &info.firmware,
             gcm: GcmReport::of(token.gcm_form()),
             random_draw_bytes: token.max_random_draw(),
+            call_microseconds: microseconds(token.call_time()),
+            workers: token.workers(),
             capabilities: Capability::ALL.iter().map(capability).collect(),
         }
     }
@@ -193,12 +199,19 @@ impl<'a> TokenReport<'a> {
         let mut facts = facts.map(|(name, value)| (name, value.to_owned())).to_vec();
         facts.extend(self.gcm.facts());
         facts.push(("Random bytes", format!("{} in one call", self.random_draw_bytes)));
+        facts.push(("Round trip", format!("{} µs for a call", self.call_microseconds)));
+        facts.push(("Workers", self.workers.to_string()));
         output::columns(&facts)?;
         output::line("")?;
         let head = ("Capability", "listed  result     serves".to_owned());
         let rows = self.capabilities.iter().map(CapabilityReport::row);
         output::columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
     }
+}
+
+/// Microseconds, with one decimal.
+pub(super) fn microseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e7).round() / 10.0
 }
 
 /// The operations of the API that need a capability.

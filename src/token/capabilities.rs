@@ -2,6 +2,7 @@
 //! tests are valid until the module is initialized again.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use cryptoki::mechanism::MechanismType;
 use parking_lot::RwLock;
@@ -36,8 +37,8 @@ pub(super) struct Capabilities(RwLock<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    mechanisms: Vec<MechanismType>,
-    details: MechanismDetails,
+    mechanisms: Arc<[MechanismType]>,
+    details: Arc<MechanismDetails>,
     results: HashMap<Capability, TestResult>,
     /// The hashes with which the token refuses RSAES-OAEP, while it decrypts by raw RSA.
     raw_oaep: HashSet<OaepHash>,
@@ -45,12 +46,12 @@ struct Known {
 
 impl Capabilities {
     /// Nothing was tried yet.
-    pub(super) fn new(mechanisms: Vec<MechanismType>, details: MechanismDetails) -> Self {
+    pub(super) fn new(mechanisms: Arc<[MechanismType]>, details: Arc<MechanismDetails>) -> Self {
         Self(RwLock::new(Known { mechanisms, details, ..Known::default() }))
     }
 
     /// Forgets all results: the module was initialized again.
-    pub(super) fn reset(&self, mechanisms: Vec<MechanismType>, details: MechanismDetails) {
+    pub(super) fn reset(&self, mechanisms: Arc<[MechanismType]>, details: Arc<MechanismDetails>) {
         *self.0.write() = Known { mechanisms, details, ..Known::default() };
     }
 
@@ -115,26 +116,26 @@ mod tests {
 
     #[test]
     fn a_refused_capability_stays_refused_until_the_module_is_initialized_again() {
-        let listed = || vec![MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDSA];
-        let capabilities = Capabilities::new(listed(), MechanismDetails::default());
+        let listed = || Arc::from([MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDSA]);
+        let capabilities = Capabilities::new(listed(), Arc::default());
         assert!(capabilities.supports(Capability::EcP256k));
         assert!(!capabilities.supports(Capability::Rsa2048), "it is not listed");
         capabilities.note_refused(Capability::EcP256k, &TokenError::Panicked);
         assert!(!capabilities.supports(Capability::EcP256k));
         assert!(capabilities.supports(Capability::EcP256), "another curve");
-        capabilities.reset(listed(), MechanismDetails::default());
+        capabilities.reset(listed(), Arc::default());
         assert!(capabilities.supports(Capability::EcP256k));
         assert_eq!(capabilities.result(Capability::EcP256k), TestResult::Untested);
     }
 
     #[test]
     fn raw_rsa_is_used_for_a_hash_until_the_module_is_initialized_again() {
-        let listed = || vec![MechanismType::RSA_PKCS_OAEP];
-        let capabilities = Capabilities::new(listed(), MechanismDetails::default());
+        let listed = || Arc::from([MechanismType::RSA_PKCS_OAEP]);
+        let capabilities = Capabilities::new(listed(), Arc::default());
         capabilities.note_raw_oaep(OaepHash::Sha256);
         assert!(!capabilities.has_oaep(OaepHash::Sha256));
         assert!(capabilities.has_oaep(OaepHash::Sha1), "another hash");
-        capabilities.reset(listed(), MechanismDetails::default());
+        capabilities.reset(listed(), Arc::default());
         assert!(capabilities.has_oaep(OaepHash::Sha256));
     }
 }

@@ -33,8 +33,8 @@ const EXTRA_SESSIONS: u64 = 2;
 pub(super) struct Initialization {
     pub(super) epoch: u64,
     pub(super) info: TokenInfo,
-    pub(super) mechanisms: Vec<MechanismType>,
-    pub(super) mechanism_details: MechanismDetails,
+    pub(super) mechanisms: Arc<[MechanismType]>,
+    pub(super) mechanism_details: Arc<MechanismDetails>,
     pub(super) behavior: TokenBehavior,
     pub(super) templates: AcceptedTemplates,
     pub(super) unwrap_form: KnownUnwrapForm,
@@ -106,7 +106,7 @@ impl Module {
         if !Capability::Aes256.is_among(&mechanisms) {
             return Err(TokenError::Unsupported("AES-GCM"));
         }
-        let mechanism_details = MechanismDetails::read(pkcs11, slot, &mechanisms);
+        let mechanism_details = Arc::new(MechanismDetails::read(pkcs11, slot, &mechanisms));
         let anchor = pkcs11.open_rw_session(slot)?;
         self.settings.pin_guard().log_in(&anchor, &raw_info)?;
         let again = || Ok(pkcs11.open_rw_session(slot)?);
@@ -123,7 +123,7 @@ impl Module {
         Ok(Initialization {
             epoch: self.epochs.fetch_add(1, Ordering::Relaxed) + 1,
             info,
-            mechanisms,
+            mechanisms: mechanisms.into(),
             mechanism_details,
             behavior,
             templates,

@@ -1,8 +1,12 @@
 //! Metrics of the token.
 
-use prometheus_client::encoding::EncodeLabelValue;
+use std::fmt;
+
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
 use super::TokenLoad;
+use super::capabilities::{CapabilityStatus, TestResult};
+use super::crypto::mechanism::Capability;
 use crate::telemetry::{Counter, Family, Gauge, Throttled, gauge_value, label_sets, metrics};
 
 /// A queue of the token.
@@ -15,8 +19,42 @@ pub(super) enum Queue {
     changes,
 }
 
+/// What is known of a capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the values as they stand in the text")]
+pub(super) enum CapabilityResult {
+    /// A test has shown that it works.
+    works,
+    /// The token refuses it.
+    refused,
+    /// The token lists the mechanisms, and it was not tested yet.
+    untested,
+    /// The token does not list the mechanisms.
+    unlisted,
+}
+
+impl CapabilityResult {
+    const ALL: [Self; 4] = [Self::works, Self::refused, Self::untested, Self::unlisted];
+
+    const fn of(status: &CapabilityStatus) -> Self {
+        match status {
+            CapabilityStatus { result: TestResult::Works, .. } => Self::works,
+            CapabilityStatus { result: TestResult::Refused(_), .. } => Self::refused,
+            CapabilityStatus { result: TestResult::Untested, is_listed: true } => Self::untested,
+            CapabilityStatus { result: TestResult::Untested, is_listed: false } => Self::unlisted,
+        }
+    }
+}
+
+impl EncodeLabelValue for Capability {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.as_str().encode(encoder)
+    }
+}
+
 label_sets! {
     QueueLabels { queue: Queue }
+    CapabilityLabels { capability: Capability, result: CapabilityResult }
 }
 
 metrics! {
@@ -33,6 +71,10 @@ metrics! {
         /// Objects in the token, of any owner: as many as were found at the start or at the last
         /// recovery, with those that the gateway has created and destroyed since
         objects: Gauge = "hsmgate_token_objects" [],
+        /// 1 for what is known of each capability of the token, 0 for the other results; result is
+        /// works or refused after a test, untested or unlisted before
+        capabilities: Family<CapabilityLabels, Gauge> =
+            "hsmgate_token_capabilities" ["capability", "result"],
         /// Outputs of the token's random generator that failed the check; the token is not used
         /// until its outputs pass
         random_generator_failures: Counter = "hsmgate_token_random_failures_total" [],
@@ -52,6 +94,17 @@ impl TokenMetrics {
             self.queue_depth.get_or_create(&QueueLabels { queue }).set(gauge_value(waiting));
         }
     }
+
+    /// Sets what is known of each capability.
+    pub(super) fn observe_capabilities(&self, status: impl Fn(Capability) -> CapabilityStatus) {
+        for capability in Capability::ALL.iter().copied() {
+            let known = CapabilityResult::of(&status(capability));
+            for result in CapabilityResult::ALL {
+                let labels = CapabilityLabels { capability, result };
+                self.capabilities.get_or_create(&labels).set(i64::from(result == known));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -63,12 +116,26 @@ mod tests {
     fn what_is_counted_stands_in_the_text_under_its_name() {
         let mut registry = Registry::default();
         let load = TokenLoad { sessions: 4, waiting_calls: 2, waiting_changes: 0 };
-        TokenMetrics::new(&mut registry).observe(true, load);
+        let metrics = TokenMetrics::new(&mut registry);
+        metrics.observe(true, load);
+        metrics.observe_capabilities(|capability| {
+            let result = match capability {
+                Capability::Aes256 => TestResult::Works,
+                Capability::UnwrapOaepSha256 => TestResult::Refused("its error".to_owned()),
+                _ => TestResult::Untested,
+            };
+            CapabilityStatus { is_listed: capability != Capability::EcP256k, result }
+        });
         let text = registry.text().unwrap();
         for line in [
             "hsmgate_token_ready 1",
             "hsmgate_token_queue_depth{queue=\"calls\"} 2",
             "hsmgate_token_sessions 4",
+            "hsmgate_token_capabilities{capability=\"aes-256-gcm\",result=\"works\"} 1",
+            "hsmgate_token_capabilities{capability=\"aes-256-gcm\",result=\"untested\"} 0",
+            "hsmgate_token_capabilities{capability=\"unwrap-oaep-sha256\",result=\"refused\"} 1",
+            "hsmgate_token_capabilities{capability=\"rsa-4096\",result=\"untested\"} 1",
+            "hsmgate_token_capabilities{capability=\"ec-p256k\",result=\"unlisted\"} 1",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
         }

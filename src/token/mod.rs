@@ -16,6 +16,7 @@ mod handles;
 mod hang_detector;
 mod initialization;
 mod library;
+mod mean;
 mod metrics;
 mod objects;
 mod pin;
@@ -168,6 +169,18 @@ impl Token {
         self.0.state.max_draw()
     }
 
+    /// The time of a call to the token, its round trip, as measured when it was last opened. Zero if no
+    /// call could be measured.
+    pub fn call_time(&self) -> Duration {
+        self.0.state.call_time()
+    }
+
+    /// The number of threads that may use keys at the same time: as configured, or as the times of calls
+    /// require.
+    pub fn workers(&self) -> usize {
+        self.0.pool.workers()
+    }
+
     /// Whether the token supports something, by its mechanism list and by what it has refused.
     pub fn supports(&self, capability: Capability) -> bool {
         self.0.state.supports(capability)
@@ -240,7 +253,9 @@ impl Token {
 
     /// Sets the metrics that are read on demand.
     pub fn observe(&self) {
-        self.0.state.metrics.observe(self.ready().is_ok(), self.load());
+        let state = &self.0.state;
+        state.metrics.observe(self.ready().is_ok(), self.load());
+        state.metrics.observe_capabilities(|capability| state.capabilities.status(capability));
     }
 
     /// Runs a job on a token thread and waits for its result until the budget's deadline. The job

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::budget::Budget;
 use super::error::{TokenError, UnavailableReason};
 use super::hang_detector::HangDetector;
+use super::mean::Mean;
 use super::state::TokenState;
 use super::tuning::{Tuning, processors};
 use super::worker::{ThreadState, Worker};
@@ -28,8 +29,6 @@ const ALWAYS_QUEUED_FOR_THREAD: usize = 4;
 const SESSION_RETRY: Duration = Duration::from_mins(1);
 /// The time for the threads of a failed start to end.
 const START_TIMEOUT: Duration = Duration::from_secs(2);
-/// A job changes the mean time by this part of the difference: an average over the last dozens.
-const MEAN_SHIFT: u32 = 4;
 
 /// Runs with a worker, or gets the error why there is none.
 type Work = Box<dyn FnOnce(Result<&mut Worker<'_>, TokenError>) + Send>;
@@ -49,31 +48,10 @@ pub(super) enum QueueKind {
     Manage,
 }
 
-/// The maximum multiple of the average that a job may count.
-const OUTLIER: u64 = 4;
-/// The duration up to which a job counts in full.
-const USUAL: Duration = Duration::from_micros(100);
-
-/// The mean duration of the jobs of a queue, without their wait.
-#[derive(Debug, Default)]
-struct MeanLatency(AtomicU64);
-
-impl MeanLatency {
-    /// Threads may overwrite each other's values: it is an average. A job that took long because
-    /// its thread was not scheduled counts little, or one such job would make a short queue look
-    /// slow; a token that has become slow shows within some dozen jobs.
-    fn record(&self, time: Duration) {
-        let mean = self.0.load(Ordering::Relaxed);
-        let time = nanos(time).min(mean.saturating_mul(OUTLIER).max(nanos(USUAL)));
-        let next = (mean - (mean >> MEAN_SHIFT)).saturating_add(time >> MEAN_SHIFT);
-        self.0.store(next, Ordering::Relaxed);
-    }
-
-    /// The expected wait of a job after this many others.
-    fn wait(&self, waiting: usize, threads: usize) -> Duration {
-        let turns = (waiting / threads.max(1)) as u64;
-        Duration::from_nanos(self.0.load(Ordering::Relaxed).saturating_mul(turns))
-    }
+/// The expected wait of a job after this many others, for jobs of this mean duration.
+fn expected_wait(mean: &Mean, waiting: usize, threads: usize) -> Duration {
+    let turns = u32::try_from(waiting / threads.max(1)).unwrap_or(u32::MAX);
+    mean.get().saturating_mul(turns)
 }
 
 /// All token threads.
@@ -91,8 +69,9 @@ struct WorkQueue {
     sender: RwLock<Option<Sender<Job>>>,
     jobs: Receiver<Job>,
     hang_detector: HangDetector,
-    /// The mean duration of the jobs.
-    latency: MeanLatency,
+    /// The mean duration of the jobs, without their wait. After one job of a thread that was not
+    /// scheduled, a short queue must not look slow.
+    latency: Mean,
     count: WorkerCount,
     /// Chooses the number of threads, unless it is fixed.
     tuning: Option<Tuning>,
@@ -181,7 +160,7 @@ impl Pool {
     fn is_overloaded(&self) -> bool {
         let (waiting, threads) = (self.calls.jobs.len(), self.calls.hang_detector.available());
         waiting >= always_queued(threads)
-            && self.calls.latency.wait(waiting, threads) > self.max_queue_wait
+            && expected_wait(&self.calls.latency, waiting, threads) > self.max_queue_wait
     }
 
     fn busy(&self) -> TokenError {
@@ -192,6 +171,11 @@ impl Pool {
     /// The number of waiting jobs in the two queues.
     pub(super) fn waiting(&self) -> (usize, usize) {
         (self.calls.jobs.len(), self.changes.jobs.len())
+    }
+
+    /// The number of threads that may use keys at the same time.
+    pub(super) fn workers(&self) -> usize {
+        self.calls.count.limit()
     }
 
     /// The number of threads that take jobs.
@@ -260,7 +244,7 @@ impl WorkQueue {
             sender: RwLock::new(Some(sender)),
             jobs,
             hang_detector,
-            latency: MeanLatency::default(),
+            latency: Mean::default(),
             count: WorkerCount::new(),
             tuning,
             max_threads,
@@ -481,10 +465,6 @@ struct SessionOf {
     is_required: bool,
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// Wraps a job so that it measures its time and sends its result.
 fn metered<T, F>(budget: Budget, job: F, answer: oneshot::Sender<Result<T, TokenError>>) -> Work
 where
@@ -554,23 +534,16 @@ mod tests {
 
     #[test]
     fn the_expected_wait_follows_the_duration_of_earlier_jobs() {
-        let latency = MeanLatency::default();
-        assert_eq!(latency.wait(1000, 1), Duration::ZERO);
-        (0..200).for_each(|_job| latency.record(Duration::from_millis(2)));
-        let wait = latency.wait(100, 4);
-        assert!(
-            (Duration::from_millis(48)..=Duration::from_millis(50)).contains(&wait),
-            "{wait:?}"
-        );
-        (0..200).for_each(|_job| latency.record(Duration::from_micros(50)));
-        assert!(latency.wait(100, 4) < Duration::from_millis(2));
+        assert_eq!(expected_wait(&Mean::default(), 1000, 1), Duration::ZERO);
+        let mean = Mean::new(Duration::from_millis(2));
+        assert_eq!(expected_wait(&mean, 100, 4), Duration::from_millis(50));
+        assert_eq!(expected_wait(&mean, 3, 4), Duration::ZERO);
     }
 
     #[test]
     fn one_unscheduled_thread_does_not_reject_callers() {
-        let latency = MeanLatency::default();
-        (0..200).for_each(|_job| latency.record(Duration::from_micros(6)));
-        latency.record(Duration::from_millis(200));
-        assert!(latency.wait(64, 1) < Duration::from_millis(1), "{:?}", latency.wait(64, 1));
+        let mean = Mean::new(Duration::from_micros(6));
+        mean.record(Duration::from_millis(200));
+        assert!(expected_wait(&mean, 64, 1) < Duration::from_millis(1), "{mean:?}");
     }
 }

@@ -5,9 +5,10 @@
 //! another call crashes.
 
 use std::collections::HashSet;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
+use std::time::Duration;
 
 use cryptoki::session::{Session, SessionState};
 use parking_lot::{Mutex, RwLock};
@@ -24,6 +25,7 @@ use super::metrics::TokenMetrics;
 use super::objects::name::KeyIdentity;
 use super::room::Room;
 use super::settings::{TokenInfo, TokenSettings};
+use super::tuning::JobTime;
 
 /// The maximum number of keys whose mismatch is logged.
 const MAX_REPORTED: usize = 1_000;
@@ -41,6 +43,8 @@ pub(super) struct TokenState {
     pub(super) room: Room,
     /// The form of AES-GCM in the last initialization.
     gcm: Mutex<GcmForm>,
+    /// The time of a job, as the last initialization measured it.
+    job_time: Mutex<JobTime>,
     /// A key that identifies the token.
     identity_key: OnceLock<KeyIdentity>,
     /// Keys with a mismatch, each logged once.
@@ -63,7 +67,7 @@ impl TokenState {
         let first = module.open(None)?;
         let info = first.info.clone();
         let capabilities =
-            Capabilities::new(first.mechanisms.clone(), first.mechanism_details.clone());
+            Capabilities::new(Arc::clone(&first.mechanisms), Arc::clone(&first.mechanism_details));
         tracing::info!(
             event = "token.opened",
             label = info.label,
@@ -86,6 +90,7 @@ impl TokenState {
             keys: KeyCache::default(),
             objects: Mutex::default(),
             gcm: Mutex::new(first.behavior.gcm),
+            job_time: Mutex::new(first.job_time),
             initialization: RwLock::new(Some(first)),
             capabilities,
             info,
@@ -109,10 +114,17 @@ impl TokenState {
         *self.gcm.lock()
     }
 
+    /// The time of a call, as the last initialization measured it.
+    pub(super) fn call_time(&self) -> Duration {
+        self.job_time.lock().call()
+    }
+
     /// Replaces what is known of the token by what a new initialization has found.
     pub(super) fn learn(&self, new: &Initialization) {
         *self.gcm.lock() = new.behavior.gcm;
-        self.capabilities.reset(new.mechanisms.clone(), new.mechanism_details.clone());
+        *self.job_time.lock() = new.job_time;
+        let mechanisms = Arc::clone(&new.mechanisms);
+        self.capabilities.reset(mechanisms, Arc::clone(&new.mechanism_details));
     }
 
     /// Closes the session of a worker. False if it has none.

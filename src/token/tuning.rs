@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::mean::{Mean, nanos};
 use crate::model::clock;
 
 /// The maximum number of workers that is chosen. A configuration may set more.
@@ -21,14 +22,13 @@ const NO_CALL: Duration = Duration::from_micros(2);
 /// One of this number of jobs is timed. Jobs that took longer than `LOCAL_WAIT` all are.
 const TIMED: u64 = 32;
 
-/// A mean changes by this part of the difference to a new value.
-const MEAN_SHIFT: u32 = 4;
-/// The maximum multiple of the mean that a value counts: a thread may not have been scheduled.
-const OUTLIER: u64 = 4;
 /// The time between two changes of the number.
 const CHANGE_INTERVAL: Duration = Duration::from_secs(1);
 /// The time without a job that ran alone, after which one is arranged.
 const ALONE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The calls of an encryption: C_EncryptInit, the length of the output, C_Encrypt.
+const CALLS_PER_JOB: u32 = 3;
 
 /// The time of a job on its thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,18 @@ pub(super) struct JobTime {
     pub(super) computed: Duration,
     /// The remaining time.
     pub(super) waited: Duration,
+}
+
+impl JobTime {
+    /// The time of a job whose calls take this long each.
+    pub(super) fn of_calls(call: Self) -> Self {
+        Self { computed: call.computed * CALLS_PER_JOB, waited: call.waited * CALLS_PER_JOB }
+    }
+
+    /// The time of one of its calls.
+    pub(super) fn call(self) -> Duration {
+        (self.computed + self.waited) / CALLS_PER_JOB
+    }
 }
 
 /// The number of workers for jobs of this time that run alone: so many that their threads compute
@@ -66,8 +78,8 @@ pub(super) struct Tuning {
     running: AtomicUsize,
     /// Whether the last job took longer than `LOCAL_WAIT`.
     was_long: AtomicUsize,
-    /// The mean processor time, in nanoseconds.
-    computed: AtomicU64,
+    /// The mean processor time.
+    computed: Mean,
     /// A low quantile of the remaining time, in nanoseconds: a thread of a busy machine waits for
     /// the processor, but not in every job.
     waited: AtomicU64,
@@ -95,7 +107,7 @@ impl Tuning {
             started: AtomicU64::new(0),
             running: AtomicUsize::new(0),
             was_long: AtomicUsize::new(0),
-            computed: AtomicU64::new(nanos(measured.computed)),
+            computed: Mean::new(measured.computed),
             waited: AtomicU64::new(nanos(measured.waited)),
             alone_at: AtomicU64::new(0),
             changed_at: AtomicU64::new(0),
@@ -133,11 +145,7 @@ impl Tuning {
 
     /// Threads may overwrite each other's values: they are estimates.
     fn record(&self, time: JobTime) {
-        let mean = self.computed.load(Ordering::Relaxed);
-        let most = mean.saturating_mul(OUTLIER).max(nanos(SHORT_COMPUTATION));
-        let computed = nanos(time.computed).min(most);
-        let mean = (mean - (mean >> MEAN_SHIFT)).saturating_add(computed >> MEAN_SHIFT);
-        self.computed.store(mean, Ordering::Relaxed);
+        self.computed.record(time.computed);
         let low = self.waited.load(Ordering::Relaxed);
         self.waited.store(low_quantile(low, nanos(time.waited)), Ordering::Relaxed);
     }
@@ -145,7 +153,7 @@ impl Tuning {
     /// The number of workers to change to, at most `most`, if it clearly differs from the current one.
     pub(super) fn change(&self, current: usize, most: usize) -> Option<usize> {
         let time = JobTime {
-            computed: Duration::from_nanos(self.computed.load(Ordering::Relaxed)),
+            computed: self.computed.get(),
             waited: Duration::from_nanos(self.waited.load(Ordering::Relaxed)),
         };
         let wanted = workers_for(time, self.processors).min(most);
@@ -186,10 +194,6 @@ fn low_quantile(low: u64, value: u64) -> u64 {
     } else {
         low.saturating_add((value - low).min(low.max(least_step)) >> 4)
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn millis(time: Duration) -> u64 {

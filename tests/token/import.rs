@@ -2,15 +2,15 @@
 
 use aws_lc_rs::rsa;
 use cryptoki::object::{Attribute, AttributeType};
-use fault_token::Manner;
+use fault_token::{Fault, Manner, Rule, write_rules};
 use hsmgate::model::{KeySpec, WrappingAlgorithm};
 use hsmgate::token::{
     CheckValue, ErrorClass, KeyIdentity, MacAlgorithm, ObjectName, PublicKey, Token, TokenError,
 };
 
 use super::harness::{
-    WITHOUT_OAEP_SHA256, change, direct_session, name, pair, product, run, secret,
-    with_every_token, with_manners,
+    FaultToken, WITHOUT_OAEP_SHA256, change, direct_session, name, pair, product, run, secret,
+    with_every_token, with_fault_token, with_manners,
 };
 use crate::tokens::Product;
 
@@ -323,6 +323,31 @@ fn an_import_is_refused_where_an_open_key_can_not_be_closed() {
 fn an_import_is_refused_where_a_closed_key_can_not_be_copied() {
     let name_here = "import::an_import_is_refused_where_a_closed_key_can_not_be_copied";
     imports_are_refused(name_here, "no-copy-object");
+}
+
+#[test]
+fn a_failure_of_the_token_while_it_copies_a_key_is_not_remembered_as_a_refusal() {
+    let name_here =
+        "import::a_failure_of_the_token_while_it_copies_a_key_is_not_remembered_as_a_refusal";
+    with_fault_token(
+        name_here,
+        |settings| settings,
+        async |token, files: FaultToken| {
+            let (wrapping, public) = wrapping_pair(&token).await;
+            let how = WrappingAlgorithm::RsaesPkcs1;
+            let import = || {
+                let wrapped = wrap(&public, how, &[0x42; 32]);
+                unwrap(&token, wrapping, how, wrapped, name(), KeySpec::Aes256)
+            };
+            let manner = Rule::manner(Manner::UnwrapTemplateIgnored);
+            let fails = Rule::on(&["C_EncryptInit"], Fault::return_code("CKR_GENERAL_ERROR"));
+            write_rules(&files.control, &[manner.clone(), Rule { number: 1, ..fails }]);
+            let error = import().await.unwrap_err();
+            assert!(!matches!(error, TokenError::BadKeyMaterial), "the material is good");
+            write_rules(&files.control, &[manner]);
+            import().await.unwrap();
+        },
+    );
 }
 
 #[test]

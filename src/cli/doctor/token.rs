@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::system::chain;
 use super::{Check, access};
 use crate::cli::settings;
-use crate::cli::token::serves;
+use crate::cli::token::{microseconds, serves};
 use crate::config::Config;
 use crate::token::{
     Budget, Capability, CapabilityStatus, CapabilityTest, ErrorClass, TestResult, Token, TokenError,
@@ -49,7 +49,9 @@ pub(super) async fn open(config: &Config) -> Result<Token, Check> {
 /// The check of a token that was opened.
 pub(super) fn identity(token: &Token) -> Check {
     let info = token.info();
-    Check::ok(NAME, format!("{:?}, serial {}, {}", info.label, info.serial, info.manufacturer))
+    let (call, workers) = (microseconds(token.call_time()), token.workers());
+    let found = format!("{:?}, serial {}, {}", info.label, info.serial, info.manufacturer);
+    Check::ok(NAME, format!("{found}; a call takes {call} µs, workers: {workers}"))
 }
 
 /// Whether the configuration accepts the IV of a caller on a token that takes none.

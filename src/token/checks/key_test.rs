@@ -56,10 +56,26 @@ pub(crate) fn pair(
             },
         }
     } else {
-        let mechanism = OaepHash::Sha1.mechanism();
-        let ciphertext = session.encrypt(&mechanism, public, MESSAGE)?;
-        same(&session.decrypt(&mechanism, private, &ciphertext)?)
+        // A token that refuses SHA-1 may have the other hash.
+        match decryption(session, public, private, OaepHash::Sha1) {
+            Err(error) if error.is_refused_mechanism() => {
+                decryption(session, public, private, OaepHash::Sha256)
+            }
+            outcome => outcome,
+        }
     }
+}
+
+/// Encrypts and decrypts by RSAES-OAEP.
+fn decryption(
+    session: &Session,
+    public: ObjectHandle,
+    private: ObjectHandle,
+    hash: OaepHash,
+) -> Result<(), TokenError> {
+    let mechanism = hash.mechanism();
+    let ciphertext = session.encrypt(&mechanism, public, MESSAGE)?;
+    same(&session.decrypt(&mechanism, private, &ciphertext)?)
 }
 
 /// Signs and verifies.

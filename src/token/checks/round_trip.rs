@@ -9,8 +9,6 @@ use crate::token::tuning::JobTime;
 
 /// The number of calls that are measured.
 const CALLS: usize = 9;
-/// The calls of an encryption: C_EncryptInit, the length of the output, C_Encrypt.
-const CALLS_PER_JOB: u32 = 3;
 
 /// The time of a job, estimated from calls that every token passes to its hardware. Zero if they
 /// fail: the times of the jobs themselves then decide.
@@ -19,8 +17,7 @@ pub(crate) fn measure(session: &Session) -> JobTime {
     // A low value: the thread may not have been scheduled all the time.
     times.sort_unstable_by_key(|time| time.waited);
     let zero = JobTime { computed: Duration::ZERO, waited: Duration::ZERO };
-    let low = times.get(CALLS / 4).copied().unwrap_or(zero);
-    JobTime { computed: low.computed * CALLS_PER_JOB, waited: low.waited * CALLS_PER_JOB }
+    JobTime::of_calls(times.get(CALLS / 4).copied().unwrap_or(zero))
 }
 
 fn call(session: &Session) -> Option<JobTime> {

@@ -8,7 +8,7 @@ use cryptoki::slot::Slot;
 use super::mechanism::Capability;
 
 /// The details of the mechanisms that the gateway uses.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct MechanismDetails(Vec<(MechanismType, MechanismInfo)>);
 
 /// What a capability needs of one mechanism.

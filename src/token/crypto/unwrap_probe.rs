@@ -4,6 +4,8 @@
 //! The probe uses material that is public, under the wrapping pair of the first import: material of
 //! a caller must not be the first that a token unwraps without its attributes.
 
+use cryptoki::context::Function;
+
 use super::asymmetric::read_public_key;
 use super::mechanism::unwrap_mechanism;
 use super::wrap::wrap;
@@ -11,7 +13,7 @@ use super::wrapped::Wrapped;
 use crate::model::WrappingAlgorithm;
 use crate::token::behavior::{ImportRefused, TestKeys, UnwrapForm};
 use crate::token::cache::Handles;
-use crate::token::error::TokenError;
+use crate::token::error::{ErrorClass, TokenError};
 use crate::token::objects::query::destroy_test_keys;
 use crate::token::objects::template::{ObjectLifetime, SecretUse};
 use crate::token::worker::Worker;
@@ -21,6 +23,30 @@ const MATERIAL: [u8; 32] = *b"hsmgate: public, key of no one..";
 impl From<ImportRefused> for TokenError {
     fn from(_refused: ImportRefused) -> Self {
         Self::Unsupported("imports: it ignores the attributes of C_UnwrapKey")
+    }
+}
+
+/// Whether the token refuses to copy a closed key, or the copy has other attributes. Every other error
+/// may be a failure of the token, which is not remembered.
+fn is_refused_copy(error: &TokenError) -> bool {
+    let copies = matches!(
+        error,
+        TokenError::Call {
+            function: Function::UnwrapKey | Function::SetAttributeValue | Function::CopyObject,
+            ..
+        }
+    );
+    matches!(error, TokenError::WrongAttributes(_))
+        || (copies && error.class() == ErrorClass::Configuration)
+}
+
+/// The material of the probe is good: if the copy cannot be used, that is no fault of the caller.
+fn unless_of_material(error: TokenError) -> TokenError {
+    match error {
+        TokenError::BadKeyMaterial => {
+            TokenError::Unsupported("imports now: the copy of a key cannot be used")
+        }
+        error => error,
     }
 }
 
@@ -96,8 +122,8 @@ impl Worker<'_> {
                 // Closing the session destroys its objects.
                 self.drop_session();
                 destroy_test_keys(self.session()?);
-                if error.is_transient() {
-                    return Err(error);
+                if !is_refused_copy(&error) {
+                    return Err(unless_of_material(error));
                 }
                 tracing::warn!(
                     event = "token.imports_refused",

@@ -6,6 +6,7 @@ use cryptoki::context::Function;
 use super::generate::GenerationParams;
 use super::name::KeyClass;
 use super::template::{Curve, PairKind, PairUse, SecretUse};
+use crate::model::WrappingAlgorithm;
 use crate::token::crypto::mechanism::Capability;
 use crate::token::error::TokenError;
 use crate::token::worker::Worker;
@@ -37,17 +38,21 @@ impl GenerationParams {
         })
     }
 
-    /// The capability that a failure in this function concerns: the generation, or the first use,
-    /// which is a separate capability for RSA pairs.
-    fn capability_of(self, function: Function) -> Option<Capability> {
+    /// The capabilities that a failure in this function concerns: the generation, or the first use,
+    /// which is a separate capability for RSA pairs. A token that generates no wrapping pair may
+    /// refuse only its use, and generate other pairs.
+    fn capabilities_of(self, function: Function) -> Vec<Capability> {
         let generates = matches!(function, Function::GenerateKey | Function::GenerateKeyPair);
         match self {
+            Self::Pair { pair_use: PairUse::Wrapping, .. } if generates => {
+                WrappingAlgorithm::ALL.iter().copied().map(Capability::of_unwrapping).collect()
+            }
             Self::Pair { kind: PairKind::Rsa { .. }, pair_use } if !generates => match pair_use {
-                PairUse::Cipher | PairUse::Wrapping => Some(Capability::RsaOaepSha1),
+                PairUse::Cipher | PairUse::Wrapping => vec![Capability::RsaOaepSha1],
                 // RSASSA-PKCS1-v1_5 is tried where RSASSA-PSS is refused.
-                PairUse::Signature => Some(Capability::RsaPkcs1),
+                PairUse::Signature => vec![Capability::RsaPkcs1],
             },
-            _ => self.capability(),
+            _ => self.capability().into_iter().collect(),
         }
     }
 
@@ -97,8 +102,12 @@ impl Worker<'_> {
             }
             Err(error) => error,
         };
-        let refused = self.refused_capability(params, &error);
-        Err(refused.map_or(error, Capability::unsupported))
+        let refused = self.refused_capabilities(params, &error);
+        Err(match refused.as_slice() {
+            [] => error,
+            [capability] => capability.unsupported(),
+            _ => TokenError::Unsupported("RSA key pairs that unwrap key material"),
+        })
     }
 
     /// Records the outcome of the creation of a key's objects.
@@ -123,24 +132,24 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// The capability that the token refuses by this error, which is recorded.
-    fn refused_capability(
+    /// The capabilities that the token refuses by this error, which are recorded.
+    fn refused_capabilities(
         &mut self,
         params: GenerationParams,
         error: &TokenError,
-    ) -> Option<Capability> {
-        let TokenError::Call { function, .. } = error else { return None };
-        let capability = params.capability_of(*function)?;
-        if self.state.breaker.check().is_err() {
-            return None;
+    ) -> Vec<Capability> {
+        let TokenError::Call { function, .. } = error else { return Vec::new() };
+        let is_refusal = self.state.breaker.check().is_ok()
+            && (error.is_refused_kind()
+                || (error.is_ambiguous_generation() && self.generates_only_others(params)));
+        if !is_refusal {
+            return Vec::new();
         }
-        if error.is_refused_kind()
-            || (error.is_ambiguous_generation() && self.generates_only_others(params))
-        {
-            self.state.capabilities.note_refused(capability, error);
-            return Some(capability);
+        let refused = params.capabilities_of(*function);
+        for capability in &refused {
+            self.state.capabilities.note_refused(*capability, error);
         }
-        None
+        refused
     }
 
     /// Whether the token generates pairs of another kind, and such pairs again not. Session objects

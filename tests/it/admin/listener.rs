@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::admin_client::{get, metric};
 use crate::support::gateway::Gateway;
-use crate::support::process::eventually;
+use crate::support::process::{eventually, until_async};
 
 #[tokio::test]
 async fn a_serving_gateway_is_live_and_ready_and_gives_reasons() {
@@ -103,4 +103,20 @@ async fn a_source_that_fails_to_authenticate_is_throttled_and_accepted_again() {
     let failures =
         metric(&gateway, "hsmgate_authentication_failures_total{code=\"SignatureDoesNotMatch\"}");
     assert!(failures.await.unwrap() >= 4.0);
+}
+
+/// The tests begin a minute after the start.
+#[tokio::test]
+async fn every_kind_of_key_is_tested_in_the_background() {
+    let gateway = Gateway::start();
+    let is = async |capability: &str, result: &str| {
+        let name = "hsmgate_token_capabilities";
+        let name = format!("{name}{{capability=\"{capability}\",result=\"{result}\"}}");
+        metric(&gateway, &name).await == Some(1.0)
+    };
+    // The first key showed that the token has them.
+    assert!(is("aes-256-gcm", "works").await && is("rsa-4096", "untested").await);
+    until_async(async || is("rsa-4096", "works").await).await;
+    assert!(is("ec-p256k", "works").await && is("unwrap-oaep-sha256", "refused").await);
+    assert!(!is("rsa-4096", "untested").await);
 }

@@ -41,11 +41,18 @@ async fn it_shows_the_token_and_its_capabilities() {
     let table = String::from_utf8(token_info(&gateway, &[]).stdout).unwrap();
     let rows: Vec<_> = table.lines().collect();
     assert!(rows.iter().any(|row| row.starts_with("aes-256-gcm ") && row.contains("  yes  ")));
-    assert_eq!(rows.len(), 8 + 2 + capabilities.len());
+    assert_eq!(rows.len(), 10 + 2 + capabilities.len());
     assert_eq!(
         (&info["gcm"]["iv_from"], &info["gcm"]["iv_bytes"]),
         (&"gateway".into(), &12.into())
     );
+    // SoftHSM2 is in the process: a call takes some microseconds, and few threads are fastest.
+    let (call, workers) = (&info["call_microseconds"], &info["workers"]);
+    assert!((0.1..10_000.0).contains(&call.as_f64().unwrap()), "{call}");
+    assert!((1..=4).contains(&workers.as_u64().unwrap()), "{workers}");
+    let row = |name: &str| rows.iter().find(|row| row.starts_with(name)).unwrap();
+    assert!(row("Round trip ").ends_with(" µs for a call"), "{table}");
+    assert!(row("Workers ").trim_end().ends_with(char::is_numeric), "{table}");
 }
 
 #[tokio::test]
