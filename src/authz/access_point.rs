@@ -1,23 +1,72 @@
 //! Authorization of client keys by the policies of their access point.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Permission;
-use crate::model::policy::{Resource, ResourceName};
+use crate::model::policy::{KeyPolicy, Resource, ResourceName};
 use crate::model::{
-    AccessPoint, AccessPolicy, AccessResource, ClientKeyRecord, KeyRecord, NetworkRule,
-    PermissionTemplate,
+    AccessName, AccessPoint, AccessPolicy, AccessResource, AccountId, ClientKeyId, ClientKeyRecord,
+    KeyRecord, NetworkRule, PermissionTemplate,
 };
 use crate::store::Store;
+
+/// The permissions of `CryptoServiceKeyUser` on a key, each with the actions of the public API that
+/// do the same. A key pair encrypts and decrypts with the permissions of a symmetric key.
+const KEY_PERMISSIONS: [(&str, &[&str]); 8] = [
+    ("kms:Encrypt", &["kms:Encrypt", "kms:AsymmetricEncrypt"]),
+    ("kms:Decrypt", &["kms:Decrypt", "kms:AsymmetricDecrypt"]),
+    ("kms:GenerateDataKey", &["kms:GenerateDataKey"]),
+    ("kms:GenerateDataKeyPair", &["kms:GenerateDataKey"]),
+    ("kms:GenerateDataKeyPairWithoutPlaintext", &["kms:GenerateDataKey"]),
+    ("kms:Sign", &["kms:AsymmetricSign"]),
+    ("kms:Verify", &["kms:AsymmetricVerify"]),
+    ("kms:GetPublicKey", &["kms:GetPublicKey"]),
+];
 
 /// A request with a client key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClientKeyRequest<'a> {
-    /// The client key, which names the access point.
-    pub(super) client_key: &'a ClientKeyRecord,
+    /// The access point of the client key.
+    pub(super) access_point: &'a AccessName,
+    /// The client key; `None` in a simulation for any client key of the access point.
+    pub(super) id: Option<ClientKeyId>,
     /// The source address of the request.
     pub(super) source: IpAddr,
+}
+
+impl<'a> ClientKeyRequest<'a> {
+    /// A request that this client key has signed.
+    pub(super) fn of(client_key: &'a ClientKeyRecord, source: IpAddr) -> Self {
+        Self { access_point: &client_key.access_point, id: Some(client_key.id), source }
+    }
+
+    /// Whether a key policy denies the client key something.
+    pub(super) fn is_named_by(&self, key_policy: &KeyPolicy, account: &AccountId) -> bool {
+        let mut statements = key_policy.statements().iter();
+        statements.any(|one| one.denies_client_key(account, self.access_point, self.id))
+    }
+}
+
+/// The actions of the public API that do the same as a permission of client keys. The `Advance`
+/// form of a permission differs only in the layout of the ciphertext.
+pub(super) fn same_actions(permission: &str) -> &'static [&'static str] {
+    let plain = permission.strip_prefix("kms:Advance").unwrap_or_default();
+    let is_same = |name: &str| name == permission || name.strip_prefix("kms:") == Some(plain);
+    let found = KEY_PERMISSIONS.iter().find(|(name, _actions)| is_same(name));
+    found.map_or(&[], |(_name, actions)| actions)
+}
+
+/// The names with which a key policy can deny a call of a client key: the action, the permission,
+/// and the actions that do the same.
+pub(super) fn names_of<'a>(action: &'a str, permission: &'a str) -> impl Iterator<Item = &'a str> {
+    [action, permission].into_iter().chain(same_actions(permission).iter().copied())
+}
+
+/// All actions of the public API that `CryptoServiceKeyUser` permits with a key.
+pub(super) fn granted_actions() -> BTreeSet<&'static str> {
+    KEY_PERMISSIONS.iter().flat_map(|(_name, actions)| actions.iter().copied()).collect()
 }
 
 /// Whether one of the policies allows `P` with the key, or without a key, from the request's
@@ -27,12 +76,22 @@ pub(super) fn allows<P: Permission>(
     request: ClientKeyRequest<'_>,
     key: Option<&KeyRecord>,
 ) -> bool {
+    P::CLIENT_KEYS.is_some() && allowing_policy(store, request, key).is_some()
+}
+
+/// The first policy that grants `CryptoServiceKeyUser` with the key, or without a key, from the
+/// request's address.
+pub(super) fn allowing_policy(
+    store: &Store,
+    request: ClientKeyRequest<'_>,
+    key: Option<&KeyRecord>,
+) -> Option<Arc<AccessPolicy>> {
     let id = key.map(|key| key.id.as_str());
     let is_about_it = |policy: &AccessPolicy| match id {
         Some(id) => is_any(policy, |one| one.matches_key(id)),
         None => !policy.resources.is_empty(),
     };
-    P::CLIENT_KEYS.is_some() && any_policy_allows(store, request, is_about_it)
+    find_policy(store, request, is_about_it)
 }
 
 /// Whether the requester may learn that the key does not exist.
@@ -46,27 +105,30 @@ pub(super) fn may_know(
         ResourceName::Other(name) => name.strip_prefix("key/").map(str::to_owned),
         ResourceName::Alias(_) => None,
     };
-    any_policy_allows(store, request, |policy| match &id {
+    let policy = find_policy(store, request, |policy| match &id {
         Some(id) => is_any(policy, |one| one.matches_key(id)),
         None => is_any(policy, AccessResource::matches_every_key),
-    })
+    });
+    policy.is_some()
 }
 
-/// Whether a policy that covers the resource allows the request. An access point or policy without
-/// a document allows nothing.
-fn any_policy_allows(
+/// The first policy that covers the resource and allows the request. An access point or policy
+/// without a document allows nothing.
+fn find_policy(
     store: &Store,
     request: ClientKeyRequest<'_>,
     is_about: impl Fn(&AccessPolicy) -> bool,
-) -> bool {
-    let point = store.document::<AccessPoint>(request.client_key.access_point.as_str());
-    let Some(point) = point else { return false };
+) -> Option<Arc<AccessPolicy>> {
+    let point = store.document::<AccessPoint>(request.access_point.as_str())?;
     let mut policies = point.policies.iter().filter_map(|name| store.document(name.as_str()));
-    policies.any(|policy: Arc<AccessPolicy>| {
-        policy.permissions.contains(&PermissionTemplate::CryptoServiceKeyUser)
-            && is_about(&policy)
-            && network_allows(store, &policy, request.source)
+    policies.find(|policy: &Arc<AccessPolicy>| {
+        permits_key_use(policy) && is_about(policy) && network_allows(store, policy, request.source)
     })
+}
+
+/// Whether a policy grants the permissions on keys.
+pub(super) fn permits_key_use(policy: &AccessPolicy) -> bool {
+    policy.permissions.contains(&PermissionTemplate::CryptoServiceKeyUser)
 }
 
 /// Whether any resource of a policy matches.
@@ -163,7 +225,7 @@ mod tests {
             (&[], [false; 3]),
         ] {
             let (_directory, store, key) = shop(&[policy(user, resources, &[])]).await;
-            let request = ClientKeyRequest { client_key: &key, source: "::1".parse().unwrap() };
+            let request = ClientKeyRequest::of(&key, "::1".parse().unwrap());
             let region_account = RegionAccount {
                 region: "cn-hangzhou".parse().unwrap(),
                 account: "1234567890123456".parse().unwrap(),
@@ -212,7 +274,7 @@ mod tests {
         ] {
             let (_directory, store, key) = shop(&policies).await;
             let source: IpAddr = address.parse().unwrap();
-            let request = ClientKeyRequest { client_key: &key, source };
+            let request = ClientKeyRequest::of(&key, source);
             let decision = |key| allows::<ForClientKeys>(&store, request, key);
             let verdicts =
                 [decision(Some(&record(KEY))), decision(Some(&record(OTHER))), decision(None)];
@@ -227,7 +289,7 @@ mod tests {
     async fn a_reference_to_a_missing_document_allows_nothing_until_it_exists() {
         let user = "CryptoServiceKeyUser";
         let (_directory, store, key) = shop(&[policy(user, &["key/*"], &["later"])]).await;
-        let request = ClientKeyRequest { client_key: &key, source: "10.1.2.3".parse().unwrap() };
+        let request = ClientKeyRequest::of(&key, "10.1.2.3".parse().unwrap());
         let is_let_in = || allows::<ForClientKeys>(&store, request, Some(&record(KEY)));
         assert!(!is_let_in());
         let rule = json!({"name": "later", "source_private_ip": ["10.0.0.0/8"], "description": "",
@@ -244,12 +306,29 @@ mod tests {
         store.close().await;
     }
 
+    /// A Deny for an action of the public API would otherwise not bind a call of the other protocol
+    /// that does the same.
+    #[test]
+    fn every_permission_of_client_keys_has_an_action_of_the_public_api() {
+        let public = crate::api::rpc::table::TABLE.iter().filter_map(|entry| entry.client_keys);
+        let instance = crate::api::instance::table::TABLE.iter();
+        let granted = public.chain(instance.filter_map(|entry| entry.client_keys));
+        for permission in granted {
+            let actions = same_actions(permission);
+            assert_eq!(actions.is_empty(), permission == "kms:GenerateRandom", "{permission}");
+            for action in actions {
+                let mut names = crate::api::rpc::table::TABLE.iter().map(|entry| entry.permission);
+                assert!(names.any(|name| name == *action), "{action}");
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_policy_without_permissions_allows_nothing() {
         let nothing = json!({"permissions": [], "resources": ["key/*"],
             "rules": {"NetworkRules": []}});
         let (_directory, store, key) = shop(&[nothing]).await;
-        let request = ClientKeyRequest { client_key: &key, source: "::1".parse().unwrap() };
+        let request = ClientKeyRequest::of(&key, "::1".parse().unwrap());
         for key in [Some(&record(KEY)), None] {
             assert!(!allows::<ForClientKeys>(&store, request, key));
         }

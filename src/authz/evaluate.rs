@@ -12,8 +12,10 @@
 //! A decision has a maximum number of steps. If the patterns of all layers together need more, the
 //! request is denied: a statement that was not evaluated could be a Deny.
 
+use super::access_point::ClientKeyRequest;
 use crate::model::policy::{
-    AttachedPolicy, Effect, KeyPolicy, KeyStatement, Policy, PolicyRequest, Statement, Steps,
+    AttachedPolicy, Effect, Extent, KeyPolicy, KeySet, KeyStatement, Policy, PolicyRequest,
+    Statement, Steps,
 };
 use crate::model::{AccountId, PrincipalKind, PrincipalName};
 
@@ -122,6 +124,95 @@ fn decide_for<'a>(
     matched.map_or(Decision::ImplicitDeny, Decision::Allowed)
 }
 
+/// The Deny of a key policy that applies to a client key, by one of these requests: they have the
+/// names of one permission. `None` if nothing denies it.
+pub(super) fn decide_client_key<'a>(
+    key_policy: &'a KeyPolicy,
+    client_key: ClientKeyRequest<'_>,
+    account: &AccountId,
+    named: &[PolicyRequest<'_>],
+) -> Option<Decision<'a>> {
+    let steps = Steps::default();
+    let statements = key_policy.statements().iter().enumerate();
+    let mut denials = statements.filter(|(_number, one)| {
+        one.denies_client_key(account, client_key.access_point, client_key.id)
+    });
+    let denial = denials.find(|(_number, one)| {
+        named.iter().any(|request| one.statement().applies(request, &steps))
+    });
+    if steps.is_exhausted() {
+        return Some(Decision::OutOfSteps);
+    }
+    let matched = denial.map(|(number, one)| MatchedStatement {
+        policy_type: PolicyType::Key,
+        statement: Some((number, one.statement())),
+    });
+    matched.map(Decision::Denied)
+}
+
+/// Whether the principal may perform an action with every key of a set in every request: from any
+/// source, at any time, with any encryption context. An Allow with a condition that depends on the
+/// request does not count, and such a Deny does.
+pub(super) fn may_always(
+    policies: &ApplicablePolicies<'_>,
+    owner: &AccountId,
+    action: &str,
+    keys: &KeySet<'_>,
+) -> bool {
+    let steps = Steps::default();
+    let extent = |statement: &Statement| statement.extent(action, keys, &steps);
+    let session = policies.session.map(|policy| LayerExtent::of(policy.statements(), extent));
+    let attached = policies.policies.iter().flat_map(|one| one.policy().statements());
+    let principal = LayerExtent::of(attached, extent);
+    let key_policy = key_statements(policies, owner).map(|(_number, statement)| statement);
+    let key = LayerExtent::of(key_policy, extent);
+    let is_root = policies.principal.kind() == PrincipalKind::Root;
+    let (by_principal, by_key) = (is_root || principal.allows_all(), key.allows_all());
+    let is_allowed =
+        if policies.account == owner { by_principal || by_key } else { by_principal && by_key };
+    let is_denied =
+        [session.unwrap_or_default(), principal, key].iter().any(|layer| layer.denies());
+    is_allowed && !is_denied && session.is_none_or(LayerExtent::allows_all) && !steps.is_exhausted()
+}
+
+/// To how many requests the statements of a layer apply, by their effect.
+#[derive(Debug, Clone, Copy)]
+struct LayerExtent {
+    allow: Extent,
+    deny: Extent,
+}
+
+impl Default for LayerExtent {
+    fn default() -> Self {
+        Self { allow: Extent::None, deny: Extent::None }
+    }
+}
+
+impl LayerExtent {
+    fn of<'a>(
+        statements: impl IntoIterator<Item = &'a Statement>,
+        extent: impl Fn(&Statement) -> Extent,
+    ) -> Self {
+        let mut layer = Self::default();
+        for statement in statements {
+            let place = match statement.effect {
+                Effect::Allow => &mut layer.allow,
+                Effect::Deny => &mut layer.deny,
+            };
+            *place = extent(statement).max(*place);
+        }
+        layer
+    }
+
+    fn allows_all(self) -> bool {
+        self.allow == Extent::All
+    }
+
+    fn denies(self) -> bool {
+        self.deny != Extent::None
+    }
+}
+
 /// The result of one layer.
 #[derive(Debug, Clone, Copy, Default)]
 struct PolicyResult<'a> {
@@ -193,13 +284,22 @@ fn of_key<'a>(
     policy_request: &PolicyRequest<'_>,
     steps: &Steps,
 ) -> PolicyResult<'a> {
+    let statements = key_statements(policies, owner);
+    PolicyResult::default().apply(PolicyType::Key, statements, policy_request, steps)
+}
+
+/// The statements of the key policy that concern the principal, without the default statement, with
+/// their numbers.
+fn key_statements<'a>(
+    policies: &ApplicablePolicies<'a>,
+    owner: &AccountId,
+) -> impl Iterator<Item = (usize, &'a Statement)> {
     let statements = policies.key_policy.map(KeyPolicy::statements).unwrap_or_default();
     let counts = |statement: &KeyStatement| {
         statement.is_about(policies.account, policies.principal) && !statement.is_default_in(owner)
     };
-    let statements = statements.iter().enumerate().filter(|(_number, one)| counts(one));
-    let statements = statements.map(|(number, one)| (number, one.statement()));
-    PolicyResult::default().apply(PolicyType::Key, statements, policy_request, steps)
+    let statements = statements.iter().enumerate().filter(move |(_number, one)| counts(one));
+    statements.map(|(number, one)| (number, one.statement()))
 }
 
 #[cfg(test)]

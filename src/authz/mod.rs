@@ -54,6 +54,7 @@ mod access_point;
 mod authorization_request;
 mod costly;
 mod evaluate;
+mod grant;
 mod key_policies;
 mod metrics;
 mod simulate;
@@ -64,13 +65,16 @@ use std::sync::Arc;
 pub use authorization_request::AuthorizationRequest;
 pub use costly::{CostlyPolicy, costly_policies, log_costly_policies};
 pub use evaluate::{ApplicablePolicies, Decision, MatchedStatement, PolicyType, decide};
+pub use grant::AccessChange;
 pub use metrics::AuthzMetrics;
-pub use simulate::{SimulatedRequest, SimulationResult, UnreadablePolicy, simulate};
+pub use simulate::{
+    SimulatedCaller, SimulatedRequest, SimulationResult, UnreadablePolicy, simulate,
+};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::model::key_ref::KeyName;
-use crate::model::policy::{PolicyRequest, Resource, ResourceName};
-use crate::model::{Alias, KeyId, KeyRecord, KeyRef, KeyVersionId, RegionAccount};
+use crate::model::policy::{KeyPolicy, PolicyRequest, Resource, ResourceName};
+use crate::model::{Alias, ClientKeyRecord, KeyId, KeyRecord, KeyRef, KeyVersionId, RegionAccount};
 use crate::store::Store;
 use access_point::ClientKeyRequest;
 use key_policies::KeyPolicies;
@@ -313,19 +317,50 @@ impl Authorizer {
         record: Option<&KeyRecord>,
     ) -> Result<(), ApiError> {
         if let Some(client_key) = &request.caller.client_key {
-            let client_key_request =
-                ClientKeyRequest { client_key, source: request.request.source };
-            return decision(access_point::allows::<P>(&self.store, client_key_request, record));
+            return self.check_client_key::<P>(request, client_key, &resource, record);
         }
-        // An unreadable policy allows nothing; only the log tells the reason.
-        let key_policy = match record.map(|record| self.key_policies.of(record)).transpose() {
-            Ok(policy) => policy.flatten(),
-            Err(fault) => return Err(ApiError::from(ErrorCode::InternalFailure).because(fault)),
-        };
+        let key_policy = self.key_policy(record)?;
         let policies =
             ApplicablePolicies { key_policy: key_policy.as_ref(), ..request.applicable_policies() };
         let policy_request = request.policy_request(P::ACTION, resource, record);
         decision(self.is_allowed(&policies, &policy_request, decide(&policies, &policy_request)))
+    }
+
+    /// A client key has the permissions of its access point that the key policy does not deny.
+    fn check_client_key<P: Permission>(
+        &self,
+        request: &AuthorizationRequest<'_>,
+        client_key: &ClientKeyRecord,
+        resource: &Resource<'_>,
+        record: Option<&KeyRecord>,
+    ) -> Result<(), ApiError> {
+        let by = ClientKeyRequest::of(client_key, request.request.source);
+        decision(access_point::allows::<P>(&self.store, by, record))?;
+        let Some(key_policy) = self.key_policy(record)? else { return Ok(()) };
+        let account = &request.caller.account;
+        if !by.is_named_by(&key_policy, account) {
+            return Ok(());
+        }
+        let permission = P::CLIENT_KEYS.unwrap_or(P::ACTION);
+        let Resource { region_account, name, .. } = *resource;
+        let named = access_point::names_of(P::ACTION, permission).map(|action| {
+            request.policy_request(action, Resource::new(region_account, name), record)
+        });
+        let named: Vec<_> = named.collect();
+        let denial = evaluate::decide_client_key(&key_policy, by, account, &named);
+        let policies = request.applicable_policies();
+        decision(match (denial, named.first()) {
+            (Some(denial), Some(first)) => self.is_allowed(&policies, first, denial),
+            _ => true,
+        })
+    }
+
+    /// The policy of a key. An unreadable policy allows nothing; only the log tells the reason.
+    fn key_policy(&self, record: Option<&KeyRecord>) -> Result<Option<KeyPolicy>, ApiError> {
+        let policy = record.map(|record| self.key_policies.of(record)).transpose();
+        let policy =
+            policy.map_err(|fault| ApiError::from(ErrorCode::InternalFailure).because(fault))?;
+        Ok(policy.flatten())
     }
 
     /// The error for a missing resource: `code` if the request may know that it does not exist.
@@ -336,8 +371,7 @@ impl Authorizer {
         code: ErrorCode,
     ) -> ApiError {
         let may_know = if let Some(client_key) = &request.caller.client_key {
-            let client_key_request =
-                ClientKeyRequest { client_key, source: request.request.source };
+            let client_key_request = ClientKeyRequest::of(client_key, request.request.source);
             access_point::may_know(&self.store, client_key_request, &resource)
         } else {
             let policy_request = request.policy_request(DESCRIBE_KEY, resource, None);

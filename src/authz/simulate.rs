@@ -4,19 +4,25 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::evaluate::{ApplicablePolicies, Decision, MatchedStatement, PolicyType, decide};
+use super::access_point::{ClientKeyRequest, allowing_policy, names_of};
+use super::evaluate::{
+    ApplicablePolicies, Decision, MatchedStatement, PolicyType, decide, decide_client_key,
+};
 use super::key_policies::KeyPolicies;
 use crate::authn::Principal;
-use crate::model::policy::{Effect, Policy, PolicyFault, PolicyRequest, Resource, ResourceName};
-use crate::model::{EncryptionContext, KeyRecord, RegionAccount, RequestContext, TagKey, TagValue};
+use crate::model::policy::{
+    Effect, KeyPolicy, Policy, PolicyFault, PolicyRequest, Resource, ResourceName,
+};
+use crate::model::{
+    AccessName, ClientKeyId, EncryptionContext, KeyRecord, RegionAccount, RequestContext, TagKey,
+    TagValue,
+};
+use crate::store::Store;
 
 /// A simulated request.
-#[derive(Debug)]
 pub struct SimulatedRequest<'a> {
     /// The requester.
-    pub principal: &'a Principal,
-    /// The policy that limits the session.
-    pub session: Option<&'a Policy>,
+    pub caller: SimulatedCaller<'a>,
     /// The requester's account, and the region.
     pub region_account: &'a RegionAccount,
     /// The action.
@@ -35,6 +41,29 @@ pub struct SimulatedRequest<'a> {
     pub context: &'a EncryptionContext,
 }
 
+/// The requester of a simulated request.
+#[derive(Clone, Copy)]
+pub enum SimulatedCaller<'a> {
+    /// A user, a role or the root.
+    Principal {
+        /// The principal.
+        principal: &'a Principal,
+        /// The policy that limits the session.
+        session: Option<&'a Policy>,
+    },
+    /// A client key.
+    ClientKey {
+        /// The access documents.
+        store: &'a Store,
+        /// The access point.
+        access_point: &'a AccessName,
+        /// The client key; `None` for any client key of the access point.
+        id: Option<ClientKeyId>,
+        /// The permission of client keys for the action, if they can have it.
+        permission: Option<&'a str>,
+    },
+}
+
 /// The result of a simulation.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct SimulationResult {
@@ -42,8 +71,8 @@ pub struct SimulationResult {
     pub allowed: bool,
     /// The reason, as text.
     pub reason: &'static str,
-    /// The layer of the statement that decided: `session policy`, `key policy`, or the name of the
-    /// principal's policy.
+    /// What decided: `session policy`, `key policy`, or the name of a policy of the principal or of
+    /// the access point.
     pub policy: Option<String>,
     /// The index of the statement in its document, from 0.
     pub statement: Option<usize>,
@@ -65,27 +94,73 @@ pub struct UnreadablePolicy(#[from] PolicyFault);
 pub fn simulate(request: &SimulatedRequest<'_>) -> Result<SimulationResult, UnreadablePolicy> {
     let key_policies = KeyPolicies::default();
     let key_policy = request.record.map(|record| key_policies.of(record)).transpose()?.flatten();
+    let SimulatedCaller::Principal { principal, session } = request.caller else {
+        return Ok(simulate_client_key(request, key_policy.as_ref()));
+    };
     let policies = ApplicablePolicies {
         account: &request.region_account.account,
-        principal: &request.principal.name,
-        policies: &request.principal.policies,
-        session: request.session,
+        principal: &principal.name,
+        policies: &principal.policies,
+        session,
         key_policy: key_policy.as_ref(),
     };
-    let policy_request = PolicyRequest {
-        action: request.action,
-        resource: Resource::new(
-            request.resource_region_account,
-            ResourceName::Other(request.resource),
-        ),
-        request: &request.request,
-        tags: request.tags.or(request.record.map(|record| &record.tags)),
-        context: Some(request.context),
-    };
+    let policy_request = request.policy_request(request.action);
     Ok(SimulationResult::of(&decide(&policies, &policy_request)))
 }
 
+/// Decides a request that a client key has signed.
+fn simulate_client_key(
+    request: &SimulatedRequest<'_>,
+    key_policy: Option<&KeyPolicy>,
+) -> SimulationResult {
+    let denied = SimulationResult::denied;
+    let SimulatedCaller::ClientKey { store, access_point, id, permission } = request.caller else {
+        return denied("it is not a client key");
+    };
+    let Some(permission) = permission else {
+        return denied("client keys cannot have this permission");
+    };
+    if request.record.is_none() && request.resource.starts_with("key/") {
+        return denied("the key does not exist");
+    }
+    let by = ClientKeyRequest { access_point, id, source: request.request.source };
+    let Some(policy) = allowing_policy(store, by, request.record) else {
+        return denied("no policy of the access point allows it");
+    };
+    let named = names_of(request.action, permission).map(|action| request.policy_request(action));
+    let named: Vec<_> = named.collect();
+    let account = &request.region_account.account;
+    let denial = key_policy.and_then(|policy| decide_client_key(policy, by, account, &named));
+    match denial {
+        Some(denial) => SimulationResult::of(&denial),
+        None => SimulationResult {
+            allowed: true,
+            reason: "a policy of the access point allows it",
+            policy: Some(policy.name.to_string()),
+            ..denied("")
+        },
+    }
+}
+
+impl SimulatedRequest<'_> {
+    fn policy_request<'q>(&'q self, action: &'q str) -> PolicyRequest<'q> {
+        let name = ResourceName::Other(self.resource);
+        PolicyRequest {
+            action,
+            resource: Resource::new(self.resource_region_account, name),
+            request: &self.request,
+            tags: self.tags.or(self.record.map(|record| &record.tags)),
+            context: Some(self.context),
+        }
+    }
+}
+
 impl SimulationResult {
+    /// A denial without a statement.
+    fn denied(reason: &'static str) -> Self {
+        Self { allowed: false, reason, policy: None, statement: None, sid: None, effect: None }
+    }
+
     fn of(decision: &Decision<'_>) -> Self {
         let (reason, matched) = match decision {
             Decision::Allowed(matched) if matched.policy_type == PolicyType::Root => {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Args;
@@ -11,13 +12,14 @@ use tokio::runtime::Runtime;
 use super::exit::CliError;
 use super::settings::ConfigFile;
 use super::{output, policy_arg};
+use crate::api::{instance, rpc};
 use crate::authn::Principal;
-use crate::authz::{SimulatedRequest, SimulationResult, simulate};
+use crate::authz::{SimulatedCaller, SimulatedRequest, SimulationResult, simulate};
 use crate::config::Config;
 use crate::model::policy::{KeyPolicy, Policy as Document, PolicyFault};
 use crate::model::{
-    AccountId, EncryptionContext, PrincipalName, RegionAccount, RequestContext, TagKey, TagValue,
-    clock,
+    AccessName, AccessPoint, AccountId, ClientKeyId, ClientKeyRecord, EncryptionContext, InvalidId,
+    PrincipalName, RegionAccount, RequestContext, TagKey, TagValue, clock,
 };
 use crate::store::Store;
 
@@ -43,9 +45,10 @@ pub(super) struct Validate {
 pub(super) struct Simulate {
     #[command(flatten)]
     file: ConfigFile,
-    /// The caller: root, user/NAME or role/NAME
+    /// The caller: root, user/NAME, role/NAME, clientkey/ID, or applicationaccesspoint/NAME for any
+    /// client key of an access point
     #[arg(long, value_name = "PRINCIPAL")]
-    principal: PrincipalName,
+    principal: CallerName,
     /// The action, such as kms:Encrypt
     #[arg(long, value_name = "ACTION")]
     action: String,
@@ -63,6 +66,59 @@ pub(super) struct Simulate {
     json: bool,
 }
 
+/// The caller of a simulated request.
+#[derive(Debug, Clone)]
+enum CallerName {
+    Principal(PrincipalName),
+    ClientKey(ClientKeyId),
+    AccessPoint(AccessName),
+}
+
+impl FromStr for CallerName {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text.split_once('/') {
+            Some(("clientkey", id)) => id.parse().map(Self::ClientKey),
+            Some(("applicationaccesspoint", name)) => name.parse().map(Self::AccessPoint),
+            _ => text.parse().map(Self::Principal),
+        }
+    }
+}
+
+/// A caller that exists.
+enum FoundCaller {
+    Principal(Principal, Option<Document>),
+    ClientKey(AccessName, Option<ClientKeyId>),
+}
+
+impl FoundCaller {
+    fn for_simulation<'a>(&'a self, store: &'a Store, action: &str) -> SimulatedCaller<'a> {
+        match self {
+            Self::Principal(principal, session) => {
+                SimulatedCaller::Principal { principal, session: session.as_ref() }
+            }
+            Self::ClientKey(access_point, id) => SimulatedCaller::ClientKey {
+                store,
+                access_point,
+                id: *id,
+                permission: client_key_permission(action),
+            },
+        }
+    }
+}
+
+/// The permission of client keys for an action, or with this name.
+fn client_key_permission(action: &str) -> Option<&'static str> {
+    let public = rpc::table::TABLE.iter().map(|entry| (entry.permission, entry.client_keys));
+    let instance = instance::table::TABLE.iter();
+    let instance = instance.map(|entry| (entry.permission, entry.client_keys));
+    let mut permissions =
+        public.chain(instance).filter_map(|(named, granted)| Some((named, granted?)));
+    let found = permissions.find(|(named, granted)| *named == action || *granted == action);
+    found.map(|(_named, granted)| granted)
+}
+
 impl Validate {
     fn run(&self) -> anyhow::Result<()> {
         let text = policy_arg::text(&self.file)?;
@@ -78,7 +134,7 @@ impl Validate {
     }
 }
 
-fn policy_error(file: &std::path::Path, fault: &PolicyFault) -> CliError {
+fn policy_error(file: &Path, fault: &PolicyFault) -> CliError {
     CliError::usage(format!("{}: {fault}", file.display()))
 }
 
@@ -96,38 +152,50 @@ impl Simulate {
         if result.allowed { Ok(()) } else { Err(CliError::Denied.into()) }
     }
 
-    async fn find_principal(&self, store: &Store) -> anyhow::Result<Principal> {
+    async fn find_caller(&self, store: &Store) -> anyhow::Result<FoundCaller> {
+        let absent = |what: String| CliError::NotFound(format!("{what} does not exist"));
+        Ok(match &self.principal {
+            CallerName::Principal(name) => {
+                let session = self.session_policy.as_deref().map(session_policy).transpose()?;
+                FoundCaller::Principal(Self::find_principal(store, name).await?, session)
+            }
+            CallerName::ClientKey(id) => {
+                let key = store.document::<ClientKeyRecord>(&id.to_string());
+                let key = key.ok_or_else(|| absent(format!("client key {id}")))?;
+                FoundCaller::ClientKey(key.access_point.clone(), Some(*id))
+            }
+            CallerName::AccessPoint(name) => {
+                let point = store.document::<AccessPoint>(name.as_str());
+                let point = point.ok_or_else(|| absent(format!("access point {name}")))?;
+                FoundCaller::ClientKey(point.name.clone(), None)
+            }
+        })
+    }
+
+    async fn find_principal(store: &Store, name: &PrincipalName) -> anyhow::Result<Principal> {
         let rows = store.principals().await?;
-        match rows.into_iter().find(|row| row.name == self.principal) {
+        match rows.into_iter().find(|row| row.name == *name) {
             Some(row) => {
                 Ok(Principal { name: row.name, policies: row.policies, created: row.created })
             }
             // The root has no row.
-            None if self.principal == PrincipalName::root() => {
+            None if *name == PrincipalName::root() => {
                 let name = PrincipalName::root();
                 Ok(Principal { name, policies: Vec::new(), created: clock::now() })
             }
-            None => Err(CliError::NotFound(format!("{} does not exist", self.principal)).into()),
+            None => Err(CliError::NotFound(format!("{name} does not exist")).into()),
         }
     }
 
     async fn result(&self, config: &Config, store: &Store) -> anyhow::Result<SimulationResult> {
-        let principal = self.find_principal(store).await?;
-        let session = match &self.session_policy {
-            None => None,
-            Some(file) => {
-                let text = policy_arg::text(file)?;
-                Some(Document::parse(&text).map_err(|fault| policy_error(file, &fault))?)
-            }
-        };
+        let caller = self.find_caller(store).await?;
         let (resource_region_account, resource) = resource(&self.resource, &config.region_account)?;
         let is_here = resource_region_account == config.region_account;
         let id = resource.strip_prefix("key/").filter(|_id| is_here);
         let record = id.and_then(|id| store.key(id.parse().ok()?));
         let conditions = SimulatedConditions::of(&self.conditions)?;
         Ok(simulate(&SimulatedRequest {
-            principal: &principal,
-            session: session.as_ref(),
+            caller: caller.for_simulation(store, &self.action),
             region_account: &config.region_account,
             action: &self.action,
             resource_region_account: &resource_region_account,
@@ -149,10 +217,16 @@ impl Simulate {
                 let sid = result.sid.as_ref().map(|sid| format!(" ({sid})")).unwrap_or_default();
                 format!("{}: {policy}, Statement[{number}]{sid}", result.reason)
             }
+            (Some(policy), None) => format!("{}: {policy}", result.reason),
             _ => result.reason.to_owned(),
         };
         output::line(&format!("{verdict}: {ground}"))
     }
+}
+
+fn session_policy(file: &Path) -> anyhow::Result<Document> {
+    let text = policy_arg::text(file)?;
+    Ok(Document::parse(&text).map_err(|fault| policy_error(file, &fault))?)
 }
 
 /// Region, account and name of a resource, from its ARN or its local name.

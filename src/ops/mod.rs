@@ -35,7 +35,8 @@ pub use response::{KeyMetadata, Paged, Rows};
 
 use crate::authn::Caller;
 use crate::authz::{
-    AccountGrant, AuthorizationRequest, AuthorizedKey, Authorizer, CanManage, Permission,
+    AccessChange, AccountGrant, AuthorizationRequest, AuthorizedKey, Authorizer, CanManage,
+    Permission,
 };
 use crate::config::CompatibilityOptions;
 use crate::error::{ApiError, ErrorCode};
@@ -280,6 +281,14 @@ impl Context {
             self.services.authorizer.account(&self.authorization_request(None), container)?;
         self.charge_account_limit()?;
         Ok(grant)
+    }
+
+    /// Checks that the caller may do everything that client keys could do after a change.
+    ///
+    /// # Errors
+    /// As [`Authorizer::check_grant`].
+    pub fn check_grant(&self, change: AccessChange<'_>) -> Result<(), ApiError> {
+        self.services.authorizer.check_grant(&self.authorization_request(None), change)
     }
 
     fn authorization_request<'a>(

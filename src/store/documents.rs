@@ -53,11 +53,26 @@ impl Store {
     /// # Errors
     /// [`StoreError::Exists`] when the kind already has this name.
     pub async fn insert_document<D: Document>(&self, document: D) -> Result<Arc<D>, StoreError> {
+        self.insert_document_if(document, |_document| Ok(())).await
+    }
+
+    /// Adds a document, if `decide` agrees. No other document changes between the decision and the
+    /// change.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when the kind already has this name; what `decide` returns.
+    pub async fn insert_document_if<D, E, F>(&self, document: D, decide: F) -> Result<Arc<D>, E>
+    where
+        D: Document,
+        E: From<StoreError>,
+        F: FnOnce(&D) -> Result<(), E>,
+    {
         let name = document.name();
         let mut write = self.write().await?;
+        decide(&document)?;
         let insert = sqlx::query(DOCUMENTS.insert()).bind(name).bind(D::KIND);
         write.execute(insert.bind(body(&document)?)).await?;
-        commit(write, document).await
+        Ok(commit(write, document).await?)
     }
 
     /// Passes a document to `change` and stores the result. Writes nothing if `change` fails or

@@ -1,5 +1,6 @@
-//! Attacks on what the gateway keeps on its disk, by a process that can write the files but has
-//! neither the token nor a credential. Each test is named by the promise that holds.
+//! Attacks on the gateway: by a process that can write its files but has neither the token nor a
+//! credential, and by callers that try to exceed their permissions. Each test is named by the
+//! promise that holds.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,6 +9,7 @@
 )]
 
 mod audit;
+mod rights;
 #[path = "../support/mod.rs"]
 mod support;
 mod tamperings;

@@ -26,9 +26,12 @@ UpdateAlias needs its permission three times: on the alias, on its current key, 
 const CLIENT_KEYS: &str = "
 ## Client keys
 
-The policies of its access point authorize a client key, instead of RAM policies and key policies
-([the KMS Instance protocol](instance-protocol.md)). `RbacPermission/Template/CryptoServiceKeyUser`
-grants these permissions on the keys of the policy. They are all that the KMS Instance protocol needs:
+The policies of its access point authorize a client key, instead of RAM policies ([the KMS Instance
+protocol](instance-protocol.md)); a [key policy](access-control.md#key-policies) can deny it.
+`RbacPermission/Template/CryptoServiceKeyUser` grants these permissions on the keys of the policy. They
+are all that the KMS Instance protocol needs. Therefore a client key of an access point with `key/*` may
+use every key, and only a caller who may do so
+[can create it](access-control.md#permissions-that-a-caller-hands-out).
 
 ";
 

@@ -55,7 +55,7 @@ api_enum! {
 /// Key names have up to 255 letters, digits and `_ - / . : @ + =`; secret names have up to 64
 /// letters, digits and `_ / + = . @ -`. A `*` is allowed only at the end, so that a comparison
 /// takes at most as many steps as the name has bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AccessResource {
     /// One key.
     Key(Arc<str>),

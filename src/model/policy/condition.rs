@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::json::{At, PolicyFault};
@@ -13,7 +14,7 @@ use super::pattern::{Case, MAX_PATTERN_BYTES, Pattern};
 use super::request::PolicyRequest;
 use super::steps::Steps;
 use crate::model::context::MAX_CONTEXT_CHARS;
-use crate::model::{AddressRange, TagKey, Time};
+use crate::model::{AddressRange, TagKey, TagValue, Time};
 
 /// Maximum length of a tag value in bytes: 128 characters.
 const MAX_TAG_VALUE_BYTES: usize = 512;
@@ -112,6 +113,24 @@ impl Condition {
             None => self.is_negated,
             Some(actual) => self.test.is_met(&actual, steps) != self.is_negated,
         }
+    }
+
+    /// Whether it matches in every request on a key with these tags; `None` if that depends on the
+    /// request, or on tags that are not known.
+    pub(super) fn holds_always(
+        &self,
+        tags: Option<&BTreeMap<TagKey, TagValue>>,
+        steps: &Steps,
+    ) -> Option<bool> {
+        let actual = match &self.key {
+            ConditionKey::SourceVpc => None,
+            ConditionKey::MfaPresent => Some(ConditionValue::Truth(false)),
+            ConditionKey::Tag(key) => {
+                tags?.get(key).map(|value| ConditionValue::Text(value.as_str()))
+            }
+            _ => return None,
+        };
+        Some(actual.is_some_and(|actual| self.test.is_met(&actual, steps)) != self.is_negated)
     }
 
     /// The maximum number of steps.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::condition::Condition;
 use super::json::{At, FaultLocation, Node, PolicyFault};
-use super::pattern::{Case, MAX_GLOB_BYTES, MAX_PATTERN_BYTES, Pattern};
-use super::request::PolicyRequest;
+use super::pattern::{Case, Extent, MAX_GLOB_BYTES, MAX_PATTERN_BYTES, Pattern};
+use super::request::{KeySet, PolicyRequest};
 use super::steps::{MAX_STEPS, Steps};
 use crate::model::text_form::is_ascii_name;
 
@@ -100,6 +100,22 @@ impl Statement {
             && self.conditions.iter().all(|condition| condition.holds(policy_request, steps))
     }
 
+    /// To how many of all possible requests for this action with a set of keys it applies, from any
+    /// source, at any time and with any encryption context. Meaningless once the steps are
+    /// exhausted.
+    pub fn extent(&self, action: &str, keys: &KeySet<'_>, steps: &Steps) -> Extent {
+        if !self.covers(action, steps) {
+            return Extent::None;
+        }
+        let conditions = self.conditions.iter().map(|one| one.holds_always(keys.tags(), steps));
+        let conditions = conditions.map(|holds| match holds {
+            Some(true) => Extent::All,
+            None => Extent::Some,
+            Some(false) => Extent::None,
+        });
+        conditions.fold(self.resources.extent(keys, steps), Extent::min)
+    }
+
     /// Whether it applies to an action, regardless of resources and conditions.
     pub fn covers_action(&self, action: &str) -> bool {
         self.covers(action, &Steps::default())
@@ -164,6 +180,25 @@ impl Scope {
     fn patterns(&self) -> &[Pattern] {
         match self {
             Self::Only(patterns) | Self::AllBut(patterns) => patterns,
+        }
+    }
+
+    /// How many keys of a set it covers.
+    fn extent(&self, keys: &KeySet<'_>, steps: &Steps) -> Extent {
+        let prefix = match keys {
+            KeySet::One { resource, .. } => {
+                let matches = |one: &Pattern| one.matches(resource.arn(), Case::Sensitive, steps);
+                return if self.covers(matches) { Extent::All } else { Extent::None };
+            }
+            KeySet::Prefix(prefix) => prefix,
+        };
+        let extents = self.patterns().iter().map(|pattern| pattern.extent(prefix, steps));
+        let most = extents.max().unwrap_or(Extent::None);
+        match (self, most) {
+            (Self::Only(_), most) => most,
+            (Self::AllBut(_), Extent::All) => Extent::None,
+            (Self::AllBut(_), Extent::Some) => Extent::Some,
+            (Self::AllBut(_), Extent::None) => Extent::All,
         }
     }
 

@@ -8,7 +8,7 @@ use super::document::{
 };
 use super::json::{At, Node, PolicyFault};
 use super::pattern::Pattern;
-use crate::model::{AccountId, PrincipalName};
+use crate::model::{AccessName, AccountId, ClientKeyId, PrincipalName};
 
 /// The `Sid` of the statement in the default policy of a key.
 pub const DEFAULT_SID: &str = "kms default key policy";
@@ -40,14 +40,28 @@ pub struct KeyStatement {
 #[derive(Debug, Clone, PartialEq)]
 struct KeyPrincipal {
     account: AccountId,
-    /// `None` for `*`: everyone in the account.
-    name: Option<PrincipalName>,
+    name: KeyPrincipalName,
+}
+
+/// The callers of an account that a principal of a statement stands for.
+#[derive(Debug, Clone, PartialEq)]
+enum KeyPrincipalName {
+    /// `*`: every principal and every client key.
+    Everyone,
+    /// `root`, `user/<name>` or `role/<name>`.
+    Principal(PrincipalName),
+    /// `clientkey/*`.
+    EveryClientKey,
+    /// `clientkey/<client key id>`.
+    ClientKey(ClientKeyId),
+    /// `applicationaccesspoint/<name>`: the client keys of this access point.
+    AccessPoint(AccessName),
 }
 
 impl KeyPolicy {
     /// Parses a key policy document: as a RAM policy, but each statement has a `Principal`, actions
     /// begin with `kms:`, the resource is `*` (the key), and `NotAction` and `NotResource` are
-    /// refused.
+    /// refused. A statement about client keys must be a Deny.
     ///
     /// # Errors
     /// With the location of the first fault.
@@ -112,7 +126,12 @@ impl KeyPolicy {
         };
         let principals = self.statements.iter().filter(counts).flat_map(|one| &one.principals);
         let here = principals.filter(|principal| principal.account == *account);
-        here.map(|principal| principal.name.as_ref()).collect()
+        here.filter_map(|principal| match &principal.name {
+            KeyPrincipalName::Everyone => Some(None),
+            KeyPrincipalName::Principal(name) => Some(Some(name)),
+            _client_keys => None,
+        })
+        .collect()
     }
 }
 
@@ -120,6 +139,26 @@ impl KeyStatement {
     /// Whether it applies to this caller.
     pub fn is_about(&self, account: &AccountId, name: &PrincipalName) -> bool {
         self.principals.iter().any(|principal| principal.is(account, name))
+    }
+
+    /// Whether it denies this client key something. `id` is `None` for any client key of the access
+    /// point that is not named by its id.
+    pub fn denies_client_key(
+        &self,
+        account: &AccountId,
+        access_point: &AccessName,
+        id: Option<ClientKeyId>,
+    ) -> bool {
+        let is_meant = |principal: &KeyPrincipal| {
+            principal.account == *account
+                && match &principal.name {
+                    KeyPrincipalName::Everyone | KeyPrincipalName::EveryClientKey => true,
+                    KeyPrincipalName::Principal(_) => false,
+                    KeyPrincipalName::ClientKey(own) => id == Some(*own),
+                    KeyPrincipalName::AccessPoint(own) => own == access_point,
+                }
+        };
+        self.statement.effect == Effect::Deny && self.principals.iter().any(is_meant)
     }
 
     /// The statement without its principals.
@@ -130,7 +169,8 @@ impl KeyStatement {
     /// Whether it is the default statement for keys of `account`: it allows everyone in the account
     /// everything, which leaves the decision to the RAM policies.
     pub fn is_default_in(&self, account: &AccountId) -> bool {
-        let is_everyone = |one: &KeyPrincipal| one.account == *account && one.name.is_none();
+        let is_everyone =
+            |one: &KeyPrincipal| one.account == *account && one.name == KeyPrincipalName::Everyone;
         self.statement.effect == Effect::Allow
             && !self.statement.is_conditional()
             && self.principals.iter().any(is_everyone)
@@ -144,14 +184,28 @@ fn is_all(action: &Pattern) -> bool {
 
 impl KeyPrincipal {
     fn is(&self, account: &AccountId, name: &PrincipalName) -> bool {
-        self.account == *account && self.name.as_ref().is_none_or(|own| own == name)
+        self.account == *account
+            && match &self.name {
+                KeyPrincipalName::Everyone => true,
+                KeyPrincipalName::Principal(own) => own == name,
+                _client_keys => false,
+            }
+    }
+
+    fn is_client_key(&self) -> bool {
+        !matches!(self.name, KeyPrincipalName::Everyone | KeyPrincipalName::Principal(_))
     }
 
     fn parse(text: &str) -> Option<Self> {
         let (account, name) = text.strip_prefix("acs:ram::")?.split_once(':')?;
-        let name = match name {
-            "*" => None,
-            name => Some(name.parse().ok()?),
+        let name = match name.split_once('/') {
+            None if name == "*" => KeyPrincipalName::Everyone,
+            Some(("clientkey", "*")) => KeyPrincipalName::EveryClientKey,
+            Some(("clientkey", id)) => KeyPrincipalName::ClientKey(id.parse().ok()?),
+            Some(("applicationaccesspoint", name)) => {
+                KeyPrincipalName::AccessPoint(name.parse().ok()?)
+            }
+            _ => KeyPrincipalName::Principal(name.parse().ok()?),
         };
         Some(Self { account: account.parse().ok()?, name })
     }
@@ -173,7 +227,14 @@ fn read_statement(at: &At<'_>) -> Result<KeyStatement, PolicyFault> {
         }
     }
     let principals = principals.ok_or_else(|| at.fault("has no Principal"))?;
-    Ok(KeyStatement { principals, statement: parts.finish(at)? })
+    let statement = parts.finish(at)?;
+    if statement.effect == Effect::Allow && principals.iter().any(KeyPrincipal::is_client_key) {
+        return Err(at.fault(
+            "allows client keys something: their access point grants permissions, and a key policy \
+             can only deny them",
+        ));
+    }
+    Ok(KeyStatement { principals, statement })
 }
 
 fn read_principals(at: &At<'_>) -> Result<Vec<KeyPrincipal>, PolicyFault> {
@@ -182,7 +243,8 @@ fn read_principals(at: &At<'_>) -> Result<Vec<KeyPrincipal>, PolicyFault> {
         if name != "RAM" {
             return Err(member.fault("is not supported: principals must be listed under RAM"));
         }
-        let what = "must be acs:ram::<account>:* or …:root, …:user/<name>, …:role/<name>";
+        let what = "must be acs:ram::<account>:* or …:root, …:user/<name>, …:role/<name>, \
+                    …:clientkey/<id>, …:clientkey/*, …:applicationaccesspoint/<name>";
         let read =
             |item: &At<'_>| KeyPrincipal::parse(item.text()?).ok_or_else(|| item.fault(what));
         principals = Some(member.items()?.iter().map(read).collect::<Result<_, _>>()?);

@@ -20,6 +20,7 @@ pub use attached::{AttachedPolicy, InvalidAttachment};
 pub use document::{Effect, MAX_POLICY_BYTES, Policy, Statement};
 pub use json::{FaultLocation, PolicyFault};
 pub use key_policy::{DEFAULT_SID, KeyPolicy, KeyStatement};
-pub use request::{PolicyRequest, Resource, ResourceName};
+pub use pattern::Extent;
+pub use request::{KeySet, PolicyRequest, Resource, ResourceName};
 pub use steps::{MAX_STEPS, Steps};
 pub use system::{FULL_ACCESS, SYSTEM_POLICIES, SystemPolicy};

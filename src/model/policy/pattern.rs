@@ -22,6 +22,17 @@ pub(super) enum Pattern {
     Glob(Box<str>),
 }
 
+/// How many of the requests in a set something applies to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// To none of them.
+    None,
+    /// To some of them, or it is not known to which.
+    Some,
+    /// To all of them.
+    All,
+}
+
 /// Whether ASCII case is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Case {
@@ -60,6 +71,20 @@ impl Pattern {
                 }
                 Self::Glob(glob) => glob_matches(glob, text, case, steps),
             }
+    }
+
+    /// Which of the texts it matches that have this prefix and continue with characters of key ids.
+    /// Once the steps are exhausted, the result is [`Extent::Some`].
+    pub(super) fn extent(&self, prefix: &str, steps: &Steps) -> Extent {
+        match self {
+            Self::Any => Extent::All,
+            Self::Prefix(own) if prefix.starts_with(&**own) => Extent::All,
+            Self::Exact(own) | Self::Prefix(own) => match own.strip_prefix(prefix) {
+                Some(rest) if rest.chars().all(is_in_key_id) => Extent::Some,
+                _ => Extent::None,
+            },
+            Self::Glob(glob) => glob_extent(glob, prefix, steps),
+        }
     }
 
     /// The maximum number of steps to match a text of at most `longest` bytes.
@@ -112,6 +137,58 @@ fn glob_matches(glob: &str, text: &str, case: Case, steps: &Steps) -> bool {
         }
     }
     true
+}
+
+/// Follows all ways to match the prefix with the start of the glob. The texts with the prefix all
+/// match if one way ends before a last `*`.
+fn glob_extent(glob: &str, prefix: &str, steps: &Steps) -> Extent {
+    let glob: Vec<char> = glob.chars().collect();
+    // Where a way may stand: before the character with this index, or at the end.
+    let mut reached = vec![false; glob.len() + 1];
+    if let Some(start) = reached.first_mut() {
+        *start = true;
+    }
+    skip_stars(&glob, &mut reached);
+    for found in prefix.chars() {
+        if !steps.take(glob.len() + 1) {
+            return Extent::Some;
+        }
+        let mut next = vec![false; glob.len() + 1];
+        for (at, wanted) in glob.iter().enumerate() {
+            let to = if *wanted == '*' { at } else { at + 1 };
+            let is_step = *wanted == '*' || is_same(*wanted, found, Case::Sensitive);
+            let stands_here = reached.get(at).is_some_and(|is_here| *is_here);
+            if let Some(place) = next.get_mut(to).filter(|_place| stands_here && is_step) {
+                *place = true;
+            }
+        }
+        skip_stars(&glob, &mut next);
+        reached = next;
+    }
+    if glob.last() == Some(&'*') && reached.last() == Some(&true) {
+        return Extent::All;
+    }
+    let is_completed =
+        |rest: &[char]| rest.iter().all(|at| "*?".contains(*at) || is_in_key_id(*at));
+    let mut ways = reached.iter().enumerate().filter(|(_at, is_reached)| **is_reached);
+    let is_matched = ways.any(|(at, _)| glob.get(at..).is_some_and(is_completed));
+    if is_matched { Extent::Some } else { Extent::None }
+}
+
+/// Whether a key id may contain it.
+fn is_in_key_id(char: char) -> bool {
+    char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-'
+}
+
+/// A way that stands before a `*` also stands after it.
+fn skip_stars(glob: &[char], reached: &mut [bool]) {
+    for (at, wanted) in glob.iter().enumerate() {
+        let stands_here = reached.get(at).is_some_and(|is_here| *is_here);
+        if let Some(after) = reached.get_mut(at + 1).filter(|_after| stands_here && *wanted == '*')
+        {
+            *after = true;
+        }
+    }
 }
 
 /// The text after a segment at its start, if it starts with it.
@@ -225,6 +302,48 @@ mod tests {
                 // A few steps for each searched segment, and one beyond each end.
                 prop_assert!(taken <= pattern.worst_steps(text.len().max(1), case) + 60, "{taken}");
             }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        #[test]
+        fn the_extent_over_a_prefix_agrees_with_the_matches_of_its_texts(
+            pattern in "[ab*?]{0,7}", prefix in "[ab]{0,4}", rest in "[ab]{0,4}",
+        ) {
+            let extent = Pattern::new(&pattern).extent(&prefix, &Steps::default());
+            let matches = does_match(&pattern, &format!("{prefix}{rest}"));
+            prop_assert!(extent != Extent::All || matches);
+            prop_assert!(extent != Extent::None || !matches);
+        }
+    }
+
+    #[test]
+    fn the_extent_over_a_prefix_is_all_some_or_none_of_its_texts() {
+        for (pattern, prefix, extent) in [
+            ("*", "acs:key/", Extent::All),
+            ("acs:key/*", "acs:key/", Extent::All),
+            ("acs:key/*", "acs:key/a", Extent::All),
+            ("acs:key/a*", "acs:key/", Extent::Some),
+            ("acs:key/a", "acs:key/", Extent::Some),
+            ("acs:key/a", "acs:key/b", Extent::None),
+            ("acs:*:key/*", "acs:x:key/", Extent::All),
+            ("acs:*:key/*-a*", "acs:x:key/", Extent::Some),
+            ("acs:*:key/*a", "acs:x:key/", Extent::Some),
+            ("acs:*:key/???*", "acs:x:key/", Extent::Some),
+            ("acs:*:key/???*", "acs:x:key/abc", Extent::All),
+            ("acs:?:alias/*", "acs:x:key/", Extent::None),
+            // The first `*` could match the whole prefix, but no key id contains what follows.
+            ("acs:*:alias/*", "acs:x:key/", Extent::None),
+            ("acs:alias/a", "acs:", Extent::None),
+            ("acs:*9", "acs:x:key/", Extent::Some),
+        ] {
+            assert_eq!(
+                Pattern::new(pattern).extent(prefix, &Steps::default()),
+                extent,
+                "{pattern}"
+            );
         }
     }
 

@@ -44,6 +44,30 @@ pub enum ResourceName<'a> {
     Other(&'a str),
 }
 
+/// Keys for which a permission is granted.
+#[derive(Debug)]
+pub enum KeySet<'a> {
+    /// One key.
+    One {
+        /// The key.
+        resource: Resource<'a>,
+        /// Its tags; `None` if the key does not exist.
+        tags: Option<&'a BTreeMap<TagKey, TagValue>>,
+    },
+    /// Every key whose ARN has this prefix, including keys that do not exist yet.
+    Prefix(String),
+}
+
+impl<'a> KeySet<'a> {
+    /// The tags, if they are known.
+    pub(super) fn tags(&self) -> Option<&'a BTreeMap<TagKey, TagValue>> {
+        match self {
+            Self::One { tags, .. } => *tags,
+            Self::Prefix(_) => None,
+        }
+    }
+}
+
 impl<'a> Resource<'a> {
     /// The resource with this name in this region and account.
     pub fn new(region_account: &'a RegionAccount, name: ResourceName<'a>) -> Self {

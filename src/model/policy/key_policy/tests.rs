@@ -104,3 +104,43 @@ fn the_default_policy_is_recognized() {
     let narrower = one(r#""acs:ram::1234567890123456:*""#, r#""Action":"kms:Encrypt""#).unwrap();
     assert!(!narrower.statements()[0].is_default_in(&account));
 }
+
+#[test]
+fn a_deny_may_name_client_keys_and_an_allow_may_not() {
+    let account: AccountId = ACCOUNT.parse().unwrap();
+    let other = "9999999999999999".parse().unwrap();
+    let id = "KAAP.46a9efd9-3d16-4894-bd4f-1fc43f3f2abf";
+    let (shop, office) = ("shop".parse().unwrap(), "office".parse().unwrap());
+    let everything = r#""Action":"kms:*""#;
+    // For a client key of shop with this id, another one of shop, and one of office.
+    for (name, expected) in [
+        ("*", [true, true, true]),
+        ("clientkey/*", [true, true, true]),
+        (&format!("clientkey/{id}"), [true, false, false]),
+        ("applicationaccesspoint/shop", [true, true, false]),
+        ("user/shop", [false, false, false]),
+        ("root", [false, false, false]),
+    ] {
+        let principal = format!(r#""acs:ram::{ACCOUNT}:{name}""#);
+        let allow = one(&principal, everything);
+        assert_eq!(
+            allow.is_ok(),
+            !name.contains("clientkey") && !name.contains("access"),
+            "{name}"
+        );
+        let deny = statement(&principal, everything).replace("Allow", "Deny");
+        let policy = KeyPolicy::parse(&document(&[deny])).unwrap();
+        let deny = &policy.statements()[0];
+        let denied = [(&shop, Some(id.parse().unwrap())), (&shop, None), (&office, None)]
+            .map(|(point, id)| deny.denies_client_key(&account, point, id));
+        assert_eq!(denied, expected, "{name}");
+        assert!(!deny.denies_client_key(&other, &shop, Some(id.parse().unwrap())));
+        if let Ok(allow) = allow {
+            assert!(!allow.statements()[0].denies_client_key(&account, &shop, None));
+        }
+    }
+    for name in ["clientkey/", "clientkey/a", "applicationaccesspoint/*", "clientkey"] {
+        let principal = format!(r#""acs:ram::{ACCOUNT}:{name}""#);
+        assert!(one(&principal, everything).is_err(), "{name}");
+    }
+}

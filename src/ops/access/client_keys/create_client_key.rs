@@ -6,6 +6,7 @@ use tokio::task::spawn_blocking;
 
 use super::ALGORITHM;
 use crate::authn::client_key::{IssuedClientKey, issue};
+use crate::authz::AccessChange;
 use crate::model::{
     AccessName, AccessPoint, Base64Bytes, ClientKeyId, ClientKeyPassword, ClientKeyRecord,
     Plaintext, Time,
@@ -53,6 +54,7 @@ impl Operation for CreateClientKey {
 
     async fn run(self, cx: &Context) -> Result<CreatedClientKey, ApiError> {
         access::find::<Self, AccessPoint>(cx, &self.access_point)?;
+        cx.check_grant(AccessChange::ClientKey(&self.access_point))?;
         let (not_before, not_after) = self
             .validity
             .unwrap_or_else(|| (cx.now(), cx.now().plus_seconds(DEFAULT_LIFE_SECONDS)));
@@ -69,7 +71,11 @@ impl Operation for CreateClientKey {
             is_active: true,
             last_used: None,
         };
-        cx.store().insert_document(record).await?;
+        // The access point may have changed since the first check.
+        let decide = |record: &ClientKeyRecord| {
+            cx.check_grant(AccessChange::ClientKey(&record.access_point))
+        };
+        cx.store().insert_document_if(record, decide).await?;
         Ok(CreatedClientKey {
             client_key_id: id,
             key_algorithm: ALGORITHM,
