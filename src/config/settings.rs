@@ -186,8 +186,9 @@ settings! {
     "token.modifiable": Flag, Value("false");
 
     /// Threads that use the token, each with its own session. By default their number follows the
-    /// time of calls, measured at the start and while calls are made: one for a software token,
-    /// more for a token behind a network. If the token grants fewer sessions, fewer threads use it.
+    /// time of calls, measured at the start and while calls are made, and their rate with other
+    /// numbers, which are tried while calls wait: one for a software token, more for a token behind
+    /// a network. If the token grants fewer sessions, fewer threads use it.
     "token.workers": Number(1, 256), Unset("measured, from 1 to 64");
 
     /// Maximum number of calls that wait for a worker. Further calls are refused with

@@ -21,6 +21,7 @@ mod metrics;
 mod objects;
 mod pin;
 mod pool;
+mod probes;
 mod provision;
 mod recovery;
 mod retry;

@@ -319,6 +319,9 @@ impl WorkQueue {
             if self.serve_job(state, position, &mut thread_state, job) {
                 self.tune(state);
             }
+            if position == 0 {
+                self.follow_rate(state);
+            }
         }
     }
 
@@ -425,6 +428,24 @@ impl WorkQueue {
                 workers = self.count.limit(),
                 ?tuning,
                 "the number of workers follows the times of jobs"
+            );
+        }
+    }
+
+    /// After a job of the first thread: changes the number of threads to try another number, or to one
+    /// with which more jobs end.
+    fn follow_rate(self: &Arc<Self>, state: &Arc<TokenState>) {
+        let Some(tuning) = &self.tuning else { return };
+        let before = self.count.limit();
+        if let Some(workers) = tuning.record_queue(!self.jobs.is_empty(), before, self.max_threads)
+            && self.set_threads(state, workers).is_ok()
+        {
+            tracing::debug!(
+                event = "token.workers_tried",
+                before,
+                workers = self.count.limit(),
+                ?tuning,
+                "the number of workers follows the rate of jobs"
             );
         }
     }

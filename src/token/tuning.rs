@@ -1,14 +1,17 @@
-//! The number of workers, from measured times of jobs.
+//! The number of workers, from measured times of jobs and, while jobs wait, from probes.
 //!
 //! A job for a token behind a network waits most of its time, and more concurrent jobs help. A job
 //! for a software token computes: two threads contend for its locks and for the allocator, and are
-//! half as fast as one in SoftHSM.
+//! slower than one in SoftHSM.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::mean::{Mean, nanos};
+use super::probes::{Probes, QueueState};
 use crate::model::clock;
 
 /// The maximum number of workers that is chosen. A configuration may set more.
@@ -51,15 +54,16 @@ impl JobTime {
     }
 }
 
-/// The number of workers for jobs of this time that run alone: so many that their threads compute
-/// together as long as one job takes, because more would only wait for the processor.
+/// The number of workers for jobs of this time that run alone: so many that their threads keep the
+/// processors busy, because more would only wait for them.
 pub(super) fn workers_for(time: JobTime, processors: usize) -> usize {
     if time.waited < LOCAL_WAIT {
         let is_short = time.computed < SHORT_COMPUTATION;
         return if is_short { 1 } else { processors.clamp(1, MAX_WORKERS) };
     }
-    let ratio = time.waited.as_nanos() / time.computed.as_nanos().max(1);
-    usize::try_from(ratio).unwrap_or(MAX_WORKERS).saturating_add(1).clamp(2, MAX_WORKERS)
+    let elapsed = (time.computed + time.waited).as_nanos().saturating_mul(processors as u128);
+    let busy = elapsed / time.computed.as_nanos().max(1);
+    usize::try_from(busy).unwrap_or(MAX_WORKERS).clamp(2, MAX_WORKERS)
 }
 
 /// The processors of this process.
@@ -87,6 +91,9 @@ pub(super) struct Tuning {
     alone_at: AtomicU64,
     /// When the number was last changed, in milliseconds since `origin`.
     changed_at: AtomicU64,
+    /// The number that follows from the times, where the probes began.
+    base: AtomicUsize,
+    probes: Mutex<Probes>,
 }
 
 /// A job that was started.
@@ -111,6 +118,8 @@ impl Tuning {
             waited: AtomicU64::new(nanos(measured.waited)),
             alone_at: AtomicU64::new(0),
             changed_at: AtomicU64::new(0),
+            base: AtomicUsize::new(workers_for(measured, processors)),
+            probes: Mutex::new(Probes::new()),
         }
     }
 
@@ -150,15 +159,17 @@ impl Tuning {
         self.waited.store(low_quantile(low, nanos(time.waited)), Ordering::Relaxed);
     }
 
-    /// The number of workers to change to, at most `most`, if it clearly differs from the current one.
+    /// The number of workers to change to, at most `most`, if the jobs take clearly longer or shorter
+    /// than those from which the current number follows.
     pub(super) fn change(&self, current: usize, most: usize) -> Option<usize> {
         let time = JobTime {
             computed: self.computed.get(),
             waited: Duration::from_nanos(self.waited.load(Ordering::Relaxed)),
         };
         let wanted = workers_for(time, self.processors).min(most);
-        let is_clear = wanted == 1 || current == 1 || wanted.abs_diff(current) > current / 4;
-        if wanted == current || !is_clear {
+        let base = self.base.load(Ordering::Relaxed).min(most);
+        let is_clear = (wanted == 1) != (base == 1) || wanted > base * 2 || wanted * 2 < base;
+        if !is_clear {
             return None;
         }
         let (now, last) = (self.millis(), self.changed_at.load(Ordering::Relaxed));
@@ -167,13 +178,35 @@ impl Tuning {
         }
         let is_first =
             self.changed_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed);
-        is_first.is_ok().then_some(wanted)
+        if is_first.is_err() {
+            return None;
+        }
+        self.base.store(wanted, Ordering::Relaxed);
+        self.probes.lock().restart();
+        (wanted != current).then_some(wanted)
     }
 
-    /// Whether no job has run alone for some time, so that the times are not known.
+    /// Records after a job whether another job waits. Returns the number of workers to change to. Two
+    /// threads that only compute are slower than one, which is not tried.
+    pub(super) fn record_queue(
+        &self,
+        is_waiting: bool,
+        workers: usize,
+        most: usize,
+    ) -> Option<usize> {
+        if self.base.load(Ordering::Relaxed) == 1 {
+            return None;
+        }
+        let started = self.started.load(Ordering::Relaxed);
+        let state = QueueState { now: clock::monotonic(), started, is_waiting, workers, most };
+        self.probes.lock().record(state)
+    }
+
+    /// Whether no job has run alone for some time, so that the times are not known, and one may be
+    /// arranged now.
     pub(super) fn needs_job_alone(&self) -> bool {
         let since = self.millis().saturating_sub(self.alone_at.load(Ordering::Relaxed));
-        since > millis(ALONE_INTERVAL)
+        since > millis(ALONE_INTERVAL) && self.probes.lock().interrupt()
     }
 
     /// Postpones the next job that runs alone, if none could be arranged.
@@ -219,11 +252,12 @@ mod tests {
         for (time, workers) in [
             (time(6, 0), 1),
             (time(500, 3), 2),
-            (time(25, 110), 5),
-            (time(25, 1_500), 61),
+            (time(25, 110), 10),
+            (time(100, 1_500), 32),
+            (time(25, 1_500), 64),
             (time(25, 15_000), 64),
             (time(0, 1_500), 64),
-            (time(400, 300), 2),
+            (time(400, 300), 3),
         ] {
             assert_eq!(workers_for(time, 2), workers, "{time:?}");
         }
@@ -264,5 +298,22 @@ mod tests {
         let alone = tuning.begin();
         assert!(tuning.end(&alone, long), "{alone:?}");
         assert!(!tuning.needs_job_alone());
+    }
+
+    #[test]
+    fn other_numbers_are_tried_for_a_token_that_is_not_local() {
+        let waits = |tuning: &Tuning, until: Instant| {
+            let mut changed = None;
+            while changed.is_none() && clock::monotonic() < until {
+                tuning.end(&tuning.begin(), Duration::ZERO);
+                changed = tuning.record_queue(true, 4, MAX_WORKERS);
+            }
+            changed
+        };
+        let remote = tuning(time(100, 110));
+        let limit = clock::monotonic() + Duration::from_mins(1);
+        assert_eq!(waits(&remote, limit), Some(8));
+        let local = tuning(time(6, 0));
+        assert_eq!(waits(&local, clock::monotonic() + Duration::from_millis(400)), None);
     }
 }

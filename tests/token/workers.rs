@@ -132,6 +132,29 @@ fn the_number_of_workers_follows_a_token_that_becomes_slow_and_fast_again() {
 }
 
 #[test]
+fn other_numbers_of_workers_are_tried_while_jobs_wait() {
+    let name = "workers::other_numbers_of_workers_are_tried_while_jobs_wait";
+    let rules = [Rule::on_all(Fault::Delay(500))];
+    with_rules(
+        name,
+        &rules,
+        |settings| settings,
+        async |token, key, _control| {
+            let first = token.workers();
+            assert!(first > 2, "{first}");
+            let is_tried = async {
+                let number = || token.workers();
+                // Twice as many, or half as many where there is no higher number.
+                while number() != (first * 2).min(64) && number() != first.div_ceil(2) {
+                    burst(&token, key, 2 * CALLERS).await.into_iter().for_each(Result::unwrap);
+                }
+            };
+            tokio::time::timeout(Duration::from_mins(1), is_tried).await.unwrap();
+        },
+    );
+}
+
+#[test]
 fn workers_without_a_session_leave_their_jobs_to_the_others() {
     let name = "workers::workers_without_a_session_leave_their_jobs_to_the_others";
     let workers = |settings| TokenSettings { workers: NonZeroUsize::new(16), ..settings };
