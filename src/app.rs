@@ -1,6 +1,7 @@
 //! Composes the components of the gateway and of its commands.
 
 mod backend;
+mod binding;
 mod error;
 mod gateway;
 mod lock;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use backend::{Backend, ShutdownOutcome};
+pub use binding::check_binding;
 pub use error::StartError;
 pub use gateway::{ADMIN_CONNECTIONS, Gateway, Prepared, StartMode};
 pub use lock::{LockError, ProcessLock};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 use super::StartError;
+use super::binding::check_binding;
 use crate::authn::CredentialStore;
 use crate::model::RegionAccount;
 use crate::store::{AccessMode, Store};
@@ -37,8 +38,7 @@ impl Backend {
         token: Token,
         region_account: &RegionAccount,
     ) -> Result<Self, StartError> {
-        let serial = &token.info().serial;
-        store.check_binding(serial, region_account, AccessMode::ReadWrite).await?;
+        check_binding(&store, &token, region_account, AccessMode::ReadWrite).await?;
         let access_keys = Arc::new(CredentialStore::open(store.clone(), token.clone()).await?);
         Ok(Self { store, token, access_keys })
     }

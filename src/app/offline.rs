@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::StartError;
 use super::backend::{close_token, open_token};
+use super::binding::check_binding;
 use super::lock::{GatewayLocks, LockError};
 use crate::model::RegionAccount;
 use crate::store::{AccessMode, Store};
@@ -25,7 +26,7 @@ pub async fn open_offline(
         AccessMode::ReadWrite => Store::open_exclusive(store_url).await?,
     };
     let token = open_token(token, TokenMetrics::default()).await?;
-    store.check_binding(&token.info().serial, region_account, mode).await?;
+    check_binding(&store, &token, region_account, mode).await?;
     Ok((store, token))
 }
 

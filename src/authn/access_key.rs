@@ -231,6 +231,21 @@ impl CredentialStore {
         Ok(keys)
     }
 
+    /// Whether the token has the key that encrypts the secrets of this store, so that it is the
+    /// store's token.
+    ///
+    /// # Errors
+    /// When store or token cannot be read.
+    pub async fn identifies(store: &Store, token: &Token) -> Result<bool, AccessKeyError> {
+        let Some(name) = stored_encryption_key(store).await?.value() else { return Ok(false) };
+        let key = token_key(name);
+        let budget = Budget::new(TOKEN_TIMEOUT);
+        match token.change(&budget, move |worker| worker.exists(key)).await {
+            Err(error) if error.is_key_fault() => Ok(false),
+            exists => Ok(exists?),
+        }
+    }
+
     /// The damaged rows of principals and AccessKeys: those that cannot be read, and those whose
     /// secret cannot be decrypted. Read-only.
     ///

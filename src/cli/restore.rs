@@ -15,6 +15,7 @@ use crate::authn::REPLAY_JOURNAL;
 use crate::config::Config;
 use crate::model::clock;
 use crate::store::{BINDING_METADATA, Replaced, Replacement, TOKEN_SERIAL};
+use crate::token::ServiceKey;
 
 /// Replaces the database with a backup, and keeps the previous database. No gateway may be running
 #[derive(Debug, Args)]
@@ -74,6 +75,9 @@ async fn refuse_foreign(replacement: &Replacement, config: &Config) -> anyhow::R
             other => replacement.replaced_metadata(other).map(ToOwned::to_owned),
         };
         let there = replacement.store().metadata(name).await?;
+        if *name == TOKEN_SERIAL && is_of_same_token(replacement).await? {
+            continue;
+        }
         if let (Some(here), Some(there)) = (here, there)
             && here != there
         {
@@ -86,11 +90,22 @@ async fn refuse_foreign(replacement: &Replacement, config: &Config) -> anyhow::R
     Ok(())
 }
 
+/// Whether the backup and the present database are of one token: they name the same serial number, or
+/// the same key of the token, because a group of HSMs may have shown several numbers.
+async fn is_of_same_token(replacement: &Replacement) -> anyhow::Result<bool> {
+    let backup = replacement.store();
+    let serial = backup.metadata(TOKEN_SERIAL).await?;
+    if replacement.replaced_metadata(TOKEN_SERIAL) == serial.as_deref() {
+        return Ok(true);
+    }
+    let key = backup.metadata(ServiceKey::ENCRYPTION_KEY).await?;
+    Ok(key.is_some() && replacement.replaced_metadata(ServiceKey::ENCRYPTION_KEY) == key.as_deref())
+}
+
 /// The audit file continues after the restore. So the metadata about it is kept from the replaced
 /// database, if that belongs to the same token and so has the same audit key.
 async fn keep_audit(replacement: &Replacement) -> anyhow::Result<()> {
-    let of_backup = replacement.store().metadata(TOKEN_SERIAL).await?;
-    if replacement.replaced_metadata(TOKEN_SERIAL) != of_backup.as_deref() {
+    if !is_of_same_token(replacement).await? {
         return Ok(());
     }
     let head = replacement.store().metadata(audit::HEAD_METADATA).await?;

@@ -10,6 +10,7 @@ const INSTANCE_ID: &str = "instance-id";
 const INSTANCE_CREATED: &str = "instance-created";
 /// The name of the metadata with the serial number of the token.
 pub const TOKEN_SERIAL: &str = "token-serial";
+const TOKEN_LABEL: &str = "token-label";
 const REGION: &str = "region";
 const ACCOUNT: &str = "account";
 /// The names of the metadata that is the same in every copy of one store.
@@ -22,6 +23,15 @@ pub enum AccessMode {
     ReadOnly,
     /// No gateway may change the store meanwhile; a store that does not exist is created.
     ReadWrite,
+}
+
+/// The texts by which a token is recognized.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenTexts<'a> {
+    /// Its serial number.
+    pub serial: &'a str,
+    /// Its label.
+    pub label: &'a str,
 }
 
 /// Why a store does not belong to what it is used with.
@@ -74,6 +84,30 @@ impl Store {
         }
     }
 
+    /// The serial number of the store's token, if it differs from that of this token and the label does
+    /// not. The two may be one token: a group of HSMs shows the number of the member that responds. A
+    /// key that identifies the token decides.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn other_serial(&self, token: TokenTexts<'_>) -> Result<Option<String>, StoreError> {
+        let text = |text: &str| Some(text.to_owned());
+        let serial = self.read_metadata(TOKEN_SERIAL, text).await?.value();
+        let label = self.read_metadata(TOKEN_LABEL, text).await?.value();
+        let has_label = label.is_none_or(|label| label == token.label);
+        Ok(serial.filter(|serial| serial != token.serial && has_label))
+    }
+
+    /// Binds the store to this token, which has the key that identifies it.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn bind_to_token(&self, token: TokenTexts<'_>) -> Result<(), StoreError> {
+        let entries =
+            [(TOKEN_SERIAL, token.serial.to_owned()), (TOKEN_LABEL, token.label.to_owned())];
+        self.set_metadata_entries(&entries).await
+    }
+
     /// Whether the store belongs to the token with this serial number, and to this region and
     /// account. With [`AccessMode::ReadWrite`] a new store is bound to them, and metadata that cannot
     /// be read is written again where other metadata proves the binding.
@@ -81,6 +115,28 @@ impl Store {
     /// # Errors
     /// When it belongs to others, or cannot be read.
     pub async fn check_binding(
+        &self,
+        token: TokenTexts<'_>,
+        region_account: &RegionAccount,
+        mode: AccessMode,
+    ) -> Result<(), BindingError> {
+        self.check_metadata(token.serial, region_account, mode).await?;
+        if mode == AccessMode::ReadWrite {
+            self.note_label(token.label).await?;
+        }
+        Ok(())
+    }
+
+    /// Records the label of the store's token, which its owner may change.
+    async fn note_label(&self, label: &str) -> Result<(), StoreError> {
+        let known = self.read_metadata(TOKEN_LABEL, |text| Some(text.to_owned())).await?;
+        if known.value().is_some_and(|known| known == label) {
+            return Ok(());
+        }
+        self.set_metadata(TOKEN_LABEL, label).await
+    }
+
+    async fn check_metadata(
         &self,
         token_serial: &str,
         region_account: &RegionAccount,

@@ -48,7 +48,7 @@ use sqlx::AnyPool;
 use tokio::sync::Mutex;
 
 pub use access_keys::{AccessKeyRow, AccessState, MAX_ACTIVE_KEYS, SessionRow};
-pub use binding::{AccessMode, BINDING_METADATA, BindingError, TOKEN_SERIAL};
+pub use binding::{AccessMode, BINDING_METADATA, BindingError, TOKEN_SERIAL, TokenTexts};
 pub use catalogue::AliasRecord;
 pub use check::{DatabaseCheck, Schema};
 pub use damage::{DamagedRow, Part};

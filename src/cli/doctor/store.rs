@@ -2,6 +2,7 @@
 
 use super::system::chain;
 use super::{Check, access};
+use crate::app;
 use crate::authn::CredentialStore;
 use crate::authz::costly_policies;
 use crate::config::Config;
@@ -167,8 +168,17 @@ fn damaged_row(row: &DamagedRow) -> Check {
 /// Whether token, region and account are those of the database.
 pub(super) async fn binding(store: &Store, token: &Token, region_account: &RegionAccount) -> Check {
     const NAME: &str = "belonging";
-    match store.check_binding(&token.info().serial, region_account, AccessMode::ReadOnly).await {
-        Ok(()) => Check::ok(NAME, "database and token belong together"),
+    match app::check_binding(store, token, region_account, AccessMode::ReadOnly).await {
+        Ok(None) => Check::ok(NAME, "database and token belong together"),
+        Ok(Some(before)) => Check::warning(
+            NAME,
+            format!(
+                "the token has the serial number {:?} in place of {before:?}, and the key that \
+                 identifies it",
+                token.info().serial
+            ),
+            "If the token is a group of HSMs or was cloned, nothing: the next start records the number.",
+        ),
         Err(error) => Check::failed(
             NAME,
             chain(&error),
