@@ -20,6 +20,10 @@ pub enum KeyringError {
     /// The key version has used its number of random IVs.
     #[error("the key version has reached the limit of encryptions")]
     InvocationsExhausted,
+    /// The token has used the key version as often as it allows, and the key gets no new version by
+    /// itself.
+    #[error("the token does not use the key version any more")]
+    VersionUsedUp(#[source] TokenError),
     /// The ciphertext cannot be decrypted: altered, of another key, or with another context. The
     /// same error for all, so that it does not reveal the cause.
     #[error("the ciphertext cannot be decrypted")]
@@ -69,7 +73,11 @@ impl KeyringError {
 
 impl From<TokenError> for KeyringError {
     fn from(error: TokenError) -> Self {
-        if error.is_bad_ciphertext() { Self::BadCiphertext } else { Self::Token(error) }
+        match error {
+            TokenError::BadCiphertext => Self::BadCiphertext,
+            error if error.is_key_exhausted() => Self::VersionUsedUp(error),
+            error => Self::Token(error),
+        }
     }
 }
 
@@ -92,6 +100,12 @@ impl From<KeyringError> for ApiError {
                 "The request was rejected because this version of the key has reached the limit of \
                  encryptions. It still decrypts. Create a new version of the key.",
             ),
+            KeyringError::VersionUsedUp(_) => Self::with_message(
+                ErrorCode::LimitExceeded,
+                "The request was rejected because the token of this gateway has used this version of \
+                 the key as often as it allows. Create a new key, or a new version of the key.",
+            )
+            .because(error),
             KeyringError::BadCiphertext | KeyringError::Malformed(_) => {
                 Self::invalid_parameter("CiphertextBlob")
             }

@@ -75,13 +75,13 @@ impl Keyring {
         execution: Execution<'_>,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
         let mut record = new.record(now);
+        // No row is written of a key that the token does not support, or cannot generate now.
+        self.token.check_supported(record.spec, record.usage)?;
         if record.origin == Origin::External {
             record.state = KeyState::PendingImport;
             return Ok(self.store.insert_key(record).await?);
         }
-        // No row is written while the token is unavailable, or does not support such keys.
         self.token.ready()?;
-        self.token.check_supported(record.spec, record.usage)?;
         let iv_length = self.new_iv_length(record.spec);
         let version = KeyVersion { iv_length, ..KeyVersion::initial(now) };
         let pending = self.pending_versions.begin(version.id);

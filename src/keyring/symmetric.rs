@@ -9,7 +9,9 @@ use super::{AesGcm, Execution, KeyAction, Keyring, KeyringError, UsableVersion, 
 use crate::authz::{AccountGrant, AuthorizedKey, CanDecrypt, CanEncrypt, Permission};
 use crate::error::ErrorCode;
 use crate::model::{CiphertextBlob, IV_BYTES, Plaintext, VerificationRate, clock};
-use crate::token::{Budget, EncryptOptions, Encrypted, KeyIdentity, TokenError, Worker};
+use crate::token::{
+    Budget, EncryptOptions, Encrypted, KeyIdentity, ObjectOwner, TokenError, Worker,
+};
 
 impl Keyring {
     /// Returns a version that can encrypt with this key now.
@@ -92,7 +94,7 @@ impl Keyring {
                 worker.encrypt_as(identity, options, Some(&aad), &plaintext)
             })
             .await
-            .inspect_err(|error| self.note_failed_encryption(&reserved, error))?;
+            .map_err(|error| self.failed_encryption(identity, &reserved, error))?;
         reserved.release_unused(&encrypted);
         blob(identity, encrypted)
     }
@@ -151,9 +153,27 @@ impl Keyring {
             .token
             .run_with(identity, budget, job)
             .await
-            .inspect_err(|error| self.note_failed_encryption(&reserved, error))?;
+            .map_err(|error| self.failed_encryption(identity, &reserved, error))?;
         reserved.release_unused(&encrypted);
         Ok((data_key, blob(identity, encrypted)?))
+    }
+
+    /// The error of an encryption. A key that soon gets a new version is only unavailable until then.
+    fn failed_encryption(
+        &self,
+        identity: KeyIdentity,
+        reserved: &Reservation,
+        error: TokenError,
+    ) -> KeyringError {
+        self.note_failed_encryption(reserved, &error);
+        let can_rotate = || match identity.name.owner {
+            ObjectOwner::Key(key) => self.store.key(key).is_some_and(|record| record.can_rotate()),
+            ObjectOwner::Service(_) => false,
+        };
+        if error.is_key_exhausted() && can_rotate() {
+            return KeyringError::Token(error);
+        }
+        error.into()
     }
 
     /// Counts a failure that may be caused by the key version: the token itself passed its health
