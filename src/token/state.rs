@@ -23,6 +23,7 @@ use super::error::{ErrorClass, TokenError};
 use super::initialization::{Initialization, Module};
 use super::metrics::TokenMetrics;
 use super::objects::name::KeyIdentity;
+use super::objects::query;
 use super::room::Room;
 use super::settings::{TokenInfo, TokenSettings};
 use super::tuning::JobTime;
@@ -65,6 +66,11 @@ impl TokenState {
     pub(super) fn open(settings: TokenSettings, metrics: TokenMetrics) -> Result<Self, TokenError> {
         let module = Module::load(settings, metrics.random_generator_failures.clone())?;
         let first = module.open(None)?;
+        // A process that was killed may have left some.
+        first.with_anchor(|anchor| {
+            query::destroy_test_keys(anchor);
+            Ok(())
+        })?;
         let info = first.info.clone();
         let capabilities =
             Capabilities::new(Arc::clone(&first.mechanisms), Arc::clone(&first.mechanism_details));
