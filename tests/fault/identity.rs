@@ -4,10 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fault_token::{Fault, Rule, When};
+use fault_token::{Fault, Manner, Rule, When};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::setup::Setup;
+use crate::setup::{ENCRYPT, FaultToken, Setup};
+use crate::support::gateway::text;
+use crate::support::installation::Installation;
+use crate::support::softhsm::scratch;
 
 const LABEL: &str = "hsmgate-dev";
 
@@ -141,4 +145,53 @@ async fn no_gateway_starts_on_an_emptied_token_or_another_one() {
     fs::remove_dir_all(state.join("tokens")).unwrap();
     fs::rename(own, state.join("tokens")).unwrap();
     assert_eq!(Setup::start_in(dir, token, &[]).encrypt().await.status, 200);
+}
+
+/// The check of `doctor` whether database and token belong together, and the exit code.
+fn binding(installation: &Installation) -> (Value, Option<i32>) {
+    let outcome = installation.configured(&["doctor", "--json"]);
+    let found: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    let mut checks = found["checks"].as_array().unwrap().iter();
+    (checks.find(|check| check["name"] == "belonging").unwrap().clone(), outcome.code)
+}
+
+#[tokio::test]
+async fn another_serial_number_is_accepted_from_the_token_that_has_the_key() {
+    const CHANGED: &str = "token.serial_changed";
+    let directory = TempDir::new_in(scratch()).unwrap();
+    let mut token = FaultToken::new(directory.path());
+    let (installation, user) = token.installation(|_text| {});
+    let server = installation.serve();
+    let client = server.client(&user);
+    let key = client.call("CreateKey", &[]).await.unwrap()["KeyMetadata"]["KeyId"].clone();
+    let params = [("KeyId", text(&key)), ENCRYPT[1]];
+    let blob = client.call("Encrypt", &params).await.unwrap()["CiphertextBlob"].clone();
+    assert_eq!(server.stop(), Some(0));
+    let backup = installation.path("backup.db");
+    let backup = backup.to_str().unwrap();
+    installation.configured(&["backup", "--out", backup]).done();
+
+    let other = token.add(Rule::manner(Manner::SerialNumber(4711)));
+    let (check, code) = binding(&installation);
+    assert_eq!((&check["verdict"], code), (&Value::from("warning"), Some(0)), "{check}");
+    for (start, changes) in [("the first start", 1), ("the next start", 0), ("after a restore", 1)]
+    {
+        if changes == 1 && start != "the first start" {
+            // The backup names the number before.
+            installation.configured(&["restore", "--from", backup]).done();
+        }
+        let server = installation.serve();
+        assert_eq!(server.count_logged(CHANGED), changes, "{start}: {}", server.log());
+        let params = [("CiphertextBlob", text(&blob))];
+        server.client(&user).call("Decrypt", &params).await.unwrap();
+        assert_eq!(server.stop(), Some(0));
+    }
+    assert_eq!(binding(&installation).0["verdict"], "ok");
+
+    // Neither a label nor a key alone is sufficient.
+    token.replace(other, Rule::manner(Manner::SerialNumber(4712)));
+    installation.change("UPDATE facts SET value = 'another' WHERE name = 'token-label'").await;
+    let told = installation.configured(&["serve"]).failed(1);
+    assert!(told.contains("the store belongs to token serial"), "{told}");
+    assert_eq!(binding(&installation).0["verdict"], "failed");
 }

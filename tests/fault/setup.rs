@@ -236,6 +236,13 @@ impl FaultToken {
         self.put();
     }
 
+    /// Ends a rule and puts another one into force at once, so that no call is without both. Returns its
+    /// number.
+    pub(crate) fn replace(&mut self, number: u64, rule: Rule) -> u64 {
+        self.rules.retain(|rule| rule.number != number);
+        self.add(rule)
+    }
+
     /// Ends all rules.
     pub(crate) fn clear(&mut self) {
         self.rules.clear();

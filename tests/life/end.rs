@@ -1,12 +1,10 @@
 //! Restarts, destructions, and recovery.
 
-use std::fs;
-
 use serde_json::Value;
 
 use crate::crypto::encrypt_text;
 use crate::keys::create_key;
-use crate::life::{Life, succeeded};
+use crate::life::{Extent, Life, succeeded};
 use crate::record::{Step, StepError, check};
 use crate::support::gateway::text;
 use crate::support::installation::AccessKey;
@@ -37,9 +35,11 @@ pub(crate) async fn destroy(life: &mut Life) {
     life.stop().unwrap();
     let outcome = examine(life);
     life.record.add("doctor: exit code 0", "doctor", outcome);
-    let deep = life.installation.configured(&["doctor", "--deep"]);
-    let deep = check(deep.code == Some(0), &failures(&String::from_utf8_lossy(&deep.stdout)));
-    life.record.add("doctor: exit code 0", "--deep", deep);
+    if life.extent == Extent::Whole {
+        let deep = life.installation.configured(&["doctor", "--deep"]);
+        let deep = check(deep.code == Some(0), &failures(&String::from_utf8_lossy(&deep.stdout)));
+        life.record.add("doctor: exit code 0", "--deep", deep);
+    }
 }
 
 async fn delete_when_due(life: &mut Life) -> Step {
@@ -81,9 +81,7 @@ fn failures(table: &str) -> String {
 /// The database is lost; the token gives every key.
 pub(crate) async fn recover(life: &mut Life) {
     const ROW: &str = "database lost: recover, every ciphertext decrypts";
-    for suffix in ["", "-wal", "-shm"] {
-        fs::remove_file(life.installation.path(&format!("hsmgate.db{suffix}"))).ok();
-    }
+    life.installation.lose_database();
     let outcome = life.installation.configured(&["recover", "--json"]);
     let recovered = succeeded(&outcome).and_then(|()| {
         let found: Value = serde_json::from_slice(&outcome.stdout).unwrap();

@@ -1,18 +1,30 @@
 //! A gateway on a token, and what it has made until now.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hsmgate::cli::client::Client;
 use serde_json::Value;
 
 use crate::record::{Record, Step, StepError, check};
 use crate::support::gateway::text;
-use crate::support::installation::{AccessKey, Installation, Outcome, Server, run};
-use crate::support::tokens::{PIN, Product};
+use crate::support::installation::{AccessKey, Installation, LABEL, Outcome, Server, run};
+use crate::support::object_listing;
 
 /// The plaintext of most ciphertexts.
 pub(crate) const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
+const KEY_VERSION_ID_BYTES: usize = 36;
+const TAG_BYTES: usize = 16;
+
+/// How much a life does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    Whole,
+    /// Without what takes seconds of the processor: large RSA keys, much load.
+    Short,
+}
 
 pub(crate) struct Life {
-    pub(crate) product: Product,
+    pub(crate) extent: Extent,
     pub(crate) installation: Installation,
     pub(crate) user: AccessKey,
     server: Option<Server>,
@@ -31,8 +43,7 @@ pub(crate) struct Key {
 
 impl Life {
     /// Initializes an installation, and starts its gateway.
-    pub(crate) fn begin(product: Product) -> Self {
-        let installation = Installation::on(product);
+    pub(crate) fn begin(installation: Installation, extent: Extent) -> Self {
         let mut record = Record::default();
         let so_pin = installation.path("so-pin");
         let mut init = vec!["init", "--json"];
@@ -45,7 +56,8 @@ impl Life {
         record.add("init, token info, serve", "token info", info);
         let server = Some(installation.serve());
         record.add("init, token info, serve", "serve", Ok(()));
-        Self { product, installation, user, server, record, keys: Vec::new(), blobs: Vec::new() }
+        let (keys, blobs) = (Vec::new(), Vec::new());
+        Self { extent, installation, user, server, record, keys, blobs }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -73,6 +85,12 @@ impl Life {
         keys.map(|key| (key.spec, key.id.clone())).collect()
     }
 
+    /// The length of the IV of its first ciphertext (docs/ciphertext.md).
+    pub(crate) fn iv_bytes(&self) -> usize {
+        let blob = STANDARD.decode(&self.blobs[0]).unwrap();
+        blob.len() - KEY_VERSION_ID_BYTES - PLAINTEXT.len() - TAG_BYTES
+    }
+
     /// Every ciphertext decrypts.
     pub(crate) async fn decrypt_all(&self) -> Step {
         let client = self.client();
@@ -84,41 +102,20 @@ impl Life {
 
     /// The objects of the token as pkcs11-tool lists them.
     pub(crate) fn objects(&self) -> Step<String> {
-        let mut command = self.installation.token.pkcs11_tool();
-        command
-            .args(["--token-label", "production", "--login", "--list-objects"])
-            .args(["--pin", self.pin()]);
-        let outcome = run(command, b"");
+        let token = &self.installation.token;
+        let outcome = run(token.object_listing(LABEL, self.installation.pin()), b"");
         succeeded(&outcome)?;
         Ok(String::from_utf8_lossy(&outcome.stdout).into_owned())
     }
 
-    fn pin(&self) -> &'static str {
-        if self.product == Product::SoftHsm { "user-pin-8163" } else { PIN }
-    }
-
     /// No key in the token is extractable, and none is not sensitive.
     pub(crate) fn look_from_outside(&mut self, step: &str) {
-        let outcome = self.objects().and_then(|objects| all_are_closed(&objects));
+        let outcome = self.objects().and_then(|objects| {
+            let outcome = object_listing::check_all_closed(&objects).map_err(StepError::new)?;
+            check(outcome > 3, &format!("{outcome} keys in {objects}"))
+        });
         self.record.add("pkcs11-tool: every key sensitive, none extractable", step, outcome);
     }
-}
-
-/// Each private and secret key has a line of its access.
-fn all_are_closed(objects: &str) -> Step {
-    let mut keys = 0;
-    for object in
-        objects.split("Private Key Object").flat_map(|part| part.split("Secret Key Object")).skip(1)
-    {
-        // A public key may follow.
-        let object = object.split("Public Key Object").next().unwrap_or_default();
-        let access = object.split_once("Access:").map_or("", |(_before, access)| access);
-        let words: Vec<_> =
-            access.lines().next().unwrap_or_default().split(',').map(str::trim).collect();
-        check(words.contains(&"sensitive") && !words.contains(&"extractable"), object)?;
-        keys += 1;
-    }
-    check(keys > 3, &format!("{keys} keys in {objects}"))
 }
 
 /// A command that must succeed.
@@ -160,10 +157,11 @@ fn an_open_key_is_found() {
     let public = "Public Key Object; RSA 2048 bits\n  Access:     local\n";
     let object =
         |access: &str| format!("Secret Key Object; AES length 32\n  Access:     {access}\n");
-    let listing = |last: &str| format!("{}{public}{last}", closed.repeat(4));
-    assert_eq!(all_are_closed(&listing("")), Ok(()));
+    let keys =
+        |last: &str| object_listing::check_all_closed(&format!("{closed}{public}{closed}{last}"));
+    assert_eq!(keys(""), Ok(2));
     for open in ["extractable, local", "sensitive, extractable", "local", "none"] {
-        assert!(all_are_closed(&listing(&object(open))).is_err(), "{open}");
+        assert!(keys(&object(open)).is_err(), "{open}");
     }
-    assert!(all_are_closed("").is_err(), "no key is there");
+    assert_eq!(object_listing::check_all_closed(""), Ok(0));
 }

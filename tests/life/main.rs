@@ -7,6 +7,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot go on shall fail"
 )]
@@ -16,6 +17,8 @@ mod end;
 mod imports;
 mod keys;
 mod life;
+mod limits;
+mod manners;
 mod record;
 #[path = "../support/mod.rs"]
 mod support;
@@ -23,14 +26,20 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use life::Life;
+use life::{Extent, Life};
+use support::installation::Installation;
 use support::tokens::Product;
 
 async fn live(product: Product) {
-    if !product.is_installed() {
-        return;
+    if product.is_installed() {
+        let found = live_on(Installation::on(product), Extent::Whole).await;
+        compare(product, &found);
     }
-    let mut life = Life::begin(product);
+}
+
+/// Lives on the token of an installation, and returns what happened.
+async fn live_on(installation: Installation, extent: Extent) -> String {
+    let mut life = Life::begin(installation, extent);
     keys::create(&mut life).await;
     crypto::use_keys(&mut life).await;
     imports::import(&mut life).await;
@@ -38,7 +47,7 @@ async fn live(product: Product) {
     end::restart(&mut life).await;
     end::destroy(&mut life).await;
     end::recover(&mut life).await;
-    compare(product, &life.record.to_string());
+    life.record.to_string()
 }
 
 /// Compares what happened with the file of the product; with `UPDATE_DOCS` set, writes it first.

@@ -20,7 +20,9 @@ use super::softhsm::scratch;
 use super::tokens::{PIN, Product, SO_PIN, TestToken};
 
 /// The label of the token.
-const LABEL: &str = "production";
+pub(crate) const LABEL: &str = "production";
+/// The user PIN of SoftHSM2; the other products have a shorter one.
+const SOFTHSM_PIN: &str = "user-pin-8163";
 pub(crate) const ACCOUNT: &str = "1234567890123456";
 
 /// How a command ended.
@@ -80,6 +82,8 @@ pub(crate) struct Installation {
     pub(crate) program: PathBuf,
     /// Environment variables of its commands, in addition to those of the token.
     pub(crate) environment: Vec<(&'static str, PathBuf)>,
+    /// The module of the configuration, in place of the token's.
+    fault_token: Option<PathBuf>,
 }
 
 impl Installation {
@@ -94,9 +98,10 @@ impl Installation {
         let root = dir.path().to_owned();
         let token = TestToken::new(product, &root, LABEL);
         let program = env!("CARGO_BIN_EXE_hsmgate").into();
-        let installation = Self { root, token, _dir: dir, program, environment: Vec::new() };
+        let (environment, fault_token) = (Vec::new(), None);
+        let installation = Self { root, token, _dir: dir, program, environment, fault_token };
         let pins = if product == Product::SoftHsm {
-            ["user-pin-8163\n", "so-pin-59027\n"]
+            [&format!("{SOFTHSM_PIN}\n"), "so-pin-59027\n"]
         } else {
             [PIN, SO_PIN]
         };
@@ -108,13 +113,40 @@ impl Installation {
         installation
     }
 
+    /// As [`Installation::new`], behind the fault token with these manners.
+    pub(crate) fn behind_manners(manners: &str) -> Self {
+        let mut installation = Self::new();
+        installation.play_manners(manners);
+        installation.configure(|_text| {});
+        installation
+    }
+
+    /// The next commands have the fault token with these manners before SoftHSM2. The configuration must
+    /// be written again.
+    pub(crate) fn play_manners(&mut self, manners: &str) {
+        self.fault_token = Some(fault_token::library());
+        self.environment = vec![
+            (fault_token::MODULE_VARIABLE, self.token.module.clone()),
+            (fault_token::MANNERS_VARIABLE, manners.into()),
+        ];
+    }
+
+    /// The user PIN of the token.
+    pub(crate) fn pin(&self) -> &'static str {
+        if self.token.product == Product::SoftHsm { SOFTHSM_PIN } else { PIN }
+    }
+
     /// With a token, a database and the first AccessKey.
     pub(crate) fn prepared() -> (Self, AccessKey) {
         let installation = Self::new();
-        let so_pin = installation.path("so-pin");
-        let init = ["init", "--so-pin-file", so_pin.to_str().unwrap(), "--json"];
-        let key = AccessKey::of(&installation.configured(&init).json());
+        let key = AccessKey::of(&installation.init().json());
         (installation, key)
+    }
+
+    /// `hsmgate init`, which initializes a token of SoftHSM2.
+    pub(crate) fn init(&self) -> Outcome {
+        let so_pin = self.path("so-pin");
+        self.configured(&["init", "--so-pin-file", so_pin.to_str().unwrap(), "--json"])
     }
 
     /// The state directory of a stopped gateway for development.
@@ -122,7 +154,7 @@ impl Installation {
         let program = env!("CARGO_BIN_EXE_hsmgate").into();
         let root = dir.path().join("state");
         let token = TestToken::of_softhsm(root.join("softhsm2.conf"));
-        Self { root, token, _dir: dir, program, environment: Vec::new() }
+        Self { root, token, _dir: dir, program, environment: Vec::new(), fault_token: None }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -148,7 +180,7 @@ impl Installation {
              [token]\nmodule = \"{}\"\n{init_arguments}label = \"{LABEL}\"\npin_file = \"{dir}/pin\"\n\
              [store]\nurl = \"sqlite://{dir}/hsmgate.db\"\nstate_directory = \"{dir}/state\"\n\
              [admin]\naddress = \"\"\n",
-            self.token.module.display()
+            self.fault_token.as_ref().unwrap_or(&self.token.module).display()
         );
         edit(&mut text);
         fs::write(self.path("hsmgate.toml"), text).unwrap();
@@ -212,6 +244,13 @@ impl Installation {
         let mut database = self.database().await;
         sqlx::query(sql).execute(&mut database).await.unwrap();
         database.close().await.unwrap();
+    }
+
+    /// Removes the database.
+    pub(crate) fn lose_database(&self) {
+        for suffix in ["", "-wal", "-shm"] {
+            fs::remove_file(self.path(&format!("hsmgate.db{suffix}"))).ok();
+        }
     }
 
     /// The number of objects in its tokens.

@@ -16,11 +16,13 @@ pub(crate) const PIN: &str = "648219";
 pub(crate) const SO_PIN: &str = "7315508";
 
 const KRYOPTIC: &str = "kryoptic/debug/libkryoptic_token.so";
-const NSS: &str = "/usr/lib/x86_64-linux-gnu/libsoftokn3.so";
-const OPENCRYPTOKI: &str = "/usr/lib/x86_64-linux-gnu/opencryptoki/libopencryptoki.so.0";
-const REMOTE_MODULE: &str = "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so";
-
-const PROXY: &str = "/usr/lib/x86_64-linux-gnu/p11-kit-proxy.so";
+/// A tree of Debian 13.
+const TREE: &str = "debian-13";
+// Names of libraries below the directory of the processor's architecture.
+const NSS: &str = "libsoftokn3.so";
+const OPENCRYPTOKI: &str = "opencryptoki/libopencryptoki.so.0";
+const REMOTE_MODULE: &str = "pkcs11/p11-kit-client.so";
+const PROXY: &str = "p11-kit-proxy.so";
 const PROXY_MODULES: &str = "/usr/share/p11-kit/modules";
 
 /// A PKCS#11 product.
@@ -83,8 +85,8 @@ impl Product {
         let missing = match self {
             Self::SoftHsm => None,
             Self::Kryoptic => is_missing(&installed(KRYOPTIC)),
-            Self::Nss => is_missing(Path::new(NSS)),
-            Self::OpenCryptoki | Self::Remote => is_missing(&installed("debian-13/packages")),
+            Self::Nss => is_missing(&library_in("/".as_ref(), NSS)),
+            Self::OpenCryptoki | Self::Remote => is_missing(&installed(TREE).join("packages")),
         };
         let line = match missing {
             Some(missing) => {
@@ -129,18 +131,18 @@ impl TestToken {
                 token.environment = vec![("KRYOPTIC_CONF", configure_kryoptic(directory))];
             }
             Product::Nss => {
-                token.module = NSS.into();
+                token.module = library_in("/".as_ref(), NSS);
                 let arguments = create_nss_database(directory, label);
                 token.proxy = Some(configure_proxy(directory, &token.module, &arguments));
                 token.init_arguments = Some(arguments);
                 token.is_initialized = true;
             }
             Product::OpenCryptoki => {
-                token.module = OPENCRYPTOKI.into();
+                token.module = library_in(&installed(TREE), OPENCRYPTOKI);
                 token.serve(directory, label);
             }
             Product::Remote => {
-                token.module = REMOTE_MODULE.into();
+                token.module = library_in(&installed(TREE), REMOTE_MODULE);
                 let socket = directory.join("p11-kit.socket");
                 let address = format!("unix:path={}", socket.display());
                 token.environment = vec![("P11_KIT_SERVER_ADDRESS", address.into())];
@@ -169,7 +171,7 @@ impl TestToken {
         let mut process = Command::new("unshare")
             .args(["--mount", "--ipc"])
             .arg(root.join("tests/tokens/serve.sh"))
-            .arg(installed("debian-13"))
+            .arg(installed(TREE))
             .args([self.product.name(), label, PIN, SO_PIN])
             .args([directory, root, target])
             .stdin(Stdio::piped())
@@ -201,11 +203,18 @@ impl TestToken {
             let bind = format!("mount --bind \"$0\" {PROXY_MODULES} && exec pkcs11-tool \"$@\"");
             let mut command = Command::new("unshare");
             command.args(["--mount", "sh", "-c", &bind]).arg(directory);
-            (command, Path::new(PROXY))
+            (command, library_in("/".as_ref(), PROXY))
         } else {
-            (self.command("pkcs11-tool"), self.module.as_path())
+            (self.command("pkcs11-tool"), self.module.clone())
         };
         command.envs(self.environment()).arg("--module").arg(module);
+        command
+    }
+
+    /// pkcs11-tool that lists all objects of the token with this label.
+    pub(crate) fn object_listing(&self, label: &str, pin: &str) -> Command {
+        let mut command = self.pkcs11_tool();
+        command.args(["--token-label", label, "--login", "--pin", pin, "--list-objects"]);
         command
     }
 
@@ -245,6 +254,20 @@ fn target() -> &'static Path {
 
 fn installed(path: &str) -> PathBuf {
     target().join("tokens").join(path)
+}
+
+/// The path, in a tree, of a library in the directory of an architecture, such as
+/// `/usr/lib/aarch64-linux-gnu`. A library that is not there has a path where it could be.
+fn library_in(tree: &Path, name: &str) -> PathBuf {
+    const LIBRARIES: &str = "usr/lib";
+    let directories = fs::read_dir(tree.join(LIBRARIES)).into_iter().flatten().flatten();
+    let names =
+        directories.map(|directory| Path::new("/").join(LIBRARIES).join(directory.file_name()));
+    let is_there = |directory: &PathBuf| {
+        let inside = directory.strip_prefix("/").unwrap_or(directory);
+        tree.join(inside).join(name).exists()
+    };
+    names.into_iter().find(is_there).unwrap_or_else(|| Path::new("/").join(LIBRARIES)).join(name)
 }
 
 fn is_missing(path: &Path) -> Option<PathBuf> {

@@ -42,6 +42,20 @@ manners! {
     bad_ciphertexts_are_bad_arguments: "decrypt-error=CKR_ARGUMENTS_BAD";
     few_sessions: "session-limit=6:CKR_SESSION_COUNT";
     zero_filled_texts: "zero-filled-texts,serial-number=0";
+    attribute_not_kept: "attribute-ignored=CKA_COPYABLE";
+    foreign_objects_and_limits: "foreign-objects,key-limit=100000:CKR_KEY_EXHAUSTED,\
+        object-limit=1000:CKR_DEVICE_MEMORY"
+        without ["key_pairs::a_private_key_does_only_what_its_usage_says"];
+    no_ecb: "no-mechanism=CKM_AES_ECB,mechanism-fails=CKM_AES_CBC:CKR_MECHANISM_INVALID,\
+        no-mechanism=CKM_AES_CMAC";
+    message_calls_alone: "message-calls,mechanism-fails=CKM_AES_GCM:CKR_MECHANISM_INVALID";
+    no_small_aes_and_large_rsa_keys: "aes-256-only,rsa-limit=2048,label-limit=92"
+        without [
+            "cipher::what_is_encrypted_decrypts_with_its_data_and_with_no_other",
+            "key_pairs::rsa_signatures_are_good_elsewhere_and_here"
+        ];
+    no_import: "unwrap-template-ignored,no-copy-object,no-set-attribute-value"
+        without ["import::", "objects::a_destroyed_key_stops_working_with_its_copy"];
     no_curve: "no-secp256k1=CKR_GENERAL_ERROR"
         without ["key_pairs::ecdsa_signatures_are_good_elsewhere_and_here"];
 }

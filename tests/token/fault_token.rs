@@ -1,47 +1,22 @@
 //! The fault token before more than one SoftHSM2 directory, and with a speed of its own.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use fault_token::{Fault, Manner, Rule, Settings, write_rules};
+use fault_token::{Fault, Manner, Rule, write_rules};
 use hsmgate::model::KeySpec;
-use hsmgate::token::{Token, TokenError, TokenSelector};
+use hsmgate::token::{Token, TokenError};
 
-use super::harness::{
-    LABEL, PIN, SO_PIN, in_own_process, key, run, runtime, settings_of, token_directory,
-};
-use crate::softhsm;
-
-/// A copy of the module before a SoftHSM2 directory of its own.
-fn install(name: &str, control: Option<PathBuf>, manners: Vec<Manner>) -> PathBuf {
-    let directory = token_directory().with_file_name(name);
-    fs::create_dir(&directory).unwrap();
-    let configuration = softhsm::configure(&directory);
-    let settings = Settings {
-        module: softhsm::module(),
-        environment: [("SOFTHSM2_CONF".to_owned(), configuration)].into(),
-        control,
-        log: Some(directory.join("log")),
-        manners,
-    };
-    settings.install(&directory)
-}
-
-fn open(module: &Path) -> Token {
-    Token::initialize(module, None, LABEL, &SO_PIN.into(), &PIN.into()).unwrap();
-    Token::open(settings_of(module.to_owned(), TokenSelector::Label(LABEL.into()))).unwrap()
-}
+use super::harness::{FaultToken, in_own_process, key, run, runtime};
 
 #[test]
 fn two_copies_in_one_process_have_two_tokens() {
     let name = "fault_token::two_copies_in_one_process_have_two_tokens";
     in_own_process(name, || {
         let manners = vec![Manner::NoSetAttributeValue];
-        let modules = [install("first", None, Vec::new()), install("second", None, manners)];
-        let [first, second] = modules.each_ref().map(|module| open(module));
+        let tokens = [FaultToken::new("first", Vec::new()), FaultToken::new("second", manners)];
+        let [first, second] = tokens.map(|token| Token::open(token.settings()).unwrap());
         assert_ne!(first.info().serial, second.info().serial);
         runtime().block_on(async {
             let first_key = key(&first, KeySpec::Aes256).await;
@@ -68,9 +43,7 @@ fn a_token_with_one_processor_makes_one_call_after_the_other() {
     const CALLS: u32 = 20;
     let name = "fault_token::a_token_with_one_processor_makes_one_call_after_the_other";
     in_own_process(name, || {
-        let control = token_directory().with_file_name("control");
-        let module = install("token", Some(control.clone()), Vec::new());
-        Token::initialize(&module, None, LABEL, &SO_PIN.into(), &PIN.into()).unwrap();
+        let FaultToken { module, control, .. } = FaultToken::new("token", Vec::new());
         let pkcs11 = Pkcs11::new(module).unwrap();
         pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
         let slot = pkcs11.get_slots_with_initialized_token().unwrap()[0];

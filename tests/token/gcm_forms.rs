@@ -81,6 +81,18 @@ fn a_token_whose_length_query_leaves_out_the_tag_encrypts_with_message_calls() {
 }
 
 #[test]
+fn a_token_without_the_classic_calls_encrypts_and_decrypts_with_message_calls() {
+    let name =
+        "gcm_forms::a_token_without_the_classic_calls_encrypts_and_decrypts_with_message_calls";
+    let manners = Manner::list("message-calls,mechanism-fails=CKM_AES_GCM:CKR_MECHANISM_INVALID");
+    with_manners(name, &manners, async |token| {
+        works_with(&token, "gateway", 12).await;
+        let calls = (token.gcm_form().encrypts_with(), token.gcm_form().decrypts_with());
+        assert_eq!(calls, ("C_EncryptMessage", "C_DecryptMessage"));
+    });
+}
+
+#[test]
 fn an_iv_that_is_written_back_is_returned() {
     let name = "gcm_forms::an_iv_that_is_written_back_is_returned";
     token_with(name, Manner::IvWrittenBack, "token (in the parameters)", 12);

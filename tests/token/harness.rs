@@ -1,15 +1,17 @@
 //! One process and one token for each test.
 
 use std::env;
+use std::fs;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
-use fault_token::{MANNERS_VARIABLE, MODULE_VARIABLE, Manner};
+use fault_token::{MANNERS_VARIABLE, MODULE_VARIABLE, Manner, Settings};
 use hsmgate::model::{IvLength, KeyId, KeySpec, KeyVersionId};
 use hsmgate::token::{
     Budget, KeyClass, KeyIdentity, ObjectName, ObjectOwner, Token, TokenError, TokenSelector,
@@ -157,12 +159,6 @@ fn init_arguments() -> Option<String> {
     env::var(INIT_ARGUMENTS).ok()
 }
 
-/// The files of a fault token.
-pub(crate) struct FaultToken {
-    pub(crate) control: PathBuf,
-    pub(crate) log: PathBuf,
-}
-
 /// As `with_token`, behind a fault token, with other settings.
 pub(crate) fn with_fault_token<F: Future<Output = ()>>(
     name: &str,
@@ -170,21 +166,9 @@ pub(crate) fn with_fault_token<F: Future<Output = ()>>(
     test: impl FnOnce(Token, FaultToken) -> F,
 ) {
     in_own_process(name, || {
-        let directory = token_directory().with_file_name("fault");
-        std::fs::create_dir(&directory).unwrap();
-        let (control, log) = (directory.join("control"), directory.join("log"));
-        let settings = fault_token::Settings {
-            module: softhsm::module(),
-            environment: [("SOFTHSM2_CONF".to_owned(), softhsm::configure(&directory))].into(),
-            control: Some(control.clone()),
-            log: Some(log.clone()),
-            manners: Vec::new(),
-        };
-        let module = settings.install(&directory);
-        Token::initialize(&module, None, LABEL, &SO_PIN.into(), &PIN.into()).unwrap();
-        let settings = settings_of(module, TokenSelector::Label(LABEL.into()));
-        let token = Token::open(change(settings)).unwrap();
-        runtime().block_on(test(token.clone(), FaultToken { control, log }));
+        let files = FaultToken::new("fault", Vec::new());
+        let token = Token::open(change(files.settings())).unwrap();
+        runtime().block_on(test(token.clone(), files));
         token.close();
     });
 }
@@ -199,7 +183,7 @@ pub(crate) fn settings(selector: TokenSelector) -> TokenSettings {
 }
 
 /// The settings for another module than the one of this process.
-pub(crate) fn settings_of(module: PathBuf, selector: TokenSelector) -> TokenSettings {
+fn settings_of(module: PathBuf, selector: TokenSelector) -> TokenSettings {
     TokenSettings {
         module,
         init_arguments: None,
@@ -288,6 +272,45 @@ pub(crate) fn direct_session() -> (Pkcs11, Session) {
         session.login(UserType::User, Some(&PIN.into())).unwrap();
     }
     (pkcs11, session)
+}
+
+/// The token objects of a key.
+pub(crate) fn objects_of(session: &Session, key: KeyIdentity) -> Vec<ObjectHandle> {
+    let id = Attribute::Id(key.id().as_bytes().to_vec());
+    session.find_objects(&[Attribute::Token(true), id]).unwrap()
+}
+
+/// A copy of the fault token before a new SoftHSM2 directory with an initialized token, for processes
+/// with more than one token or with rules.
+pub(crate) struct FaultToken {
+    /// The module to load.
+    pub(crate) module: PathBuf,
+    /// The file of its rules.
+    pub(crate) control: PathBuf,
+    pub(crate) log: PathBuf,
+}
+
+impl FaultToken {
+    /// In a directory of this name, which must be new in this process.
+    pub(crate) fn new(name: &str, manners: Vec<Manner>) -> Self {
+        let directory = token_directory().with_file_name(name);
+        fs::create_dir(&directory).unwrap();
+        let (control, log) = (directory.join("control"), directory.join("log"));
+        let settings = Settings {
+            module: softhsm::module(),
+            environment: [("SOFTHSM2_CONF".to_owned(), softhsm::configure(&directory))].into(),
+            control: Some(control.clone()),
+            log: Some(log.clone()),
+            manners,
+        };
+        let module = settings.install(&directory);
+        Token::initialize(&module, None, LABEL, &SO_PIN.into(), &PIN.into()).unwrap();
+        Self { module, control, log }
+    }
+
+    pub(crate) fn settings(&self) -> TokenSettings {
+        settings_of(self.module.clone(), TokenSelector::Label(LABEL.into()))
+    }
 }
 
 /// Where the token of this process lives.

@@ -9,9 +9,10 @@ use hsmgate::token::{
 };
 
 use super::harness::{
-    FaultToken, WITHOUT_OAEP_SHA256, change, direct_session, name, pair, product, run, secret,
-    with_every_token, with_fault_token, with_manners,
+    FaultToken, WITHOUT_OAEP_SHA256, change, direct_session, name, objects_of, pair, product, run,
+    secret, with_every_token, with_fault_token, with_manners,
 };
+use crate::key_material::wrap_with as wrap;
 use crate::tokens::Product;
 
 async fn wrapping_pair(token: &Token) -> (KeyIdentity, rsa::PublicEncryptingKey) {
@@ -23,19 +24,6 @@ async fn wrapping_pair(token: &Token) -> (KeyIdentity, rsa::PublicEncryptingKey)
     assert_eq!(modulus.len(), 256);
     let public = rsa::PublicKeyComponents { n: modulus, e: exponent };
     (key, public.try_into().unwrap())
-}
-
-fn wrap(public: &rsa::PublicEncryptingKey, how: WrappingAlgorithm, material: &[u8]) -> Vec<u8> {
-    let mut wrapped = vec![0; 256];
-    let public = public.clone();
-    if how == WrappingAlgorithm::RsaesPkcs1 {
-        let public = rsa::Pkcs1PublicEncryptingKey::new(public).unwrap();
-        public.encrypt(material, &mut wrapped).unwrap();
-    } else {
-        let public = rsa::OaepPublicEncryptingKey::new(public).unwrap();
-        public.encrypt(&rsa::OAEP_SHA1_MGF1SHA1, material, &mut wrapped, None).unwrap();
-    }
-    wrapped
 }
 
 async fn unwrap(
@@ -69,8 +57,7 @@ fn imported_material_becomes_a_closed_key_that_works() {
             });
             assert_eq!(*decrypted.await.unwrap(), b"text");
             let (_pkcs11, session) = direct_session();
-            let id = [Attribute::Token(true), Attribute::Id(key.id().as_bytes().to_vec())];
-            let object = session.find_objects(&id).unwrap()[0];
+            let object = objects_of(&session, key)[0];
             let closed = [Attribute::Sensitive(true), Attribute::Extractable(false)];
             let types: Vec<_> = closed.iter().map(Attribute::attribute_type).collect();
             assert_eq!(session.get_attributes(object, &types).unwrap(), closed);
@@ -275,8 +262,7 @@ fn a_key_is_closed_before_it_is_a_token_object_where_the_template_is_ignored() {
             assert_eq!(open_objects(), 0);
             assert!(all_objects() - before <= 4, "the key, perhaps its copy; the longer MAC key");
             let (_pkcs11, session) = direct_session();
-            let id = [Attribute::Token(true), Attribute::Id(key.id().as_bytes().to_vec())];
-            let object = session.find_objects(&id).unwrap()[0];
+            let object = objects_of(&session, key)[0];
             let asked = [
                 AttributeType::Sensitive,
                 AttributeType::Extractable,

@@ -23,6 +23,9 @@ mod fault_token;
 mod gcm_forms;
 mod harness;
 mod import;
+#[path = "../support/key_material.rs"]
+#[allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
+mod key_material;
 mod key_pairs;
 mod manners;
 mod objects;

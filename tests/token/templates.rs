@@ -1,6 +1,6 @@
 //! Templates on tokens that know fewer attributes, keep fewer, or have no session objects.
 
-use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass};
 use cryptoki::session::Session;
 use fault_token::Manner;
 use hsmgate::model::KeySpec;
@@ -10,8 +10,8 @@ use hsmgate::token::{
 };
 
 use super::harness::{
-    LABEL, change, direct_session, in_own_process, in_own_process_with, initialize, key, run,
-    runtime, settings, with_manners,
+    LABEL, change, direct_session, in_own_process, in_own_process_with, initialize, key,
+    objects_of, run, runtime, settings, with_manners,
 };
 
 const SPECS: [KeySpec; 4] =
@@ -20,11 +20,6 @@ const SPECS: [KeySpec; 4] =
 /// The label of the self-test's keys.
 const TEST_LABEL: &[u8] =
     b"hsmgate: a key for a test that is destroyed after it; left over if no gateway is running now";
-
-fn objects(session: &Session, key: KeyIdentity) -> Vec<ObjectHandle> {
-    let id = Attribute::Id(key.id().as_bytes().to_vec());
-    session.find_objects(&[Attribute::Token(true), id]).unwrap()
-}
 
 /// Generates and uses a key of each kind, and checks that the token has closed and complete keys.
 async fn keys_of_each_kind_are_closed_and_work(token: &Token) -> Vec<KeyIdentity> {
@@ -40,7 +35,7 @@ async fn keys_of_each_kind_are_closed_and_work(token: &Token) -> Vec<KeyIdentity
     assert_eq!(*decrypted.await.unwrap(), b"text");
     let (_pkcs11, session) = direct_session();
     for key in &keys {
-        let objects = objects(&session, *key);
+        let objects = objects_of(&session, *key);
         assert!((1..=2).contains(&objects.len()), "{}", objects.len());
         for object in objects {
             let class = session.get_attributes(object, &[AttributeType::Class]).unwrap();
@@ -83,7 +78,7 @@ fn only_the_attribute_that_a_token_refuses_is_omitted() {
         let keys = keys_of_each_kind_are_closed_and_work(&token).await;
         let (_pkcs11, session) = direct_session();
         for key in &keys[2..] {
-            for object in objects(&session, *key) {
+            for object in objects_of(&session, *key) {
                 let told = session.get_attributes(object, &[AttributeType::Modifiable]).unwrap();
                 assert_eq!(told, [Attribute::Modifiable(false)]);
             }
@@ -206,7 +201,7 @@ fn keys_are_modifiable_if_the_settings_say_so() {
         runtime().block_on(async {
             for key in keys_of_each_kind_are_closed_and_work(&token).await {
                 let (_pkcs11, session) = direct_session();
-                for object in objects(&session, key) {
+                for object in objects_of(&session, key) {
                     let told =
                         session.get_attributes(object, &[AttributeType::Modifiable]).unwrap();
                     assert_eq!(told, [Attribute::Modifiable(true)]);

@@ -5,14 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fault_token::{Fault, Rule, Settings, When, write_rules};
+use fault_token::{Fault, Rule, When, write_rules};
 use hsmgate::model::KeySpec;
-use hsmgate::token::{KeyIdentity, Token, TokenError, TokenSelector, TokenSettings};
+use hsmgate::token::{KeyIdentity, Token, TokenError, TokenSettings};
 
-use super::harness::{
-    LABEL, PIN, SO_PIN, in_own_process, key, run, runtime, settings_of, token_directory, with_token,
-};
-use crate::softhsm;
+use super::harness::{FaultToken, in_own_process, key, run, runtime, with_token};
 
 /// The functions of an encryption.
 const ENCRYPTION: &[&str] = &["C_EncryptInit", "C_Encrypt"];
@@ -28,24 +25,12 @@ fn with_rules<F: Future<Output = ()>>(
     test: impl FnOnce(Token, KeyIdentity, PathBuf) -> F,
 ) {
     in_own_process(name, || {
-        let directory = token_directory().with_file_name("fault");
-        std::fs::create_dir(&directory).unwrap();
-        let control = directory.join("control");
-        let settings = Settings {
-            module: softhsm::module(),
-            environment: [("SOFTHSM2_CONF".to_owned(), softhsm::configure(&directory))].into(),
-            control: Some(control.clone()),
-            log: None,
-            manners: Vec::new(),
-        };
-        let module = settings.install(&directory);
-        Token::initialize(&module, None, LABEL, &SO_PIN.into(), &PIN.into()).unwrap();
-        write_rules(&control, rules);
-        let settings = settings_of(module, TokenSelector::Label(LABEL.into()));
-        let token = Token::open(change(settings)).unwrap();
+        let own = FaultToken::new("fault", Vec::new());
+        write_rules(&own.control, rules);
+        let token = Token::open(change(own.settings())).unwrap();
         runtime().block_on(async {
             let key = key(&token, KeySpec::Aes256).await;
-            test(token.clone(), key, control).await;
+            test(token.clone(), key, own.control).await;
         });
         token.close();
     });

@@ -36,7 +36,7 @@ opencryptoki() {
     done
     pkcsslotd
     trap 'kill "$(cat /run/opencryptoki/pkcsslotd.pid)"' EXIT
-    module=/usr/lib/x86_64-linux-gnu/opencryptoki/libopencryptoki.so.0
+    module=$(echo /usr/lib/*/opencryptoki/libopencryptoki.so.0)
     slot=3
     pkcs11-tool --module "$module" --slot "$slot" --init-token --label "$label" --so-pin 87654321
     pkcsconf -P -c "$slot" -S 87654321 -n "$so_pin"

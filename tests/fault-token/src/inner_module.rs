@@ -285,7 +285,8 @@ pub(crate) fn ulong(length: usize) -> CK_ULONG {
     CK_ULONG::try_from(length).expect("a length fits")
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// In hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a string takes all");

@@ -90,6 +90,11 @@ impl Interceptor {
                     self.write(&call_record, &faults, HANGING, None);
                     self.hang(*number);
                 }
+                Fault::Freeze => {
+                    let _guard = self.call_lock.write().unwrap_or_else(PoisonError::into_inner);
+                    self.write(&call_record, &faults, HANGING, None);
+                    self.hang(*number);
+                }
                 Fault::KillBefore => self.kill(&call_record, &faults),
                 Fault::Abort => process::abort(),
                 fault => self.disrupt(fault),

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::inner_module::hex;
+
 /// In place of an answer: the process is killed here.
 pub const KILLED: &str = "killed";
 /// In place of an answer: the call hangs from here on. A second line follows when it goes on.
@@ -39,14 +41,15 @@ pub struct Entry {
     pub iv: Option<String>,
 }
 
-/// The CKA_ID of the gateway's test keys, `hsmgate test key`, in hexadecimal digits. A key of the
-/// self-test is destroyed after it, so that the IVs of a later one with this id may be the same.
-const TEST_KEY: &str = "68736d676174652074657374206b6579";
+/// The CKA_ID of the gateway's test keys. A key of the self-test is destroyed after it, so that the IVs
+/// of a later one with this id may be the same.
+pub(crate) const TEST_KEY_ID: &[u8] = b"hsmgate test key";
 
 impl Entry {
     /// Of an encryption with AES-GCM: the CKA_ID of the key and the IV, unless it is a test key.
     pub fn key_and_iv(&self) -> Option<(&str, &str)> {
-        let key = self.key.as_deref().filter(|key| !key.is_empty() && *key != TEST_KEY)?;
+        let is_real = |key: &&str| !key.is_empty() && *key != hex(TEST_KEY_ID);
+        let key = self.key.as_deref().filter(is_real)?;
         Some((key, self.iv.as_deref()?))
     }
 }

@@ -57,6 +57,9 @@ pub enum Fault {
     Parallel(usize),
     /// The call is made when the rule is gone.
     Hang,
+    /// The call is made when the rule is gone, and until then no other call is made: the token stops
+    /// between two calls.
+    Freeze,
     /// The first bit of the output of C_Encrypt, C_Decrypt, C_Sign or C_GenerateRandom is another.
     FlipBit,
     /// C_GenerateRandom gives this byte alone.

@@ -112,15 +112,8 @@ async fn serves_the_instance_protocol(gateway: &Gateway) {
 #[test]
 fn a_caller_cannot_choose_the_iv_of_a_token_that_makes_it() {
     let (mut installation, _user) = Installation::prepared();
-    let (fault_token, softhsm) = (fault_token::library(), softhsm::module());
-    installation.configure(|text| {
-        *text = text.replace(softhsm.to_str().unwrap(), fault_token.to_str().unwrap());
-        text.push_str("[crypto]\naccept_caller_iv = true\n");
-    });
-    installation.environment = vec![
-        (fault_token::MODULE_VARIABLE, softhsm),
-        (fault_token::MANNERS_VARIABLE, "iv-written-back".into()),
-    ];
+    installation.play_manners("iv-written-back");
+    installation.configure(|text| text.push_str("[crypto]\naccept_caller_iv = true\n"));
     let output = installation.configured(&["serve"]).failed(1);
     assert!(output.contains("crypto.accept_caller_iv"), "{output}");
 }

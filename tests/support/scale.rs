@@ -8,7 +8,12 @@ const TORTURE: &str = "HSMGATE_TORTURE";
 
 /// `short`, or `long` under torture.
 pub(crate) fn scaled(short: usize, long: usize) -> usize {
-    if std::env::var_os(TORTURE).is_some() { long } else { short }
+    if is_long() { long } else { short }
+}
+
+/// Whether this is `make torture`.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os(TORTURE).is_some()
 }
 
 /// How long something may take for which `promised` is promised: so long under torture, and ten times
