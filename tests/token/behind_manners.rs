@@ -47,7 +47,8 @@ manners! {
         object-limit=1000:CKR_DEVICE_MEMORY"
         without ["key_pairs::a_private_key_does_only_what_its_usage_says"];
     no_ecb: "no-mechanism=CKM_AES_ECB,mechanism-fails=CKM_AES_CBC:CKR_MECHANISM_INVALID,\
-        no-mechanism=CKM_AES_CMAC";
+        no-mechanism=CKM_AES_CMAC"
+        without ["import::imported_material_becomes_a_closed_key_that_works"];
     message_calls_alone: "message-calls,mechanism-fails=CKM_AES_GCM:CKR_MECHANISM_INVALID";
     no_small_aes_and_large_rsa_keys: "aes-256-only,rsa-limit=2048,label-limit=92"
         without [
