@@ -23,7 +23,7 @@ use crate::audit::{Actor, NotRecorded, RecordError, Recorder, SystemEvent};
 use crate::authn::{AccessKeyError, ClientKeys, CredentialStore, ReplayError, ReplayGuard};
 use crate::keyring::{Keyring, KeyringError};
 use crate::model::{ImportParameters, KeyId, Time, clock};
-use crate::store::{Store, StoreError};
+use crate::store::{EventGap, Store, StoreError};
 use crate::token::KeyIdentity;
 
 /// Maximum delay of a key destruction after its deletion date.
@@ -281,11 +281,12 @@ async fn watch_store(job: Job) -> Result<(), JobError> {
 }
 
 async fn refresh(job: Job) -> Result<(), JobError> {
-    let JobContext { access_keys, store, audit, .. } = job.context;
+    let JobContext { access_keys, store, audit, metrics, .. } = job.context;
     // A revocation takes effect even if it cannot be recorded or another refresh fails.
     let access = access_keys.refresh().await;
     let catalogue = store.refresh().await;
     store.note_refresh(access.is_err() || catalogue.is_err());
+    record_event_gaps(&store, &audit, &metrics).await?;
     record_operator_events(&store, &audit).await?;
     access?;
     catalogue?;
@@ -434,6 +435,29 @@ async fn remove_expired_nonces(job: Job) -> Result<(), JobError> {
     let removal = tokio::task::spawn_blocking(move || replay.forget_expired(clock::now()));
     // It ends without a result only if the runtime stops.
     Ok(removal.await.unwrap_or(Ok(()))?)
+}
+
+/// Records that changes of operators were deleted before they were recorded.
+async fn record_event_gaps(
+    store: &Store,
+    audit: &Recorder,
+    metrics: &JobMetrics,
+) -> Result<(), JobError> {
+    for gap in store.operator_event_gaps().await? {
+        let EventGap { from, to } = gap;
+        tracing::error!(
+            event = "operator_events.missing",
+            from,
+            to,
+            "changes of operators were deleted from the database before they were audited"
+        );
+        let numbers =
+            vec![("From".to_owned(), from.to_string()), ("To".to_owned(), to.to_string())];
+        audit.record(&SystemEvent::of_gateway("MissingOperatorEvents", numbers)).await?;
+        store.pass_operator_event_gap(gap).await?;
+        metrics.missing_operator_events.inc();
+    }
+    Ok(())
 }
 
 /// Records the changes of operators in the audit log, in order. After a crash before the event is

@@ -60,6 +60,11 @@ impl Backend {
         &self.store
     }
 
+    /// The serial number of the token.
+    pub fn token_serial(&self) -> &str {
+        &self.token.info().serial
+    }
+
     /// Generates the missing keys of the gateway itself. The key that encrypts AccessKeys is
     /// generated when they are opened.
     ///

@@ -42,7 +42,7 @@ impl SystemEvent {
     }
 
     /// An action of the gateway now, which is not about one key.
-    pub(super) fn of_gateway(name: &str, parameters: Vec<(String, String)>) -> Self {
+    pub fn of_gateway(name: &str, parameters: Vec<(String, String)>) -> Self {
         Self {
             id: RequestId::random().to_string(),
             name: name.to_owned(),

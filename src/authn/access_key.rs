@@ -310,6 +310,7 @@ impl CredentialStore {
             EncryptionKey::Whole(name) => return Err(AccessKeyError::EncryptionKeyExists(name)),
             EncryptionKey::None => return Err(AccessKeyError::NoEncryptionKey),
         }
+        store.record_operator_command("ReplaceAccessKeyEncryptionKey", Vec::new()).await?;
         let mut deleted = Vec::new();
         for row in store.access_state().await?.keys {
             store.delete_access_key(&row.id).await?;

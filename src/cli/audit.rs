@@ -131,8 +131,12 @@ impl Export {
         let Files { audit: file, forward_to, store_url } = self.gateway.files()?;
         let manifest = Runtime::new()?.block_on(async {
             let store = Store::open(&store_url).await?;
+            store.set_operator(settings::operator());
+            let noted = vec![("Directory", self.out.display().to_string())];
+            let recorded = store.record_operator_command("ExportAudit", noted).await;
             let read = read_stored_head(&store).await;
             store.close().await;
+            recorded?;
             let (key, retired, known) = read?;
             let key = match key {
                 MetadataValue::Read(key) => key,

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::output;
-use super::settings::ConfigFile;
+use super::settings::{self, ConfigFile};
 use crate::store::Store;
 
 /// Copies the database to a file, while gateways use it. The key material is only in the token
@@ -29,7 +29,8 @@ pub(super) struct Backup {
 impl Backup {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
-        Runtime::new()?.block_on(Store::backup(&config.store_url, &self.out, self.force))?;
+        let (operator, url) = (settings::operator(), &config.store_url);
+        Runtime::new()?.block_on(Store::backup_as(operator, url, &self.out, self.force))?;
         if self.json {
             output::json(&json!({"file": self.out.display().to_string()}))?;
         } else {

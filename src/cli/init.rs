@@ -48,6 +48,8 @@ impl Init {
                 }
             })?;
             let outcome = async {
+                let noted = vec![("TokenSerial", backend.token_serial().to_owned())];
+                backend.store().record_operator_command("Initialize", noted).await?;
                 backend.make_service_keys().await?;
                 self.first_access_key(&backend).await
             }

@@ -12,6 +12,9 @@ use crate::keyring::recovery::{self, Findings};
 use crate::model::{KeyId, KeySpec, KeyUsage, KeyVersionId, clock};
 use crate::store::{AccessMode, Store, StoreError};
 
+/// Maximum number of keys that the record of a recovery names.
+const MAX_RECORDED_KEYS: usize = 1000;
+
 /// What the labels in the token do not contain.
 const NOT_RECOVERABLE: &[&str] = &[
     "aliases",
@@ -32,6 +35,9 @@ pub(super) struct Recover {
     /// Show what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Why keys are imported, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -84,6 +90,7 @@ impl Recover {
             let findings = recovery::find_missing(store, token).await?;
             let mut postponed = Vec::new();
             if !self.dry_run {
+                self.record(store, &findings).await?;
                 recovery::import(store, token, &findings, rotate_at, now).await?;
                 if had_keys && !findings.keys.is_empty() {
                     postponed = store.postpone_deletions(now).await?;
@@ -95,6 +102,18 @@ impl Recover {
             Ok(report)
         })
         .await
+    }
+
+    /// Records the command before it changes the database.
+    async fn record(&self, store: &Store, findings: &Findings) -> Result<(), StoreError> {
+        let keys = findings.keys.iter().take(MAX_RECORDED_KEYS);
+        let keys: Vec<_> = keys.map(|key| key.id.to_string()).collect();
+        let noted = vec![
+            ("Keys", findings.keys.len().to_string()),
+            ("KeyIds", keys.join(",")),
+            ("Reason", self.reason.clone().unwrap_or_default()),
+        ];
+        store.record_operator_command("RecoverKeys", noted).await
     }
 
     /// The URL of the store, or of an empty one if none exists and none may be created.

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::exit::CliError;
 use super::output;
-use super::settings::ConfigFile;
+use super::settings::{self, ConfigFile};
 use crate::audit;
 use crate::authn::REPLAY_JOURNAL;
 use crate::config::Config;
@@ -28,6 +28,9 @@ pub(super) struct Restore {
     /// Accept a backup of another token, region, account or instance
     #[arg(long)]
     force: bool,
+    /// Why the database is replaced, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -41,13 +44,19 @@ impl Restore {
     }
 
     async fn restore(&self, config: &Config) -> anyhow::Result<Replaced> {
-        let replacement = Replacement::prepare(&config.store_url, &self.from).await?;
+        let mut replacement = Replacement::prepare(&config.store_url, &self.from).await?;
         if !self.force {
             refuse_foreign(&replacement, config).await?;
         }
         // A backup from before the first start has no record of the accepted nonces.
         replacement.add_metadata(REPLAY_JOURNAL, "").await?;
         keep_audit(&replacement).await?;
+        let noted = vec![
+            ("Backup", self.from.display().to_string()),
+            ("Force", self.force.to_string()),
+            ("Reason", self.reason.clone().unwrap_or_default()),
+        ];
+        replacement.record_as(settings::operator(), noted);
         let rotate_at = config.keyring.iv_budget.rotate_at;
         replacement.install(clock::now(), rotate_at).await.context("the database is unchanged")
     }

@@ -11,5 +11,8 @@ metrics! {
         /// Seconds of running time that due destructions still wait after a jump of the clock; 0
         /// means no wait
         destruction_hold_seconds: Gauge = "hsmgate_destruction_hold_seconds" [],
+        /// Gaps in the changes of operators: some were deleted from the database before they were
+        /// audited
+        missing_operator_events: Counter = "hsmgate_operator_event_gaps_total" [],
     }
 }

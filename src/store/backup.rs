@@ -34,6 +34,35 @@ impl Store {
     }
 }
 
+impl Store {
+    /// As [`Store::backup`], after an operator's event about it was stored, so that the copy has it
+    /// too. A damaged database is not changed.
+    ///
+    /// # Errors
+    /// As [`Store::backup`], and when the event cannot be stored.
+    pub async fn backup_as(
+        operator: String,
+        url: &str,
+        to: &Path,
+        may_replace: bool,
+    ) -> Result<(), StoreError> {
+        if !may_replace && to.exists() {
+            return Err(StoreError::FileExists(to.to_owned()));
+        }
+        let connected = connect::connect_existing(url).await?;
+        let whole = require_whole(&connected).await;
+        connected.close().await;
+        whole?;
+        let store = Self::open_existing(url).await?;
+        store.set_operator(operator);
+        let noted = vec![("File", to.display().to_string())];
+        let recorded = store.record_operator_command("BackupDatabase", noted).await;
+        store.close().await;
+        recorded?;
+        Self::backup(url, to, may_replace).await
+    }
+}
+
 /// A copy of a damaged database could pass the check and lack rows.
 async fn require_whole(connected: &Connected) -> Result<(), StoreError> {
     let Some((path, _hold)) = &connected.file else { return Ok(()) };

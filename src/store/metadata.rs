@@ -105,6 +105,21 @@ async fn put(connection: &mut Connection, name: &str, value: &str) -> Result<(),
     connection.execute(insert.bind(name).bind(value)).await.map(drop)
 }
 
+/// Stores a count.
+pub(super) async fn put_count(
+    connection: &mut Connection,
+    name: &str,
+    count: i64,
+) -> Result<(), StoreError> {
+    put(connection, name, &count.to_string()).await
+}
+
+/// Whether an entry exists, whatever its value.
+pub(super) async fn exists(connection: &mut Connection, name: &str) -> Result<bool, StoreError> {
+    let count = sqlx::query("SELECT COUNT(*) FROM facts WHERE name = $1").bind(name);
+    Ok(connection.value::<i64>(count).await? > 0)
+}
+
 /// Increments a counter entry and returns the new count. A missing entry counts as 0, and so does
 /// one that is outside the range of a counter: a sum that is not a number would fail forever.
 pub(super) async fn increment(

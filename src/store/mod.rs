@@ -57,7 +57,7 @@ pub use error::StoreError;
 pub use invocations::{Lease, Remainder};
 pub use metadata::MetadataValue;
 pub use metrics::StoreMetrics;
-pub use operator_events::OperatorEvent;
+pub use operator_events::{EventGap, OperatorEvent};
 pub use principals::Principal;
 pub use restore::{Replaced, Replacement};
 

@@ -2,13 +2,19 @@
 //!
 //! The command line is a separate process, and the audit log has one writer. Therefore the
 //! transaction of a change also stores the event: neither exists without the other.
+//!
+//! Events are numbered without gaps, and a number is never used again. Therefore an event that was
+//! deleted before it was audited leaves a gap.
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::row::Table;
 use super::write::Write;
-use super::{Part, Store, StoreError};
+use super::{Part, Store, StoreError, metadata};
 use crate::model::{RequestId, clock};
 
 /// A change made by an operator.
@@ -24,6 +30,20 @@ pub struct OperatorEvent {
     pub time: i64,
     /// The parameters. They contain no secret.
     pub parameters: Vec<(String, String)>,
+}
+
+/// The metadata entry with the number of the last event.
+const LAST_NUMBER: &str = "operator-events";
+/// The metadata entry with the number up to which every event was audited.
+const AUDITED_NUMBER: &str = "operator-events-audited";
+
+/// Numbers of events that are not in the table and were not audited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventGap {
+    /// The first number.
+    pub from: i64,
+    /// The last number. Less than `from` if the counter of events was set back.
+    pub to: i64,
 }
 
 const EVENTS: Table = Table { name: "operator_events", columns: "number, body" };
@@ -52,6 +72,22 @@ impl Store {
         Ok(read.whole)
     }
 
+    /// The events that were deleted before they were audited.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn operator_event_gaps(&self) -> Result<Vec<EventGap>, StoreError> {
+        let mut connection = self.inner.connection().await?;
+        connection.begin_read().await?;
+        let last = metadata::read_count(&mut connection, LAST_NUMBER).await?.0.max(0);
+        let audited = metadata::read_count(&mut connection, AUDITED_NUMBER).await?.0.max(0);
+        let rows = connection.rows(sqlx::query("SELECT number FROM operator_events")).await?;
+        connection.rollback().await?;
+        let number = |row: &AnyRow| EVENTS.fields(row).get("number");
+        let present = rows.iter().map(number).collect::<Result<BTreeSet<i64>, _>>()?;
+        Ok(gaps(audited, last, &present))
+    }
+
     /// Deletes an event by its number after it was audited.
     ///
     /// # Errors
@@ -60,8 +96,57 @@ impl Store {
         let mut write = self.write().await?;
         let delete = sqlx::query("DELETE FROM operator_events WHERE number = $1");
         write.execute(delete.bind(number)).await?;
+        let audited = metadata::read_count(write.connection(), AUDITED_NUMBER).await?.0;
+        if number > audited {
+            metadata::put_count(write.connection(), AUDITED_NUMBER, number).await?;
+        }
         write.finish().await
     }
+
+    /// Marks a gap as audited.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn pass_operator_event_gap(&self, gap: EventGap) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        metadata::put_count(write.connection(), AUDITED_NUMBER, gap.to).await?;
+        write.finish().await
+    }
+
+    /// Stores an event without another change: the operator's command is recorded. Does nothing
+    /// without an operator ([`Store::set_operator`]).
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn record_operator_command(
+        &self,
+        name: &str,
+        parameters: Vec<(&str, String)>,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        write.note(name, parameters).await?;
+        write.finish().await
+    }
+}
+
+/// The numbers after `audited` up to `last` that are not present.
+fn gaps(audited: i64, last: i64, present: &BTreeSet<i64>) -> Vec<EventGap> {
+    let last = present.last().copied().unwrap_or(last).max(last);
+    if last < audited {
+        return vec![EventGap { from: audited.saturating_add(1), to: last }];
+    }
+    let mut gaps = Vec::new();
+    let mut next = audited.saturating_add(1);
+    for number in present.range(next..) {
+        if *number > next {
+            gaps.push(EventGap { from: next, to: number.saturating_sub(1) });
+        }
+        next = number.saturating_add(1);
+    }
+    if next <= last {
+        gaps.push(EventGap { from: next, to: last });
+    }
+    gaps
 }
 
 impl Write {
@@ -81,10 +166,109 @@ impl Write {
             time: clock::now().unix(),
             parameters,
         };
-        let insert = sqlx::query(
-            "INSERT INTO operator_events (number, body) \
-             SELECT COALESCE(MAX(number), 0) + 1, $1 FROM operator_events",
+        self.insert_operator_event(&EVENTS.to_json(&0, "body", &event)?).await
+    }
+
+    /// Inserts an event of another store, unless it is there already.
+    pub(super) async fn keep_operator_event(&mut self, body: &str) -> Result<(), StoreError> {
+        let count = sqlx::query("SELECT COUNT(*) FROM operator_events WHERE body = $1").bind(body);
+        if self.connection().value::<i64>(count).await? > 0 {
+            return Ok(());
+        }
+        self.insert_operator_event(body).await
+    }
+
+    /// Inserts an event under the next number.
+    async fn insert_operator_event(&mut self, body: &str) -> Result<(), StoreError> {
+        let number = self.next_event_number().await?;
+        let insert = sqlx::query("INSERT INTO operator_events (number, body) VALUES ($1, $2)");
+        self.execute(insert.bind(number).bind(body)).await.map(drop)
+    }
+
+    /// A number that no event has had. Programs up to 0.1.0 kept no count: their events are
+    /// counted from the lowest in the table.
+    async fn next_event_number(&mut self) -> Result<i64, StoreError> {
+        let connection = self.connection();
+        let number = metadata::increment(connection, LAST_NUMBER).await?;
+        let range = sqlx::query(
+            "SELECT COALESCE(MIN(number), 1), COALESCE(MAX(number), 0) FROM operator_events",
         );
-        self.execute(insert.bind(EVENTS.to_json(&0, "body", &event)?)).await.map(drop)
+        let row = connection.required_row(range).await?;
+        let (lowest, highest): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        if number == 1 && !metadata::exists(connection, AUDITED_NUMBER).await? {
+            metadata::put_count(connection, AUDITED_NUMBER, lowest.saturating_sub(1)).await?;
+        }
+        if number > highest {
+            return Ok(number);
+        }
+        let number = highest.saturating_add(1);
+        metadata::put_count(connection, LAST_NUMBER, number).await?;
+        Ok(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::Bench;
+
+    async fn numbers(store: &Store) -> Vec<i64> {
+        store.operator_events().await.unwrap().into_iter().map(|(number, _)| number).collect()
+    }
+
+    async fn record(store: &Store, names: &[&str]) {
+        store.set_operator("uid:0".to_owned());
+        for name in names {
+            store.record_operator_command(name, Vec::new()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn numbers_are_not_used_again_and_a_deleted_event_leaves_a_gap() {
+        let bench = Bench::new().await;
+        let store = &bench.store;
+        record(store, &["a", "b"]).await;
+        assert_eq!(store.operator_event_gaps().await.unwrap(), []);
+        store.delete_operator_event(1).await.unwrap();
+        store.delete_operator_event(2).await.unwrap();
+        record(store, &["c", "d", "e", "f"]).await;
+        assert_eq!(numbers(store).await, [3, 4, 5, 6]);
+        bench.tamper("DELETE FROM operator_events WHERE number IN (3, 6)").await;
+        let gaps = store.operator_event_gaps().await.unwrap();
+        assert_eq!(gaps, [EventGap { from: 3, to: 3 }, EventGap { from: 6, to: 6 }]);
+        for gap in gaps {
+            store.pass_operator_event_gap(gap).await.unwrap();
+        }
+        store.delete_operator_event(4).await.unwrap();
+        store.delete_operator_event(5).await.unwrap();
+        assert_eq!(store.operator_event_gaps().await.unwrap(), []);
+        record(store, &["g"]).await;
+        assert_eq!(numbers(store).await, [7]);
+    }
+
+    #[tokio::test]
+    async fn a_counter_that_was_set_back_is_a_gap_once() {
+        let bench = Bench::new().await;
+        let store = &bench.store;
+        record(store, &["a", "b"]).await;
+        store.delete_operator_event(1).await.unwrap();
+        store.delete_operator_event(2).await.unwrap();
+        bench.tamper("UPDATE facts SET value = '1' WHERE name = 'operator-events'").await;
+        let gaps = store.operator_event_gaps().await.unwrap();
+        assert_eq!(gaps, [EventGap { from: 3, to: 1 }]);
+        store.pass_operator_event_gap(gaps[0]).await.unwrap();
+        assert_eq!(store.operator_event_gaps().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn events_of_an_older_program_are_no_gap() {
+        let bench = Bench::new().await;
+        bench
+            .tamper("INSERT INTO operator_events (number, body) VALUES (5, '{}'), (6, '{}')")
+            .await;
+        record(&bench.store, &["a"]).await;
+        assert_eq!(bench.store.operator_event_gaps().await.unwrap(), []);
+        let count = bench.store.metadata(LAST_NUMBER).await.unwrap();
+        assert_eq!(count.as_deref(), Some("7"));
     }
 }

@@ -39,6 +39,8 @@ pub struct Replacement {
     staging: TempDir,
     store: Store,
     replaced: ReplacedStore,
+    /// The parameters of the operator's event about this restore.
+    noted: Vec<(&'static str, String)>,
 }
 
 /// What the store that will be replaced still tells.
@@ -52,6 +54,8 @@ struct ReplacedStore {
     deleting: Vec<String>,
     /// Their versions: id, key, number and creation time.
     deleting_versions: Vec<(String, String, i64, i64)>,
+    /// Changes of operators that are not audited yet, oldest first.
+    operator_events: Vec<String>,
 }
 
 /// The result of a restore.
@@ -93,7 +97,13 @@ impl Replacement {
         // The slashes of the path must not be encoded.
         let store = Store::open(&format!("sqlite://{}", url.replace("%2F", "/"))).await?;
         let replaced = read_replaced_store(&path).await;
-        Ok(Self { path, _lock: lock, staging, store, replaced })
+        Ok(Self { path, _lock: lock, staging, store, replaced, noted: Vec::new() })
+    }
+
+    /// Records the restore as this operator's command, in the new store.
+    pub fn record_as(&mut self, operator: String, parameters: Vec<(&'static str, String)>) {
+        self.store.set_operator(operator);
+        self.noted = parameters;
     }
 
     /// The copy of the backup.
@@ -156,6 +166,10 @@ impl Replacement {
         destroyed.extend(resume_deletions(connection, &self.replaced, now).await?);
         // The incremented revision makes the catalogue read everything again.
         super::metadata::increment(connection, super::refresh::REVISION).await?;
+        for event in &self.replaced.operator_events {
+            write.keep_operator_event(event).await?;
+        }
+        write.note("RestoreDatabase", self.noted.clone()).await?;
         write.finish().await?;
         let has_tombstones = !self.replaced.exists || self.replaced.tombstones.is_some();
         Ok(Replaced { kept: None, keys: 0, destroyed, postponed, incomplete, has_tombstones })
@@ -271,10 +285,22 @@ async fn read_replaced_store(path: &Path) -> ReplacedStore {
         )
         .fetch_all(&mut connection)
         .await?;
+        // An older program has no such table.
+        let operator_events =
+            sqlx::query_scalar("SELECT body FROM operator_events ORDER BY number")
+                .fetch_all(&mut connection)
+                .await
+                .unwrap_or_default();
         // Closing merges the WAL into the file.
         connection.close().await?;
-        let tombstones = Some(tombstones);
-        Ok(ReplacedStore { exists: true, metadata, tombstones, deleting, deleting_versions })
+        Ok(ReplacedStore {
+            exists: true,
+            metadata,
+            tombstones: Some(tombstones),
+            deleting,
+            deleting_versions,
+            operator_events,
+        })
     };
     read().await.unwrap_or(ReplacedStore { exists: true, ..ReplacedStore::default() })
 }

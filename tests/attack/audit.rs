@@ -72,7 +72,7 @@ async fn a_removed_file_is_found_by_verify_and_a_removed_last_one_by_a_witness()
     let outcome = recorded.verify(&[&first, &second, &last], &heads);
     let report = Recorded::report(&outcome);
     assert_eq!(report["witnessedThrough"], report["last"], "{report}");
-    // Whoever moves the last file away after a stop may do so; the next file tells that it is missing.
+    // An operator may move the last file away after a stop. The next file names what it continues.
     fs::remove_file(&last).unwrap();
     recorded.run(1).await;
     let faults = recorded.faults(&[&first, &second, &last], &[]);

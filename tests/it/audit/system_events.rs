@@ -41,6 +41,7 @@ async fn changes_by_operators_are_recorded_in_their_order() {
         .map(|record| record["eventName"].as_str().unwrap())
         .collect();
     let expected = [
+        "Initialize",
         "CreatePrincipal",
         "CreateAccessKey",
         "CreatePrincipal",

@@ -175,8 +175,9 @@ async fn the_audit_continues_after_a_restore_of_a_readable_and_an_unreadable_dat
         assert_eq!(server.stop(), Some(0));
         let out = installation.path(&format!("bundle-{is_readable}"));
         let out = out.to_str().unwrap();
-        installation.configured(&["audit", "export", "--out", out]).done();
-        run(installation.command(&["audit", "verify", out]), b"").done();
+        let bundle = installation.configured(&["audit", "export", "--out", out, "--json"]).json();
+        let first = bundle["first"].to_string();
+        run(installation.command(&["audit", "verify", out, "--from", &first]), b"").done();
     }
 }
 
