@@ -2,7 +2,7 @@
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run check format test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tokens setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
+.PHONY: run check format test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tokens setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind
 
 # Starts a gateway for development on loopback. Its token and state are in .hsmgate.
 run: setup-build setup-token
@@ -74,7 +74,7 @@ fuzz: setup-build
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 || exit 1; \
 	done
 
-setup: setup-build setup-token setup-tokens setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
+setup: setup-build setup-token setup-tokens setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind
 
 # The toolchain links with cc, and some crates contain C.
 setup-build:
@@ -104,6 +104,10 @@ setup-clients:
 # strace proves that nothing is returned before it is on disk.
 setup-trace:
 	command -v strace || scripts/apt-install.sh strace
+
+# jq runs the commands of docs/for-auditors.md.
+setup-jq:
+	command -v jq || scripts/apt-install.sh jq
 
 # valgrind counts instructions.
 setup-valgrind:

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::Parser;
-use hsmgate::config::AuditSettings;
+use hsmgate::config::{AuditSettings, ForwardSettings};
 
 use load::Window;
 use requests::{Call, Requests, Signer};
@@ -121,7 +121,7 @@ impl Options {
             required: true,
             checkpoint_records: 10_000,
             checkpoint_interval: Duration::from_mins(1),
-            forward_to: None,
+            forward: ForwardSettings::default(),
         })
     }
 

@@ -47,13 +47,13 @@ pub(super) struct ChainFile {
 /// Finds the audit file and all files in its directory that belong to its chain: the first line is
 /// an opening record, and the file continues one of the chain or is continued by one. Files whose
 /// names begin with that of the audit file are included too, if their first line is a record. The
-/// forwarded copy and copies of included files are skipped. Skipped files that look like a part,
+/// `forwarded` files and copies of included files are skipped. Skipped files that look like a part,
 /// and gaps in the records, are logged.
-pub(super) fn files(file: &Path, forward_to: Option<&Path>) -> Result<Vec<ChainFile>, ExportError> {
+pub(super) fn files(file: &Path, forwarded: &[PathBuf]) -> Result<Vec<ChainFile>, ExportError> {
     let mut taken: Vec<ChainFile> = Vec::new();
     let (mut named, mut others) = (Vec::new(), Vec::new());
     for path in beside(file)? {
-        if forward_to.is_some_and(|forward_to| is_same(forward_to, &path)) {
+        if forwarded.iter().any(|forwarded| is_same(forwarded, &path)) {
             continue;
         }
         let is_named = is_named_after(&path, file);
@@ -245,7 +245,7 @@ mod tests {
         part(&file, third);
         fs::copy(&file, at("audit.jsonl.bak")).unwrap();
         fs::write(at("audit.jsonl.0.gz"), b"\x1f\x8b\x08\n\n").unwrap();
-        let parts = files(&file, None).unwrap();
+        let parts = files(&file, &[]).unwrap();
         assert_eq!(names(&parts), ["audit.jsonl.1", ".older", "audit.jsonl"]);
         assert_eq!(gaps(&parts), [(7, 9)]);
     }

@@ -100,9 +100,10 @@ enum AnchorPosition {
     Not,
 }
 
-/// Whether the records from `anchor` to the end of the file are one chain that ends with `head`.
-/// Records before the file are searched for in the other files of the directory.
-fn follows(path: &Path, anchor: Head, head: Head) -> io::Result<bool> {
+/// The files with the records after `anchor`, oldest first, each with the offset of the first of
+/// them. Records before the file are searched for in the other files of the directory. `None` if no
+/// file has the anchor.
+pub(super) fn parts_after(path: &Path, anchor: Head) -> io::Result<Option<Vec<(PathBuf, u64)>>> {
     let mut parts: Vec<(PathBuf, u64)> = Vec::new();
     let mut next = Some(path.to_owned());
     while let Some(path) = next {
@@ -119,15 +120,22 @@ fn follows(path: &Path, anchor: Head, head: Head) -> io::Result<bool> {
                 let is_new = |other: &Path| parts.iter().all(|(part, _)| part != other);
                 next = beside(&path, previous, is_new)?;
                 if next.is_none() {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 parts.push((path, 0));
             }
-            AnchorPosition::Earlier(_) | AnchorPosition::Not => return Ok(false),
+            AnchorPosition::Earlier(_) | AnchorPosition::Not => return Ok(None),
         }
     }
+    parts.reverse();
+    Ok(Some(parts))
+}
+
+/// Whether the records from `anchor` to the end of the file are one chain that ends with `head`.
+fn follows(path: &Path, anchor: Head, head: Head) -> io::Result<bool> {
+    let Some(parts) = parts_after(path, anchor)? else { return Ok(false) };
     let mut reached = anchor;
-    for (path, offset) in parts.into_iter().rev() {
+    for (path, offset) in parts {
         match walk(&path, offset, reached)? {
             Some(end) => reached = end,
             None => return Ok(false),

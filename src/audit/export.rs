@@ -110,8 +110,8 @@ impl Bundle {
 pub struct Sources<'a> {
     /// The audit file.
     pub file: &'a Path,
-    /// The forwarding target, which is not part of the bundle.
-    pub forward_to: Option<&'a Path>,
+    /// The files that records are forwarded to, which are not part of the bundle.
+    pub forwarded: &'a [PathBuf],
     /// The key that signs the checkpoints.
     pub key: AuditKey,
     /// The replaced keys, oldest first.
@@ -126,8 +126,8 @@ pub struct Sources<'a> {
 /// # Errors
 /// When the audit file does not exist, or a file cannot be read or written.
 pub fn export(sources: Sources<'_>, out: &Path) -> Result<Manifest, ExportError> {
-    let Sources { file, forward_to, key, retired, known } = sources;
-    let parts = chain::files(file, forward_to)?;
+    let Sources { file, forwarded, key, retired, known } = sources;
+    let parts = chain::files(file, forwarded)?;
     if parts.is_empty() {
         return Err(ExportError::Nothing(file.to_owned()));
     }

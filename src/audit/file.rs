@@ -104,6 +104,16 @@ impl AuditFile {
         &self.path
     }
 
+    /// Where the next record begins.
+    pub(super) const fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The file, to read it.
+    pub(super) fn reading_handle(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// Writes complete records and waits until they are on disk. After a failure it removes them as
     /// far as possible, and writes nothing before they are removed.
     pub(super) fn commit(&mut self, records: &[u8]) -> io::Result<()> {

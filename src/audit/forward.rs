@@ -1,223 +1,322 @@
-//! Forwards the records to a second file or to syslog. It may lag, and never delays the audit file.
+//! Forwards the records to other places: a file, syslog, an HTTP server. It may lag, and never
+//! delays the audit file.
+//!
+//! A thread for each target reads the records from the audit file, so an outage of the target loses
+//! nothing as long as the files are there: it continues after the last record that was received.
 
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver as Waiter, RecvTimeoutError, Sender, bounded};
+use tokio::runtime::{Builder, Runtime};
 
+use super::AuditError;
+use super::chain::Head;
+use super::forward_position::PositionFile;
+use super::forward_reader::{Batch, RecordReader, Section, Sections, Selection};
+use super::forward_target::Receiver;
+use crate::config::{ForwardSettings, ForwardTarget};
 use crate::model::clock;
 
-/// Maximum number of commits that wait to be forwarded. Further ones are dropped and counted.
-const QUEUE: usize = 4096;
-/// Maximum time that a rotation may take between the rename and the signal.
-const ROTATION_GRACE: Duration = Duration::from_secs(2);
-/// Maximum time that one message waits for the syslog daemon.
-const SYSLOG_TIMEOUT: Duration = Duration::from_secs(1);
-/// Facility local0, severity informational (RFC 3164, section 4.1.1).
-const SYSLOG_PREFIX: &[u8] = b"<134>hsmgate: ";
+/// How often a thread without new records checks its connection.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long a failed target is not tried: doubled from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Passes records to the thread that writes them.
-#[derive(Debug)]
+/// Returns the last record on disk.
+type LastRecord = Arc<dyn Fn() -> Head + Send + Sync>;
+
+/// The thread that forwards to one target.
 pub(super) struct Forwarder {
-    queue: Sender<Work>,
-    ended: Receiver<()>,
-    backlog: Arc<ForwardBacklog>,
+    /// Dropped to stop the thread.
+    wake: Sender<()>,
+    ended: Waiter<()>,
+    sections: Sections,
+    shared: Arc<Shared>,
 }
 
 /// How far forwarding lags.
 #[derive(Debug, Default)]
-pub(super) struct ForwardBacklog {
-    /// Queued commits.
-    pub(super) waiting: AtomicU64,
-    /// Dropped commits.
+pub(super) struct ForwardStatus {
+    /// The last record that was sent.
+    pub(super) sent: AtomicU64,
+    /// Records that were never sent, because their file was missing.
     pub(super) lost: AtomicU64,
 }
 
-enum Work {
-    Lines(Arc<[u8]>),
-    Reopen,
+/// How far forwarding to one target lags.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ForwardLag {
+    /// Records that were not sent yet.
+    pub waiting: u64,
+    /// Records that were never sent.
+    pub lost: u64,
+}
+
+impl ForwardStatus {
+    /// The lag behind the last record on disk.
+    pub(super) fn lag(&self, head: Head) -> ForwardLag {
+        ForwardLag {
+            waiting: head.sequence.saturating_sub(self.sent.load(Ordering::Relaxed)),
+            lost: self.lost.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    status: Arc<ForwardStatus>,
+    must_reopen: AtomicBool,
+}
+
+/// What is forwarded, and where to.
+pub(super) struct Forwarding<'a> {
+    pub(super) selection: Selection,
+    pub(super) target: &'a ForwardTarget,
+    pub(super) settings: &'a ForwardSettings,
+    pub(super) audit_file: &'a Path,
 }
 
 impl Forwarder {
-    /// Starts the thread. The target is opened with the first record, and again after a failure.
-    pub(super) fn start(path: PathBuf) -> io::Result<Self> {
-        let (queue, work) = bounded(QUEUE);
+    /// Starts the thread. Without a saved position, it begins after `start`.
+    pub(super) fn start(
+        forwarding: &Forwarding<'_>,
+        status: Arc<ForwardStatus>,
+        start: Head,
+        last_record: LastRecord,
+    ) -> Result<Self, AuditError> {
+        let Forwarding { selection, target, settings, audit_file } = *forwarding;
+        let name = match selection {
+            Selection::Records => "audit-forward",
+            Selection::Checkpoints => "audit-checkpoints",
+        };
+        let file = settings.directory.join(format!("{name}.json"));
+        let mut position = PositionFile::open(file, target.to_string());
+        let sent = position.saved().unwrap_or(start);
+        log_unsaved(position.save_now(sent), &target.to_string());
+        status.sent.store(sent.sequence, Ordering::Relaxed);
+        let sections = Sections::default();
+        let shared = Arc::new(Shared { status, must_reopen: AtomicBool::new(false) });
+        let (wake, woken) = bounded(1);
         let (end, ended) = bounded(1);
-        let backlog = Arc::new(ForwardBacklog::default());
-        let writer = ForwardWriter {
-            path,
-            backlog: Arc::clone(&backlog),
-            target: None,
-            moved_since: None,
-            is_failing: false,
+        let forward = ForwardThread {
+            target: target.to_string(),
+            receiver: Receiver::new(target, settings)?,
+            reader: RecordReader::new(audit_file, selection, sections.clone(), sent),
+            position,
+            last_record,
+            shared: Arc::clone(&shared),
+            sent,
+            received: sent,
+            unconfirmed: VecDeque::new(),
+            unsent: None,
+            pause: None,
         };
-        thread::Builder::new().name("audit-forward".to_owned()).spawn(move || {
-            writer.run(&work);
-            // The receiver may have timed out.
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(AuditError::System)?;
+        let run = move || {
+            forward.run(&runtime, &woken);
+            // The waiter may have timed out.
             let _ = end.send(());
-        })?;
-        Ok(Self { queue, ended, backlog })
+        };
+        thread::Builder::new().name(name.to_owned()).spawn(run).map_err(AuditError::System)?;
+        Ok(Self { wake, ended, sections, shared })
     }
 
-    /// Queues the lines of a commit, unless the queue is full.
-    pub(super) fn offer(&self, lines: &[u8]) {
-        self.backlog.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.queue.try_send(Work::Lines(lines.into())).is_err() {
-            self.backlog.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.backlog.lost.fetch_add(1, Ordering::Relaxed);
-        }
+    /// From this offset of the file on, the gateway writes the records after `after`.
+    pub(super) fn begin_section(&self, after: Head, file: Arc<File>, offset: u64) {
+        self.sections.push(Section { after, file, offset });
     }
 
-    /// Reopens the target after the queued lines.
+    /// Tells that there are new records.
+    pub(super) fn wake(&self) {
+        // If it was told already, nothing is missed.
+        let _ = self.wake.try_send(());
+    }
+
+    /// Opens the target again if it is a file.
     pub(super) fn reopen(&self) {
-        // If the queue is full, the old file stays open until the next rotation.
-        let _ = self.queue.try_send(Work::Reopen);
+        self.shared.must_reopen.store(true, Ordering::Relaxed);
+        self.wake();
     }
 
-    /// Accepts no more lines, and waits shortly for the queued ones.
-    pub(super) fn finish(self) {
-        drop(self.queue);
-        let _ = self.ended.recv_timeout(SYSLOG_TIMEOUT);
-    }
-
-    /// How far it lags.
-    pub(super) fn backlog(&self) -> Arc<ForwardBacklog> {
-        Arc::clone(&self.backlog)
+    /// Sends the last records, and stops. A message tells the end of the thread.
+    pub(super) fn stop(self) -> Waiter<()> {
+        self.ended
     }
 }
 
-enum ForwardTarget {
-    File(File),
-    Syslog(UnixDatagram),
+struct ForwardThread {
+    target: String,
+    receiver: Receiver,
+    reader: RecordReader,
+    position: PositionFile,
+    last_record: LastRecord,
+    shared: Arc<Shared>,
+    /// The last record that was sent.
+    sent: Head,
+    /// The last record that is known to be received.
+    received: Head,
+    /// What was sent and may not be received, with the time.
+    unconfirmed: VecDeque<(Instant, Head)>,
+    /// What could not be sent.
+    unsent: Option<Batch>,
+    /// How long the target is not tried after a failure.
+    pause: Option<Duration>,
 }
 
-struct ForwardWriter {
-    path: PathBuf,
-    backlog: Arc<ForwardBacklog>,
-    target: Option<ForwardTarget>,
-    /// Since when the path leads to another file than the open one, or to none.
-    moved_since: Option<Instant>,
-    is_failing: bool,
-}
-
-impl ForwardWriter {
-    fn run(mut self, work: &Receiver<Work>) {
-        for work in work {
-            let Work::Lines(lines) = work else {
-                self.target = None;
-                continue;
-            };
-            let written = self.write(&lines);
-            self.backlog.waiting.fetch_sub(1, Ordering::Relaxed);
-            if let Err(error) = &written {
-                self.target = None;
-                self.backlog.lost.fetch_add(1, Ordering::Relaxed);
-                if !self.is_failing {
-                    tracing::error!(event = "audit.forward_failed", path = %self.path.display(), %error,
-                        "could not forward audit records");
-                }
-            } else if self.is_failing {
-                tracing::info!(event = "audit.forward_recovered", path = %self.path.display(),
-                    "audit records are forwarded again");
+impl ForwardThread {
+    fn run(mut self, runtime: &Runtime, woken: &Waiter<()>) {
+        loop {
+            let is_stopped = self.wait(woken);
+            if self.shared.must_reopen.swap(false, Ordering::Relaxed) {
+                self.receiver.reopen();
             }
-            self.is_failing = written.is_err();
+            if is_stopped && self.pause.is_some() {
+                break;
+            }
+            let outcome = runtime.block_on(self.forward());
+            self.note(outcome);
+            if is_stopped {
+                break;
+            }
+        }
+        if runtime.block_on(self.receiver.close()) {
+            self.received = self.sent;
+        }
+        log_unsaved(self.position.save_now(self.received), &self.target);
+    }
+
+    /// Waits for new records, or for the end of a pause. Returns whether to stop.
+    fn wait(&self, woken: &Waiter<()>) -> bool {
+        let Some(pause) = self.pause else {
+            return woken.recv_timeout(IDLE) == Err(RecvTimeoutError::Disconnected);
+        };
+        let end = clock::monotonic() + pause;
+        loop {
+            match woken.recv_deadline(end) {
+                Ok(()) if self.shared.must_reopen.load(Ordering::Relaxed) => return false,
+                Ok(()) => {}
+                Err(error) => return error == RecvTimeoutError::Disconnected,
+            }
         }
     }
 
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.close_renamed_file();
-        let target = match self.target.take() {
-            Some(target) => target,
-            None => ForwardTarget::open(&self.path)?,
-        };
-        self.target.insert(target).write(lines)
+    /// Sends the records until now.
+    async fn forward(&mut self) -> io::Result<()> {
+        loop {
+            let batch = match self.unsent.take() {
+                Some(batch) => batch,
+                None => self.reader.read((self.last_record)())?,
+            };
+            if batch.end == self.sent {
+                break;
+            }
+            self.send(batch).await?;
+            self.confirm().await?;
+        }
+        self.confirm().await
     }
-}
 
-impl ForwardWriter {
-    /// A rotation renames the file and then sends a signal. If the signal does not come, the next
-    /// file is started, because records in a renamed file would not be found.
-    fn close_renamed_file(&mut self) {
-        let is_moved = match &self.target {
-            Some(ForwardTarget::File(file)) => !is_at(file, &self.path),
-            _ => false,
-        };
-        if !is_moved {
-            self.moved_since = None;
-        } else if clock::since(*self.moved_since.get_or_insert_with(clock::monotonic))
-            >= ROTATION_GRACE
+    async fn send(&mut self, mut batch: Batch) -> io::Result<()> {
+        self.note_lost(std::mem::take(&mut batch.lost));
+        if !batch.lines.is_empty()
+            && let Err(error) = self.receiver.send(&batch.lines).await
         {
-            tracing::warn!(
-                event = "audit.forward_file_renamed",
-                path = %self.path.display(),
-                "the forwarded audit file was renamed or removed; a new one is started"
-            );
-            self.target = None;
-            self.moved_since = None;
+            self.unsent = Some(batch);
+            self.send_again();
+            return Err(error);
+        }
+        self.sent = batch.end;
+        self.shared.status.sent.store(self.sent.sequence, Ordering::Relaxed);
+        self.unconfirmed.push_back((clock::monotonic(), self.sent));
+        Ok(())
+    }
+
+    /// After the end of a connection, continues after the last record that was received.
+    fn send_again(&mut self) {
+        self.unconfirmed.clear();
+        if self.received == self.sent {
+            return;
+        }
+        self.unsent = None;
+        self.sent = self.received;
+        self.shared.status.sent.store(self.sent.sequence, Ordering::Relaxed);
+        self.reader.rewind(self.received);
+    }
+
+    /// Saves the last record that is known to be received.
+    async fn confirm(&mut self) -> io::Result<()> {
+        if let Err(error) = self.receiver.check().await {
+            self.send_again();
+            return Err(error);
+        }
+        let received_after = self.receiver.received_after();
+        while let Some((at, head)) = self.unconfirmed.front()
+            && clock::since(*at) >= received_after
+        {
+            self.received = *head;
+            self.unconfirmed.pop_front();
+        }
+        log_unsaved(self.position.save(self.received), &self.target);
+        Ok(())
+    }
+
+    fn note_lost(&self, lost: u64) {
+        if lost == 0 {
+            return;
+        }
+        self.shared.status.lost.fetch_add(lost, Ordering::Relaxed);
+        tracing::error!(
+            event = "audit.forward_lost",
+            to = self.target,
+            records = lost,
+            "audit records were not forwarded: the directory of the audit file does not have them"
+        );
+    }
+
+    /// Logs the first failure in a row, and the next success.
+    fn note(&mut self, outcome: io::Result<()>) {
+        match outcome {
+            Ok(()) => {
+                if self.pause.take().is_some() {
+                    tracing::info!(
+                        event = "audit.forward_recovered",
+                        to = self.target,
+                        "audit records are forwarded again"
+                    );
+                }
+            }
+            Err(error) => {
+                if self.pause.is_none() {
+                    tracing::error!(
+                        event = "audit.forward_failed",
+                        to = self.target,
+                        %error,
+                        "could not forward audit records; it will be retried"
+                    );
+                }
+                let next = self.pause.map_or(FIRST_PAUSE, |pause| pause.saturating_mul(2));
+                self.pause = Some(next.min(LAST_PAUSE));
+            }
         }
     }
 }
 
-/// Whether the path leads to this file.
-fn is_at(file: &File, path: &Path) -> bool {
-    let target = |found: io::Result<Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
-    target(file.metadata()) == target(std::fs::metadata(path))
-}
-
-impl ForwardTarget {
-    fn open(path: &Path) -> io::Result<Self> {
-        if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-            let socket = UnixDatagram::unbound()?;
-            socket.set_write_timeout(Some(SYSLOG_TIMEOUT))?;
-            socket.connect(path)?;
-            return Ok(Self::Syslog(socket));
-        }
-        let mut options = OpenOptions::new();
-        Ok(Self::File(options.append(true).create(true).mode(0o600).open(path)?))
-    }
-
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        match self {
-            Self::File(file) => file.write_all(lines),
-            Self::Syslog(socket) => lines
-                .split(|byte| *byte == b'\n')
-                .filter(|line| !line.is_empty())
-                .try_for_each(|line| socket.send(&[SYSLOG_PREFIX, line].concat()).map(drop)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_renamed_file_is_closed_even_without_a_signal() {
-        let directory = tempfile::TempDir::new().unwrap();
-        let path = directory.path().join("second.jsonl");
-        let mut writer = ForwardWriter {
-            path: path.clone(),
-            backlog: Arc::default(),
-            target: None,
-            moved_since: None,
-            is_failing: false,
-        };
-        writer.write(b"one\n").unwrap();
-        let renamed = directory.path().join("renamed");
-        std::fs::rename(&path, &renamed).unwrap();
-        writer.write(b"two\n").unwrap();
-        assert!(!path.exists(), "a rotation that is about to be signaled");
-        writer.moved_since = Instant::now().checked_sub(ROTATION_GRACE);
-        writer.write(b"three\n").unwrap();
-        writer.write(b"four\n").unwrap();
-        assert_eq!(std::fs::read_to_string(&renamed).unwrap(), "one\ntwo\n");
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\nfour\n");
+fn log_unsaved(outcome: io::Result<()>, target: &str) {
+    if let Err(error) = outcome {
+        tracing::warn!(
+            event = "audit.forward_position_not_saved",
+            to = target,
+            %error,
+            "could not save up to which record the audit was forwarded"
+        );
     }
 }

@@ -121,6 +121,12 @@ pub(super) fn key_bits(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
+/// Whether a line is a checkpoint, without parsing the rest.
+pub(super) fn is_checkpoint(line: &[u8]) -> bool {
+    let member = line.split(|byte| *byte == b',').nth(1);
+    member.is_some_and(|member| member.starts_with(b"\"record\":\"checkpoint\""))
+}
+
 impl Frame {
     /// The checkpoint in this record, if it is complete.
     pub(super) fn checkpoint(self) -> Option<Checkpoint> {
@@ -136,12 +142,22 @@ impl Frame {
 }
 
 impl<'a> Line<'a> {
-    /// Parses a line without its newline. `None` if it is not an audit record.
-    pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
+    /// The bytes that the chain value covers, and the chain value, without parsing the rest.
+    fn split(line: &'a [u8]) -> Option<(&'a [u8], ChainValue)> {
         let rest = line.strip_suffix(END)?;
         let (rest, digits) = rest.split_at_checked(rest.len().checked_sub(CHAIN_DIGITS)?)?;
         let covered = rest.strip_suffix(CHAIN_MEMBER)?;
-        let chain = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        Some((covered, std::str::from_utf8(digits).ok()?.parse().ok()?))
+    }
+
+    /// The chain value that a line states.
+    pub(super) fn chain_of(line: &'a [u8]) -> Option<ChainValue> {
+        Self::split(line).map(|(_covered, chain)| chain)
+    }
+
+    /// Parses a line without its newline. `None` if it is not an audit record.
+    pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
+        let (covered, chain) = Self::split(line)?;
         let frame = serde_json::from_slice(line).ok()?;
         Some(Self { covered, chain, frame })
     }

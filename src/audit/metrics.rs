@@ -17,9 +17,15 @@ metrics! {
         file_renamed: Gauge = "hsmgate_audit_file_renamed" [],
         /// 1 if this start found an audit file without the records that the store knows
         discontinued: Gauge = "hsmgate_audit_discontinued" [],
-        /// Writes that the target of audit.forward_to has not accepted yet
-        forward_waiting: Gauge = "hsmgate_audit_forward_waiting_writes" [],
-        /// Writes that the target of audit.forward_to never received
-        forward_lost: Counter = "hsmgate_audit_forward_lost_writes_total" [],
+        /// Records that were not sent to the target of audit.forward_to yet
+        forward_waiting: Gauge = "hsmgate_audit_forward_waiting_records" [],
+        /// Records that were never sent to the target of audit.forward_to, because their file was
+        /// missing
+        forward_lost: Counter = "hsmgate_audit_forward_lost_records_total" [],
+        /// Records that were not searched for checkpoints for audit.checkpoints_to yet
+        checkpoints_waiting: Gauge = "hsmgate_audit_checkpoints_waiting_records" [],
+        /// Records that were never searched for checkpoints for audit.checkpoints_to, because their
+        /// file was missing
+        checkpoints_lost: Counter = "hsmgate_audit_checkpoints_lost_records_total" [],
     }
 }

@@ -29,6 +29,9 @@ mod event;
 mod export;
 mod file;
 mod forward;
+mod forward_position;
+mod forward_reader;
+mod forward_target;
 mod journal;
 mod journal_replay;
 mod key_change;
@@ -57,6 +60,7 @@ pub use checkpoint::{AuditKey, Checkpoint, CheckpointLink, FORMAT, InvalidKey, N
 pub use checkpointer::{AuditLog, check_key, make_key};
 pub use export::{Bundle, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, Sources, export};
 pub use file::check_file;
+pub use forward::ForwardLag;
 pub use key_change::replace_key;
 pub use metadata::{HEAD_METADATA, KeyChange, StoredHead, metadata_to_keep};
 pub use metrics::AuditMetrics;
@@ -69,6 +73,8 @@ pub use verify::{Bound, Expectation, Fault, FaultKind, Report, SignedBy, Verifie
 pub use witness::{WitnessError, Witnesses};
 pub use writer::NotRecorded;
 
+use crate::config::SecretError;
+use crate::server::tls::TlsError;
 use crate::store::StoreError;
 use crate::token::TokenError;
 
@@ -118,6 +124,12 @@ pub enum AuditError {
     /// The audit state in the store is not one that this gateway wrote.
     #[error("the audit state in the store is damaged")]
     Damaged,
+    /// The CAs of a forwarding target cannot be used.
+    #[error("cannot set up TLS to the target of audit.forward_to or audit.checkpoints_to")]
+    ForwardTls(#[from] TlsError),
+    /// The file of `audit.forward_authorization_file` cannot be used.
+    #[error("cannot use audit.forward_authorization_file")]
+    ForwardAuthorization(#[from] SecretError),
     /// The system refuses a thread or a signal handler.
     #[error("cannot start the audit log")]
     System(#[source] io::Error),

@@ -9,6 +9,7 @@ use crossbeam_channel::{Sender, TrySendError};
 use tokio::sync::oneshot;
 
 use super::chain::Head;
+use super::forward::{ForwardLag, ForwardStatus};
 use super::line::Kind;
 use super::metrics::AuditMetrics;
 use super::record::{Outcome, RequestDetails, UsedResources};
@@ -55,10 +56,10 @@ pub struct Status {
     pub failures: u64,
     /// Whether the last write failed.
     pub is_failing: bool,
-    /// Commits that wait to be forwarded.
-    pub forward_waiting: u64,
-    /// Commits that were not forwarded.
-    pub forward_lost: u64,
+    /// The lag of `audit.forward_to`.
+    pub forward: ForwardLag,
+    /// The lag of `audit.checkpoints_to`.
+    pub checkpoints: ForwardLag,
 }
 
 impl Status {
@@ -69,8 +70,10 @@ impl Status {
         metrics.failures.inner().store(self.failures, Ordering::Relaxed);
         metrics.file_renamed.set(i64::from(self.is_moved));
         metrics.discontinued.set(i64::from(self.is_discontinued));
-        metrics.forward_waiting.set(gauge_value(self.forward_waiting));
-        metrics.forward_lost.inner().store(self.forward_lost, Ordering::Relaxed);
+        metrics.forward_waiting.set(gauge_value(self.forward.waiting));
+        metrics.forward_lost.inner().store(self.forward.lost, Ordering::Relaxed);
+        metrics.checkpoints_waiting.set(gauge_value(self.checkpoints.waiting));
+        metrics.checkpoints_lost.inner().store(self.checkpoints.lost, Ordering::Relaxed);
     }
 }
 
@@ -185,17 +188,20 @@ impl Recorder {
     /// The status of the audit log. `None` if there is none.
     pub fn status(&self) -> Option<Status> {
         let inner = self.0.as_ref()?;
-        let backlog = inner.status.backlog.as_ref();
+        let head = inner.status.head();
+        let lag = |status: &Option<Arc<ForwardStatus>>| {
+            status.as_ref().map_or(ForwardLag::default(), |status| status.lag(head))
+        };
         Some(Status {
-            head: inner.status.head(),
+            head,
             waiting: inner.commands.len(),
             pending_outcomes: inner.status.pending_outcomes.load(Ordering::Relaxed),
             is_moved: inner.status.is_moved.load(Ordering::Relaxed),
             is_discontinued: inner.status.is_discontinued,
             failures: inner.status.failures.load(Ordering::Relaxed),
             is_failing: inner.status.is_failing.load(Ordering::Relaxed),
-            forward_waiting: backlog.map_or(0, |backlog| backlog.waiting.load(Ordering::Relaxed)),
-            forward_lost: backlog.map_or(0, |backlog| backlog.lost.load(Ordering::Relaxed)),
+            forward: lag(&inner.status.forward),
+            checkpoints: lag(&inner.status.checkpoints),
         })
     }
 
@@ -380,8 +386,8 @@ mod tests {
             is_discontinued: false,
             failures: 3,
             is_failing: true,
-            forward_waiting: 4,
-            forward_lost: 5,
+            forward: ForwardLag { waiting: 4, lost: 5 },
+            checkpoints: ForwardLag { waiting: 6, lost: 7 },
         };
         status.set_metrics(&AuditMetrics::new(&mut registry));
         let text = registry.text().unwrap();
@@ -392,8 +398,10 @@ mod tests {
             "hsmgate_audit_write_failures_total 3",
             "hsmgate_audit_file_renamed 1",
             "hsmgate_audit_discontinued 0",
-            "hsmgate_audit_forward_waiting_writes 4",
-            "hsmgate_audit_forward_lost_writes_total 5",
+            "hsmgate_audit_forward_waiting_records 4",
+            "hsmgate_audit_forward_lost_records_total 5",
+            "hsmgate_audit_checkpoints_waiting_records 6",
+            "hsmgate_audit_checkpoints_lost_records_total 7",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
         }

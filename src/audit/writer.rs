@@ -15,7 +15,8 @@ use super::chain::Head;
 use super::checkpoint::{Checkpoint, FORMAT};
 use super::continuity::{self, ChainEnd, TrustedState};
 use super::file::{AuditFile, FileState, Tail};
-use super::forward::{ForwardBacklog, Forwarder};
+use super::forward::{ForwardStatus, Forwarder, Forwarding};
+use super::forward_reader::Selection;
 use super::line::{self, Kind};
 use crate::config::AuditSettings;
 use crate::model::clock;
@@ -26,6 +27,8 @@ const QUEUE: usize = 8192;
 const BATCH_BYTES: usize = 1024 * 1024;
 /// How soon a pending record is retried without new records.
 const RETRY: Duration = Duration::from_millis(200);
+/// How long a stop waits for the last records to be forwarded.
+const FORWARD_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a rotation waits for the signature over the last record of the old file.
 const MAX_ROTATION_WAIT: Duration = Duration::from_secs(2);
 
@@ -103,7 +106,10 @@ pub(super) struct WriterStatus {
     pub(super) pending_outcomes: AtomicU64,
     /// Notified when a checkpoint is due.
     pub(super) due: Notify,
-    pub(super) backlog: Option<Arc<ForwardBacklog>>,
+    /// The status of `audit.forward_to`.
+    pub(super) forward: Option<Arc<ForwardStatus>>,
+    /// The status of `audit.checkpoints_to`.
+    pub(super) checkpoints: Option<Arc<ForwardStatus>>,
 }
 
 impl WriterStatus {
@@ -139,17 +145,17 @@ impl Opened {
     pub(super) fn start(self) -> Result<Started, AuditError> {
         let Self { settings, file, tail, chain_end } = self;
         let ChainEnd { head, reason, checkpoint } = chain_end;
-        let forwarder = settings.forward_to.clone().map(Forwarder::start).transpose();
-        let forwarder = forwarder.map_err(AuditError::System)?;
         let status = Arc::new(WriterStatus {
             is_discontinued: reason == "discontinued",
-            backlog: forwarder.as_ref().map(Forwarder::backlog),
+            forward: settings.forward.records.as_ref().map(|_target| Arc::default()),
+            checkpoints: settings.forward.checkpoints.as_ref().map(|_target| Arc::default()),
             ..WriterStatus::of(head)
         });
+        let forwarders = start_forwarders(&settings, &status)?;
         let mut writer = Writer {
             file,
             head,
-            forwarder,
+            forwarders,
             chain_start: Some(ChainStart { reason, torn_bytes: tail.torn_bytes }),
             pending_outcomes: Vec::new(),
             is_failing: false,
@@ -171,6 +177,33 @@ impl Opened {
     }
 }
 
+fn start_forwarders(
+    settings: &AuditSettings,
+    status: &Arc<WriterStatus>,
+) -> Result<Vec<Forwarder>, AuditError> {
+    let forward = &settings.forward;
+    let targets = [
+        (Selection::Records, &forward.records, &status.forward),
+        (Selection::Checkpoints, &forward.checkpoints, &status.checkpoints),
+    ];
+    let start = status.head();
+    let mut forwarders = Vec::new();
+    for (selection, target, forward_status) in targets {
+        let (Some(target), Some(forward_status)) = (target, forward_status) else { continue };
+        let audit_file = &*settings.file;
+        let forwarding = Forwarding { selection, target, settings: forward, audit_file };
+        let writer_status = Arc::clone(status);
+        let last_record = Arc::new(move || writer_status.head());
+        forwarders.push(Forwarder::start(
+            &forwarding,
+            Arc::clone(forward_status),
+            start,
+            last_record,
+        )?);
+    }
+    Ok(forwarders)
+}
+
 /// A running writer thread.
 pub(super) struct Started {
     pub(super) commands: Sender<Command>,
@@ -189,7 +222,7 @@ struct ChainStart {
 struct Writer {
     file: AuditFile,
     head: Head,
-    forwarder: Option<Forwarder>,
+    forwarders: Vec<Forwarder>,
     chain_start: Option<ChainStart>,
     pending_outcomes: Vec<QueuedRecord>,
     is_failing: bool,
@@ -205,6 +238,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, queue: &Receiver<Command>) {
+        let mut closed = None;
         loop {
             let command = if self.pending_outcomes.is_empty() {
                 queue.recv().map_err(|_closed| RecvTimeoutError::Disconnected)
@@ -213,9 +247,8 @@ impl Writer {
             };
             match command {
                 Ok(command) => {
-                    if let Some(done) = self.work(command, queue) {
-                        // The receiver may have timed out.
-                        let _ = done.send(self.head);
+                    closed = self.work(command, queue);
+                    if closed.is_some() {
                         break;
                     }
                 }
@@ -230,8 +263,11 @@ impl Writer {
                 "could not sync the audit file; its journal is on disk"
             );
         }
-        if let Some(forwarder) = self.forwarder {
-            forwarder.finish();
+        let head = self.head;
+        finish_forwarders(self.forwarders);
+        if let Some(closed) = closed {
+            // The receiver may have timed out.
+            let _ = closed.send(head);
         }
     }
 
@@ -297,14 +333,35 @@ impl Writer {
         for entry in self.pending_outcomes.iter().chain(batch) {
             head = line::append(&mut lines, head, entry.kind, &entry.members);
         }
+        let offset = self.file.length();
         self.file.commit(&lines)?;
-        self.chain_start = None;
+        if self.chain_start.take().is_some() {
+            self.begin_section(offset);
+        }
         self.pending_outcomes.clear();
         self.advance(head, batch);
-        if let Some(forwarder) = &self.forwarder {
-            forwarder.offer(&lines);
-        }
+        self.forwarders.iter().for_each(Forwarder::wake);
         Ok(())
+    }
+
+    /// Tells the forwarders where in the file the records after the last one begin.
+    fn begin_section(&self, offset: u64) {
+        if self.forwarders.is_empty() {
+            return;
+        }
+        match self.file.reading_handle() {
+            Ok(file) => {
+                let file = Arc::new(file);
+                for forwarder in &self.forwarders {
+                    forwarder.begin_section(self.head, Arc::clone(&file), offset);
+                }
+            }
+            Err(error) => tracing::warn!(
+                event = "audit.forward_delayed",
+                %error,
+                "could not open the audit file to forward it; it is searched for by its name"
+            ),
+        }
     }
 
     fn advance(&mut self, head: Head, batch: &[QueuedRecord]) {
@@ -395,9 +452,7 @@ impl Writer {
     ) -> Result<bool, AuditError> {
         let path = self.file.path().to_owned();
         let fault = |source| AuditError::File { path: path.clone(), source };
-        if let Some(forwarder) = &self.forwarder {
-            forwarder.reopen();
-        }
+        self.forwarders.iter().for_each(Forwarder::reopen);
         if self.file.is_at_its_path().map_err(fault)? {
             return Ok(false);
         }
@@ -430,6 +485,15 @@ impl Writer {
             "checkpointSeconds": self.checkpoint_interval.as_secs(),
             "program": concat!("hsmgate ", env!("CARGO_PKG_VERSION")),
         }))
+    }
+}
+
+/// Waits shortly for the last records, at all targets at the same time.
+fn finish_forwarders(forwarders: Vec<Forwarder>) {
+    let ending: Vec<_> = forwarders.into_iter().map(Forwarder::stop).collect();
+    let end = clock::monotonic() + FORWARD_STOP_TIMEOUT;
+    for ended in ending {
+        let _ = ended.recv_deadline(end);
     }
 }
 

@@ -128,7 +128,7 @@ impl Verify {
 
 impl Export {
     fn run(self) -> anyhow::Result<()> {
-        let Files { audit: file, forward_to, store_url } = self.gateway.files()?;
+        let Files { audit: file, forwarded, store_url } = self.gateway.files()?;
         let manifest = Runtime::new()?.block_on(async {
             let store = Store::open(&store_url).await?;
             store.set_operator(settings::operator());
@@ -145,8 +145,8 @@ impl Export {
                     bail!("the database has lost the public key: start the gateway once")
                 }
             };
-            let forward_to = forward_to.as_deref();
-            anyhow::Ok(export(Sources { file: &file, forward_to, key, retired, known }, &self.out)?)
+            let sources = Sources { file: &file, forwarded: &forwarded, key, retired, known };
+            anyhow::Ok(export(sources, &self.out)?)
         })?;
         warn_of_beginning(&manifest);
         if self.json {

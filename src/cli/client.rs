@@ -1,7 +1,5 @@
 //! A client of the HTTP API that signs requests as the SDKs do. It defines no operations.
 
-mod trust;
-
 use std::error::Error as StdError;
 use std::path::Path;
 use std::time::Duration;
@@ -27,6 +25,7 @@ use crate::api::rpc::sign::SignedRequest;
 use crate::authn::claim::Scheme;
 use crate::authn::signature;
 use crate::model::{AccessKeyId, Params, Time, clock, random};
+use crate::server::outbound::client_config;
 use crate::server::tls::TlsError;
 
 const VERSION: &str = "2016-01-20";
@@ -132,7 +131,7 @@ impl Client {
     ) -> Result<Self, InvalidTarget> {
         let target = Target::new(endpoint, access_key_id, secret)?;
         let is_https = target.scheme == UriScheme::HTTPS;
-        let tls = trust::config(ca.filter(|_ca| is_https), is_https);
+        let tls = client_config(ca.filter(|_ca| is_https), is_https);
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));

@@ -24,8 +24,8 @@ pub(super) struct GatewayPaths {
 pub(super) struct Files {
     /// The audit file.
     pub(super) audit: PathBuf,
-    /// The file or socket that its records are forwarded to.
-    pub(super) forward_to: Option<PathBuf>,
+    /// The files and sockets that its records are forwarded to.
+    pub(super) forwarded: Vec<PathBuf>,
     /// The URL of the database.
     pub(super) store_url: String,
 }
@@ -39,8 +39,8 @@ impl GatewayPaths {
         if let Some(config) = &self.config {
             let config = Config::load(config)?;
             return Ok(Files {
+                forwarded: config.audit.forward.paths(),
                 audit: config.audit.file,
-                forward_to: config.audit.forward_to,
                 store_url: config.store_url,
             });
         }
@@ -54,6 +54,6 @@ impl GatewayPaths {
             return Err(CliError::NotFound(what).into());
         }
         let store_url = format!("sqlite://{}", database.canonicalize()?.display());
-        Ok(Files { audit: directory.join(AUDIT_FILE), forward_to: None, store_url })
+        Ok(Files { audit: directory.join(AUDIT_FILE), forwarded: Vec::new(), store_url })
     }
 }

@@ -199,9 +199,14 @@ fn store_files(config: &Config) -> Vec<PathBuf> {
     file.map_or_else(Vec::new, |file| vec![beside(&file, "-wal"), beside(&file, "-shm"), file])
 }
 
-/// The files that only a gateway trusts: the audit file, and the CA of admin clients.
+/// The files that only a gateway trusts: the audit file, and the CAs of forwarding targets and admin
+/// clients.
 fn protected_gateway_paths(config: &Config) -> impl Iterator<Item = (PathBuf, Role)> {
-    let files = [Some(config.audit.file.clone()), config.admin.client_ca.clone()];
+    let files = [
+        Some(config.audit.file.clone()),
+        config.audit.forward.ca.clone(),
+        config.admin.client_ca.clone(),
+    ];
     files.into_iter().flatten().map(|file| (file, Role::Data))
 }
 

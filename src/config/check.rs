@@ -10,8 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::reader::Reader;
 use super::{
-    AdminConfig, AuditSettings, CertificateFiles, CompatibilityOptions, Config, KeyringSettings,
-    Limits, Log, LogFormat, PinSource, TokenConfig, TokenName, TokenTimeouts,
+    AdminConfig, AuditSettings, CertificateFiles, CompatibilityOptions, Config, ForwardSettings,
+    KeyringSettings, Limits, Log, LogFormat, PinSource, TokenConfig, TokenName, TokenTimeouts,
 };
 use crate::model::text_form::is_ascii_name;
 use crate::model::{IvBudget, RegionAccount};
@@ -187,7 +187,7 @@ fn iv_budget(reader: &mut Reader<'_>) -> Option<IvBudget> {
 fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<AuditSettings> {
     let default = || state_directory.map(|directory| directory.join("audit.jsonl"));
     let file = reader.text("audit.file", absolute).or_else(default);
-    let forward_to = reader.text("audit.forward_to", absolute);
+    let forward = forward(reader, state_directory);
     let seconds: u64 = reader.number("audit.checkpoint_seconds")?;
     let journal_mib: u64 = reader.number("audit.journal_mib")?;
     Some(AuditSettings {
@@ -197,8 +197,18 @@ fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<Audi
         timeout: milliseconds(reader, "audit.timeout_ms")?,
         checkpoint_records: reader.number("audit.checkpoint_records")?,
         checkpoint_interval: Duration::from_secs(seconds),
-        forward_to,
+        forward,
     })
+}
+
+fn forward(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> ForwardSettings {
+    ForwardSettings {
+        records: reader.text("audit.forward_to", parsed),
+        checkpoints: reader.text("audit.checkpoints_to", parsed),
+        ca: reader.text("audit.forward_ca", absolute),
+        authorization_file: reader.text("audit.forward_authorization_file", absolute),
+        directory: state_directory.map(Path::to_owned).unwrap_or_default(),
+    }
 }
 
 fn log(reader: &mut Reader<'_>) -> Option<Log> {

@@ -5,6 +5,7 @@
 
 mod check;
 mod faults;
+mod forward;
 pub mod ownership;
 mod reader;
 pub mod secret;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use faults::{ConfigError, ConfigFaults, Fault};
+pub use forward::{ForwardSettings, ForwardTarget};
 pub use secret::{PinSource, SecretError};
 pub use settings::{MAX_RATE, SETTINGS, Setting};
 
@@ -174,8 +176,8 @@ pub struct AuditSettings {
     pub checkpoint_records: u64,
     /// Maximum time between a record and the checkpoint that covers it.
     pub checkpoint_interval: Duration,
-    /// A forwarding target: a file, or a datagram socket that accepts syslog messages.
-    pub forward_to: Option<PathBuf>,
+    /// Where records and checkpoints are sent.
+    pub forward: ForwardSettings,
 }
 
 /// The log settings.

@@ -93,6 +93,8 @@ pub static SECTIONS: &[(&str, &str)] = &[
 ];
 
 const PATH: SettingKind = Text("an absolute path");
+const TARGET: SettingKind =
+    Text("an absolute path, or a URL with syslog+tcp, syslog+tls, http or https");
 const MAX_MILLISECONDS: u64 = 600_000;
 const MILLISECONDS: SettingKind = Number(1, MAX_MILLISECONDS);
 /// The maximum of a rate, in calls per second.
@@ -325,9 +327,22 @@ settings! {
     /// Maximum age in seconds of records that no signed checkpoint covers.
     "audit.checkpoint_seconds": Number(1, 86_400), Value("60");
 
-    /// Where records are forwarded to, with some delay: a file, or a datagram socket such as
-    /// `/dev/log` that accepts syslog messages.
-    "audit.forward_to": PATH, Unset("none");
+    /// Where records are also sent, with some delay: a file; a datagram socket such as `/dev/log`
+    /// that accepts syslog messages; a syslog server, as `syslog+tcp://HOST:PORT` or
+    /// `syslog+tls://HOST:PORT` (RFC 5424); or an HTTP server that accepts lines of JSON by POST. It
+    /// never delays a request, and continues after the last received record when the target was
+    /// unavailable.
+    "audit.forward_to": TARGET, Unset("none");
+
+    /// Where checkpoints are also sent when they are made, as `audit.forward_to`. `audit verify
+    /// --heads` compares the audit with what was received there.
+    "audit.checkpoints_to": TARGET, Unset("none");
+
+    /// A PEM file with the CAs that are trusted by `syslog+tls` and `https` targets.
+    "audit.forward_ca": PATH, Unset("those of the system");
+
+    /// A file, mode 600, with the value of the header `Authorization` for `http` and `https` targets.
+    "audit.forward_authorization_file": PATH, Unset("none");
 
     /// The line format: `text` for people, `json` for one JSON object per line.
     "log.format": Word(&["text", "json"]), Value("text");

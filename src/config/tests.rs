@@ -95,7 +95,10 @@ fn settings_that_are_not_set_have_their_defaults() {
         timeout: Duration::from_secs(1),
         checkpoint_records: 10_000,
         checkpoint_interval: Duration::from_mins(1),
-        forward_to: None,
+        forward: ForwardSettings {
+            directory: "/var/lib/hsmgate".into(),
+            ..ForwardSettings::default()
+        },
     };
     assert_eq!(config.audit, audit);
     assert_eq!(config.log, Log { format: LogFormat::Text, filter: "info".to_owned() });

@@ -11,6 +11,7 @@ pub mod error_response;
 pub mod http;
 pub mod long_request_line;
 mod metrics;
+pub mod outbound;
 pub mod tls;
 
 pub use metrics::ServerMetrics;

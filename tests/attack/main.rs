@@ -9,6 +9,7 @@
 )]
 
 mod audit;
+mod auditors;
 mod operator_events;
 mod rights;
 #[path = "../support/mod.rs"]

@@ -14,6 +14,7 @@ use super::super::recorder::{Inner, Recorder};
 use super::super::refusal_counts::RefusalCounts;
 use super::super::verify::{Expectation, Report, Verifier};
 use super::*;
+use crate::config::{ForwardSettings, ForwardTarget};
 use crate::error::ApiError;
 use crate::model::{KeyId, KeyVersionId};
 
@@ -25,7 +26,7 @@ fn settings(directory: &Path) -> AuditSettings {
         required: true,
         checkpoint_records: 1000,
         checkpoint_interval: Duration::from_mins(1),
-        forward_to: None,
+        forward: ForwardSettings { directory: directory.to_owned(), ..ForwardSettings::default() },
     }
 }
 
@@ -68,7 +69,7 @@ async fn all_records_are_forwarded() {
     let directory = TempDir::new().unwrap();
     let mut settings = settings(directory.path());
     let forwarder = directory.path().join("second.jsonl");
-    settings.forward_to = Some(forwarder.clone());
+    settings.forward.records = Some(ForwardTarget::Path(forwarder.clone()));
     let recorder = recorder(&settings, None);
     for action in ["Encrypt", "CreateKey", "Decrypt"] {
         done(&recorder, action).await.unwrap();
@@ -88,7 +89,7 @@ async fn syslog_gets_one_message_per_line_and_delays_nothing() {
     let mut settings = settings(directory.path());
     let path = directory.path().join("log");
     let socket = UnixDatagram::bind(&path).unwrap();
-    settings.forward_to = Some(path);
+    settings.forward.records = Some(ForwardTarget::Path(path));
     let recorder = recorder(&settings, None);
     // Nothing reads yet, and more is sent than a socket buffers.
     for _ in 0..600 {

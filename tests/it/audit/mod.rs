@@ -1,4 +1,5 @@
 //! The audit log.
 
+mod forwarding;
 mod records;
 mod system_events;
