@@ -22,7 +22,7 @@ pub use metrics::Metrics;
 pub use offline::{close, find_other_gateway, open_offline};
 
 use crate::config::{AuditSettings, CertificateFiles, CompatibilityOptions, KeyringSettings};
-use crate::model::RegionAccount;
+use crate::model::{Quotas, RegionAccount};
 use crate::ops::CallRates;
 use crate::server::http::ConnectionLimits;
 pub use crate::server::http::Stop;
@@ -45,6 +45,8 @@ pub struct Settings {
     pub admin_client_ca: Option<PathBuf>,
     /// The limits for callers.
     pub limits: Limits,
+    /// The maximum numbers of objects.
+    pub quotas: Quotas,
     /// The options for compatibility.
     pub compatibility: CompatibilityOptions,
     /// How long due destructions wait after a jump of the clock.

@@ -289,6 +289,7 @@ fn settings(
             },
         },
         compatibility: CompatibilityOptions::default(),
+        quotas: hsmgate::model::Quotas::default(),
         destruction_hold: Duration::ZERO,
         audit,
     })

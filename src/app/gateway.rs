@@ -159,6 +159,7 @@ impl Gateway {
         let listener = Listener::new("api", socket, tls, metrics.server.clone());
         let backend = current_backend(backend, &settings, token, metrics.store.clone()).await?;
         let (store, token) = (backend.store.clone(), backend.token.clone());
+        store.set_quotas(settings.quotas);
         let keyring = Keyring::new(store, token, settings.limits.keyring, metrics.keyring.clone());
         let replay = take_over(&settings.state_directory, &backend, &keyring).await?;
         crate::authz::log_costly_policies(&backend.store).await?;

@@ -99,6 +99,7 @@ pub(super) fn without_permission_checks(config: Config) -> anyhow::Result<app::S
             keyring: config.keyring,
         },
         compatibility: config.compatibility,
+        quotas: config.quotas,
         destruction_hold: config.destruction_hold,
         audit: Some(config.audit),
         token,

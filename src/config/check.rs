@@ -14,7 +14,7 @@ use super::{
     KeyringSettings, Limits, Log, LogFormat, PinSource, TokenConfig, TokenName, TokenTimeouts,
 };
 use crate::model::text_form::is_ascii_name;
-use crate::model::{IvBudget, RegionAccount};
+use crate::model::{IvBudget, Quotas, RegionAccount};
 
 /// The configuration, which counts only if the reader has no faults. Every text is parsed before
 /// returning, so that all faults are reported; flags and numbers have been parsed already.
@@ -40,6 +40,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         store_url: store_url?,
         state_directory: state_directory?,
         limits: limits?,
+        quotas: Quotas::read(|name| reader.number(name))?,
         compatibility: compatibility(reader)?,
         keyring: keyring?,
         destruction_hold: hours(reader, "keys.destruction_hold_hours")?,

@@ -21,7 +21,7 @@ pub use forward::{ForwardSettings, ForwardTarget};
 pub use secret::{PinSource, SecretError};
 pub use settings::{MAX_RATE, SETTINGS, Setting};
 
-use crate::model::{AddressRange, IvBudget, RegionAccount, VerificationRate};
+use crate::model::{AddressRange, IvBudget, Quotas, RegionAccount, VerificationRate};
 use reader::Reader;
 
 /// A configuration whose settings are all checked, alone and against each other.
@@ -46,6 +46,8 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// The limits.
     pub limits: Limits,
+    /// The maximum numbers of objects.
+    pub quotas: Quotas,
     /// What operations accept in addition to the API.
     pub compatibility: CompatibilityOptions,
     /// The settings of the keyring.

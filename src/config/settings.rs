@@ -86,6 +86,11 @@ pub static SECTIONS: &[(&str, &str)] = &[
     ("token", "The PKCS#11 token that holds the keys."),
     ("store", "The database of keys, aliases and policies."),
     ("limits", "Limits of rates, times and connections."),
+    (
+        "quotas",
+        "Maximum numbers of objects that callers can create. Above it the response is \
+         `Rejected.LimitExceeded`; operators on the command line are not limited.",
+    ),
     ("crypto", "Options of the cryptographic operations."),
     ("keys", "Scheduled changes of keys."),
     ("audit", "The record of every operation (docs/reference/audit-record.md)."),
@@ -100,6 +105,7 @@ const MILLISECONDS: SettingKind = Number(1, MAX_MILLISECONDS);
 /// The maximum of a rate, in calls per second.
 pub const MAX_RATE: u64 = 1_000_000;
 const RATE: SettingKind = Number(0, MAX_RATE);
+const QUOTA: SettingKind = Number(1, 10_000_000);
 
 /// Declares [`SETTINGS`]: the documentation of each setting, its name, type and default.
 macro_rules! settings {
@@ -261,6 +267,32 @@ settings! {
     /// accepted, each with a limit of the same rate for failures in its name. A source is an IPv4
     /// address or an IPv6 /64 network.
     "limits.authentication_failures_per_second": RATE, Value("10");
+
+    /// Keys, in any state. Each has at least one object in the token. If the token has room for
+    /// fewer, it refuses them itself.
+    "quotas.keys": QUOTA, Value("20000");
+
+    /// Versions of one key. Automatic rotations are not limited.
+    "quotas.key_versions": QUOTA, Value("1000");
+
+    /// Aliases.
+    "quotas.aliases": QUOTA, Value("20000");
+
+    /// Import tokens. Each has a key pair in the token for 24 hours. There is one for a key and an
+    /// algorithm: a new one replaces it.
+    "quotas.import_tokens": QUOTA, Value("500");
+
+    /// Network rules.
+    "quotas.network_rules": QUOTA, Value("1000");
+
+    /// Policies of access points.
+    "quotas.policies": QUOTA, Value("1000");
+
+    /// Access points.
+    "quotas.access_points": QUOTA, Value("1000");
+
+    /// Client keys of all access points, including expired ones.
+    "quotas.client_keys": QUOTA, Value("5000");
 
     /// Lets Encrypt accept a Plaintext that is not Base64: any UTF-8 text of at most 6,144 bytes is
     /// encrypted unchanged, and Decrypt returns it. Terraform's provider, Nacos and bank-vaults

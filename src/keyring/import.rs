@@ -24,10 +24,6 @@ use crate::token::{Budget, Capability, CheckValue, KeyIdentity, ServiceKey, Toke
 /// The lifetime of an import token (GetParametersForImport: 24 hours).
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;
 
-/// The number of import tokens that exist at one time. Each has a key pair in the token for 24 hours,
-/// and some tokens have room for some thousand objects.
-const MAX_IMPORT_TOKENS: usize = 500;
-
 /// The number of rejected imports that invalidates an import token.
 ///
 /// A client with unlimited tries that learns which wrapped texts unwrap can decrypt material that
@@ -80,7 +76,10 @@ impl Keyring {
         let lock = tokio::time::timeout_at(deadline, self.import_tokens.lock()).await;
         let _only_one = lock.map_err(|_elapsed| ErrorCode::Unavailable)?;
         let (replaced, others) = self.import_tokens_of(key.record().id, algorithm);
-        check_import_tokens(others)?;
+        let quota = self.store.quotas().import_tokens;
+        if !quota.has_room(others) {
+            return Err(StoreError::QuotaReached(quota).into());
+        }
         let wrapping = KeyVersionId::random();
         let parameters = ImportParameters {
             id: ImportId::random(),
@@ -505,11 +504,6 @@ struct UnwrappedVersion {
     _pending: PendingGuard,
 }
 
-/// Checks that there may be one more import token than these.
-const fn check_import_tokens(others: usize) -> Result<(), ErrorCode> {
-    if others < MAX_IMPORT_TOKENS { Ok(()) } else { Err(ErrorCode::LimitExceeded) }
-}
-
 /// The wrapping pair of an import token.
 const fn wrapping_pair(wrapping: KeyVersionId) -> KeyIdentity {
     KeyIdentity::of_service(ServiceKey::ImportWrapping, wrapping)
@@ -517,15 +511,4 @@ const fn wrapping_pair(wrapping: KeyVersionId) -> KeyIdentity {
 
 fn check_origin(record: &KeyRecord) -> Result<(), ErrorCode> {
     if record.origin == Origin::External { Ok(()) } else { Err(ErrorCode::UnsupportedOrigin) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_number_of_import_tokens_is_limited() {
-        assert_eq!(check_import_tokens(MAX_IMPORT_TOKENS - 1), Ok(()));
-        assert_eq!(check_import_tokens(MAX_IMPORT_TOKENS), Err(ErrorCode::LimitExceeded));
-    }
 }

@@ -95,15 +95,24 @@ impl Keyring {
     /// has only one version, because a MAC does not name its version.
     ///
     /// # Errors
-    /// When the key's state, spec or origin forbids it, or store or token fail; the key is then
-    /// unchanged.
+    /// When the key's state, spec or origin forbids it, the key has the maximum number of versions, or
+    /// store or token fail; the key is then unchanged.
     pub async fn add_version<P: CanManage>(
         &self,
         key: &AuthorizedKey<P>,
         now: Time,
         execution: Execution<'_>,
     ) -> Result<KeyVersion, KeyringError> {
-        let may_rotate = |record: &KeyRecord| check_rotation(record).map(|()| true);
+        // Automatic rotations do not count: their interval limits their number.
+        let quota = self.store.quotas().key_versions;
+        let may_rotate = |record: &KeyRecord| {
+            check_rotation(record)?;
+            if quota.has_room(record.versions.len()) {
+                Ok(true)
+            } else {
+                Err(StoreError::QuotaReached(quota).into())
+            }
+        };
         let pending = self.insert_pending_version(key.record().id, now, may_rotate).await?;
         let pending = pending.ok_or(ErrorCode::InternalFailure)?;
         let version = pending.version.clone();

@@ -25,6 +25,7 @@ pub mod page;
 pub mod params;
 pub mod policy;
 pub mod principal;
+mod quota;
 pub mod random;
 mod request_context;
 pub mod rotation;
@@ -61,6 +62,7 @@ pub use material::{ImportId, ImportParameters, ImportToken, ImportedMaterial, Wr
 pub use page::{Page, PageOf};
 pub use params::{Element, FromParams, ParamError, Params, RequestField, read_with};
 pub use principal::{PrincipalKind, PrincipalName};
+pub use quota::{Quota, Quotas};
 pub use request_context::RequestContext;
 pub use rotation::{Rotation, RotationInterval};
 pub use source::source_of;

@@ -25,10 +25,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the alias name is taken, [`StoreError::NotFound`] when the key
-    /// does not exist.
+    /// does not exist; [`StoreError::QuotaReached`].
     pub async fn create_alias(&self, name: &Alias, key: KeyId) -> Result<(), StoreError> {
         let alias = AliasRecord { name: name.clone(), key, created: clock::now() };
         let mut write = self.write().await?;
+        let count = sqlx::query("SELECT COUNT(*) FROM aliases");
+        write.require_room(write.quotas().aliases, count).await?;
         let insert = sqlx::query(ALIASES.insert())
             .bind(name.to_string())
             .bind(key.to_string())

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::model::{AccessPoint, AccessPolicy, ClientKeyRecord, ImportParameters, NetworkRule};
+use crate::model::{
+    AccessPoint, AccessPolicy, ClientKeyRecord, ImportParameters, NetworkRule, Quota, Quotas,
+};
 
 /// A value stored as JSON under a name that is unique in its kind.
 pub trait Document:
@@ -23,6 +25,9 @@ pub trait Document:
     fn references(&self) -> Vec<Reference> {
         Vec::new()
     }
+
+    /// The quota of its kind, if the store limits it.
+    fn quota(quotas: &Quotas) -> Option<Quota>;
 
     /// The index of its kind.
     fn index(document_cache: &DocumentCache) -> &DocumentIndex<Self>;
@@ -133,8 +138,12 @@ impl DocumentCache {
 /// Implements what every kind of document needs: its kind in the database, its index, and the field
 /// with its name.
 macro_rules! document_kind {
-    ($kind:literal, $index:ident, $name:ident) => {
+    ($kind:literal, $index:ident, $name:ident $(, $quota:ident)?) => {
         const KIND: &'static str = $kind;
+
+        fn quota(_quotas: &Quotas) -> Option<Quota> {
+            document_kind!(@quota _quotas $($quota)?)
+        }
 
         fn name(&self) -> String {
             self.$name.to_string()
@@ -148,14 +157,16 @@ macro_rules! document_kind {
             &mut document_cache.$index
         }
     };
+    (@quota $quotas:ident $quota:ident) => { Some($quotas.$quota) };
+    (@quota $quotas:ident) => { None };
 }
 
 impl Document for NetworkRule {
-    document_kind!("network-rule", network_rules, name);
+    document_kind!("network-rule", network_rules, name, network_rules);
 }
 
 impl Document for AccessPolicy {
-    document_kind!("policy", policies, name);
+    document_kind!("policy", policies, name, policies);
 
     fn references(&self) -> Vec<Reference> {
         self.rules.network_rules.iter().map(Reference::to::<NetworkRule>).collect()
@@ -163,7 +174,7 @@ impl Document for AccessPolicy {
 }
 
 impl Document for AccessPoint {
-    document_kind!("access-point", access_points, name);
+    document_kind!("access-point", access_points, name, access_points);
 
     fn references(&self) -> Vec<Reference> {
         self.policies.iter().map(Reference::to::<AccessPolicy>).collect()
@@ -171,7 +182,7 @@ impl Document for AccessPoint {
 }
 
 impl Document for ClientKeyRecord {
-    document_kind!("client-key", client_keys, id);
+    document_kind!("client-key", client_keys, id, client_keys);
 
     fn references(&self) -> Vec<Reference> {
         vec![Reference::to::<AccessPoint>(&self.access_point)]
@@ -179,7 +190,7 @@ impl Document for ClientKeyRecord {
 }
 
 /// Neither its key nor its wrapping key pair is a document. After the key is deleted, the
-/// parameters stay until they expire.
+/// parameters stay until they expire. The keyring limits their number: new ones replace others.
 impl Document for ImportParameters {
     document_kind!("import-parameters", import_parameters, id);
 }

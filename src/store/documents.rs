@@ -60,7 +60,8 @@ impl Store {
     /// change.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the kind already has this name; what `decide` returns.
+    /// [`StoreError::Exists`] when the kind already has this name; [`StoreError::QuotaReached`]; what
+    /// `decide` returns.
     pub async fn insert_document_if<D, E, F>(&self, document: D, decide: F) -> Result<Arc<D>, E>
     where
         D: Document,
@@ -69,6 +70,10 @@ impl Store {
     {
         let name = document.name();
         let mut write = self.write().await?;
+        if let Some(quota) = D::quota(&write.quotas()) {
+            let count = sqlx::query("SELECT COUNT(*) FROM documents WHERE kind = $1");
+            write.require_room(quota, count.bind(D::KIND)).await?;
+        }
         decide(&document)?;
         let insert = sqlx::query(DOCUMENTS.insert()).bind(name).bind(D::KIND);
         write.execute(insert.bind(body(&document)?)).await?;

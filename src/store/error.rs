@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::error::{ApiError, ErrorCode};
+use crate::model::Quota;
 
 /// The cause of an error.
 pub(super) type Cause = Box<dyn StdError + Send + Sync>;
@@ -21,6 +22,9 @@ pub enum StoreError {
     /// The maximum number of these objects is reached. The request is wrong.
     #[error("the store has the maximum number of these objects")]
     LimitReached,
+    /// A quota is reached. The request is wrong.
+    #[error("the store has the maximum number of these objects: {0}")]
+    QuotaReached(Quota),
     /// The database does not respond or returns an error. A retry may help.
     #[error("the store's database failed")]
     Unavailable {
@@ -112,6 +116,11 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
 impl From<StoreError> for ApiError {
     /// What is not found is a resource of some kind: who asks for a key or an alias says so.
     fn from(error: StoreError) -> Self {
+        if let StoreError::QuotaReached(quota) = error {
+            let code = ErrorCode::LimitExceeded;
+            let message = format!("{}: {quota}.", code.message());
+            return Self::with_message(code, message).because(error);
+        }
         let code = match error {
             StoreError::NotFound => ErrorCode::ResourceNotFound,
             StoreError::Exists => ErrorCode::ResourceExist,

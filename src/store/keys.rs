@@ -20,11 +20,14 @@ impl Store {
     /// Inserts a key with its versions.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the key's id or a version's id or number is taken.
+    /// [`StoreError::Exists`] when the key's id or a version's id or number is taken;
+    /// [`StoreError::QuotaReached`].
     pub async fn insert_key(&self, record: KeyRecord) -> Result<Arc<KeyRecord>, StoreError> {
         let mut record = record;
         sort_versions(&mut record);
         let mut write = self.write().await?;
+        let count = sqlx::query("SELECT COUNT(*) FROM keys");
+        write.require_room(write.quotas().keys, count).await?;
         insert(write.connection(), &record).await?;
         commit(write, record).await
     }

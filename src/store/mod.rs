@@ -32,6 +32,7 @@ mod metadata;
 mod metrics;
 mod operator_events;
 mod principals;
+mod quota;
 mod recovered_keys;
 mod refresh;
 mod restore;
@@ -61,7 +62,7 @@ pub use operator_events::{EventGap, OperatorEvent};
 pub use principals::Principal;
 pub use restore::{Replaced, Replacement};
 
-use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId};
+use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId, Quotas};
 use crate::telemetry::gauge_value;
 use catalogue::Catalogue;
 use connect::Connected;
@@ -92,6 +93,8 @@ struct Inner {
     last_seen: LastSeen,
     /// The operator on whose behalf this process makes changes, if any.
     operator: OnceLock<String>,
+    /// The maximum numbers of objects.
+    quotas: OnceLock<Quotas>,
 }
 
 impl Store {
@@ -171,6 +174,7 @@ impl Store {
             watch: Mutex::default(),
             last_seen: LastSeen::default(),
             operator: OnceLock::new(),
+            quotas: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -48,6 +48,11 @@ impl Write {
         self.connection.execute(statement).await
     }
 
+    /// The store.
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
     /// The operator on whose behalf the change is made, if any.
     pub(super) fn operator(&self) -> Option<&String> {
         self.inner.operator.get()

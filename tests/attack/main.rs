@@ -11,6 +11,7 @@
 mod audit;
 mod auditors;
 mod operator_events;
+mod quotas;
 mod rights;
 #[path = "../support/mod.rs"]
 mod support;

@@ -39,13 +39,16 @@ async fn the_quotas_count_the_existing_keys() {
     let gateway = Gateway::start();
     gateway.create_key().await;
     let all = gateway.call("GetKmsInstanceQuotaInfos", &[]).await;
-    assert_eq!(all["KmsInstanceQuotaInfos"].as_array().unwrap().len(), 4);
+    assert_eq!(all["KmsInstanceQuotaInfos"].as_array().unwrap().len(), 10);
     let id = text(&all["KmsInstanceId"]);
     let params = [("KmsInstanceId", id), ("ResourceType", "key")];
     let of_keys = gateway.call("GetKmsInstanceQuotaInfos", &params).await;
     let quotas = of_keys["KmsInstanceQuotaInfos"].as_array().unwrap();
     assert_eq!(quotas.len(), 1);
-    assert_eq!(quotas[0]["UsedQuantity"], 2);
+    assert_eq!(
+        (&quotas[0]["UsedQuantity"], &quotas[0]["ResourceQuota"]),
+        (&2.into(), &20_000.into())
+    );
     let refused = gateway.refused("GetKmsInstanceQuotaInfos", &[("ResourceType", "moon")]).await;
     assert_eq!(refused, refusal(400, "InvalidParameter"));
 }

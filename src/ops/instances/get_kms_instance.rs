@@ -4,7 +4,7 @@
 //! VswitchIds and ZoneIds are omitted: the Go SDKs up to v3.3.1 declare them as text and cannot
 //! decode a response with empty lists.
 
-use super::{NAME, NO_LIMIT, instance};
+use super::{NAME, instance};
 use crate::model::{InstanceId, Time};
 use crate::ops::prelude::*;
 
@@ -52,7 +52,7 @@ impl Operation for GetKmsInstance {
             create_time: this.created,
             start_date: this.created,
             product_version: env!("CARGO_PKG_VERSION"),
-            key_num: NO_LIMIT,
+            key_num: cx.store().quotas().keys.most,
             secret_num: "0",
             vpc_num: 0,
             bind_vpcs: BindVpcs { bind_vpc: [] },

@@ -1,10 +1,22 @@
 //! GetKmsInstanceQuotaInfos: returns the usage and the quotas of the instance.
 
-use super::{NO_LIMIT, instance, keys};
+use super::{NO_LIMIT, instance};
+use crate::model::{AccessPoint, AccessPolicy, ClientKeyRecord, ImportParameters, NetworkRule};
 use crate::ops::prelude::*;
 
-/// The kinds of quota in the API.
-const TYPES: [&str; 4] = ["key", "secret", "qps", "vpc"];
+/// The kinds of quota in the API, and those that only this gateway has.
+const TYPES: [&str; 10] = [
+    "key",
+    "secret",
+    "qps",
+    "vpc",
+    "alias",
+    "importtoken",
+    "network",
+    "policy",
+    "applicationaccesspoint",
+    "clientkey",
+];
 
 operation! {
     pub struct GetKmsInstanceQuotaInfos -> KmsInstanceQuotas {
@@ -32,6 +44,23 @@ fn types(params: &Params<'_>) -> Result<Vec<&'static str>, ParamError> {
     if types.is_empty() { Err(ParamError::invalid("ResourceType")) } else { Ok(types) }
 }
 
+fn quota_and_use(cx: &Context, resource_type: &str) -> (u32, usize) {
+    let (store, quotas) = (cx.store(), cx.store().quotas());
+    let (quota, used) = match resource_type {
+        "key" => (quotas.keys, store.keys().len()),
+        "alias" => (quotas.aliases, store.aliases().len()),
+        "importtoken" => (quotas.import_tokens, store.documents::<ImportParameters>().len()),
+        "network" => (quotas.network_rules, store.documents::<NetworkRule>().len()),
+        "policy" => (quotas.policies, store.documents::<AccessPolicy>().len()),
+        "applicationaccesspoint" => (quotas.access_points, store.documents::<AccessPoint>().len()),
+        "clientkey" => (quotas.client_keys, store.documents::<ClientKeyRecord>().len()),
+        // Calls are limited for each operation, if at all, and not for the instance.
+        "qps" => return (NO_LIMIT, 0),
+        _ => return (0, 0),
+    };
+    (quota.most, used)
+}
+
 impl Operation for GetKmsInstanceQuotaInfos {
     const EFFECT: ActionEffect = ActionEffect::Reads;
 
@@ -39,12 +68,7 @@ impl Operation for GetKmsInstanceQuotaInfos {
         let named = self.instance.unwrap_or_else(|| cx.instance().id.to_string());
         instance::<Self>(cx, &named)?;
         let quota = |resource_type| {
-            let (resource_quota, used_quantity) = match resource_type {
-                "key" => (NO_LIMIT, keys(cx)),
-                // Calls are limited for each operation, if at all, and not for the instance.
-                "qps" => (NO_LIMIT, 0),
-                _ => (0, 0),
-            };
+            let (resource_quota, used_quantity) = quota_and_use(cx, resource_type);
             QuotaInfo { resource_type, resource_quota, used_quantity }
         };
         Ok(KmsInstanceQuotas {

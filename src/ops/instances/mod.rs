@@ -26,8 +26,3 @@ fn instance<P: Permission>(cx: &Context, named: &str) -> Result<(), ApiError> {
     cx.account::<P>(&format!("keystore/{id}"))?;
     if named == id { Ok(()) } else { Err(ErrorCode::InstanceNotFound.into()) }
 }
-
-/// The number of keys in the instance: all that are visible.
-fn keys(cx: &Context) -> usize {
-    cx.store().keys().iter().filter(|record| record.state.is_visible()).count()
-}
