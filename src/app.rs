@@ -22,7 +22,7 @@ pub use metrics::Metrics;
 pub use offline::{close, find_other_gateway, open_offline};
 
 use crate::config::{AuditSettings, CertificateFiles, CompatibilityOptions, KeyringSettings};
-use crate::model::{Quotas, RegionAccount};
+use crate::model::{ApprovalRules, Quotas, RegionAccount};
 use crate::ops::CallRates;
 use crate::server::http::ConnectionLimits;
 pub use crate::server::http::Stop;
@@ -47,6 +47,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The maximum numbers of objects.
     pub quotas: Quotas,
+    /// The operations that need an approval.
+    pub approvals: ApprovalRules,
     /// The options for compatibility.
     pub compatibility: CompatibilityOptions,
     /// How long due destructions wait after a jump of the clock.

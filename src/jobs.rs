@@ -1,6 +1,7 @@
 //! Background jobs: destroy and rotate due keys, and read changes that another process made to the
 //! store. Each action is recorded in the audit log.
 
+mod approvals;
 mod backoff;
 mod dangling_references;
 mod destruction_hold;
@@ -45,6 +46,8 @@ const DANGLING_REFERENCES_INTERVAL: Duration = Duration::from_secs(1);
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum time until an event of the IV budget is recorded.
 const IV_EVENTS_INTERVAL: Duration = Duration::from_secs(5);
+/// Maximum time until a request for an approval is recorded, and until an expired one is removed.
+const APPROVALS_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time between two searches for all keys.
 const KEY_SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The time between the start, or a reconnect of the token, and the tests of its capabilities: the
@@ -93,6 +96,8 @@ pub struct Jobs {
 enum JobError {
     #[error("cannot record a due action or an operator's change in the audit log")]
     NotRecorded(#[from] NotRecorded),
+    #[error(transparent)]
+    Approval(#[from] approvals::ApprovalError),
     #[error(transparent)]
     Keyring(#[from] KeyringError),
     #[error(transparent)]
@@ -153,6 +158,7 @@ impl Jobs {
         jobs.run(ROTATION_INTERVAL, "rotation", key_job(), rotate);
         jobs.run(CLOCK_CHECK_INTERVAL, "clock check", job(), check_clock);
         jobs.run(IV_EVENTS_INTERVAL, "audit of the IV budget", job(), record_iv_events);
+        jobs.run(APPROVALS_INTERVAL, "approvals", job(), record_approvals);
         let name = "check of references in access documents";
         jobs.run(DANGLING_REFERENCES_INTERVAL, name, job(), check_references);
         jobs.run(STORE_WATCH_INTERVAL, "store check", job(), watch_store);
@@ -268,6 +274,11 @@ async fn test_capabilities(keyring: Keyring) {
 
 async fn check_clock(job: Job) -> Result<(), JobError> {
     Ok(job.hold.check().await.map(drop)?)
+}
+
+async fn record_approvals(job: Job) -> Result<(), JobError> {
+    let JobContext { store, audit, .. } = job.context;
+    Ok(approvals::record_due(&store, &audit, clock::now()).await?)
 }
 
 async fn check_references(job: Job) -> Result<(), JobError> {

@@ -290,6 +290,7 @@ fn settings(
         },
         compatibility: CompatibilityOptions::default(),
         quotas: hsmgate::model::Quotas::default(),
+        approvals: hsmgate::model::ApprovalRules::default(),
         destruction_hold: Duration::ZERO,
         audit,
     })

@@ -394,6 +394,7 @@ async fn services(
         instance: store.instance().await?,
         store: store.clone(),
         keyring,
+        approvals: settings.approvals,
         compatibility: settings.compatibility,
         call_limits: CallLimits::new(settings.limits.call_rates, metrics.registry.throttled()),
     })

@@ -53,6 +53,13 @@ impl Authorizer {
         Ok(())
     }
 
+    /// Whether the client keys of a concerned access point could use keys by a pattern after a
+    /// change, such as `key/*`.
+    pub fn grants_key_patterns(&self, change: AccessChange<'_>) -> bool {
+        let resources = self.resources_after(change);
+        resources.keys().any(|resource| matches!(resource, AccessResource::KeyPrefix(_)))
+    }
+
     /// The keys that the client keys of the concerned access points could use after a change, each
     /// with one of these access points.
     fn resources_after(&self, change: AccessChange<'_>) -> BTreeMap<AccessResource, AccessName> {

@@ -30,6 +30,7 @@ macro_rules! commands {
 
 mod access_key;
 mod alias;
+mod approval;
 mod audit;
 mod backup;
 mod bench;
@@ -128,6 +129,9 @@ commands! {
         /// Validate and simulate policy documents
         #[command(subcommand)]
         Policy(policy::Policy);
+        /// Decide requests for the approval of dangerous operations; works while the gateway runs
+        #[command(subcommand)]
+        Approval(approval::Approval);
         /// Manage keys through the API
         #[command(subcommand)]
         Key(key::Key);
@@ -223,6 +227,9 @@ mod tests {
             "hsmgate key describe alias/a --access-key-secret-file f",
             "hsmgate alias create --config c alias/acs/mse key-hzz630494463ejqjx1234",
             "hsmgate alias update --config c acs/acm alias/orders",
+            "hsmgate approval list --config c --json",
+            "hsmgate approval release --config c 46a9efd9-3d16-4894-bd4f-1fc43f3f2abf",
+            "hsmgate approval refuse --config c 46a9efd9-3d16-4894-bd4f-1fc43f3f2abf",
             "hsmgate alias list --config c --json",
             "hsmgate alias delete --config c alias/a.b",
             "hsmgate dev --alias alias/acs/mse --alias acs/acm",

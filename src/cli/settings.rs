@@ -100,6 +100,7 @@ pub(super) fn without_permission_checks(config: Config) -> anyhow::Result<app::S
         },
         compatibility: config.compatibility,
         quotas: config.quotas,
+        approvals: config.approvals,
         destruction_hold: config.destruction_hold,
         audit: Some(config.audit),
         token,

@@ -14,7 +14,7 @@ use super::{
     KeyringSettings, Limits, Log, LogFormat, PinSource, TokenConfig, TokenName, TokenTimeouts,
 };
 use crate::model::text_form::is_ascii_name;
-use crate::model::{IvBudget, Quotas, RegionAccount};
+use crate::model::{ApprovalRules, IvBudget, Quotas, RegionAccount, TagKey};
 
 /// The configuration, which counts only if the reader has no faults. Every text is parsed before
 /// returning, so that all faults are reported; flags and numbers have been parsed already.
@@ -27,6 +27,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let store_url = reader.text("store.url", store_url);
     let state_directory = reader.text("store.state_directory", absolute);
     let limits = limits(reader);
+    let approvals = approvals(reader);
     let keyring = keyring(reader);
     let audit = audit(reader, state_directory.as_deref());
     let log = log(reader);
@@ -41,6 +42,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         state_directory: state_directory?,
         limits: limits?,
         quotas: Quotas::read(|name| reader.number(name))?,
+        approvals: approvals?,
         compatibility: compatibility(reader)?,
         keyring: keyring?,
         destruction_hold: hours(reader, "keys.destruction_hold_hours")?,
@@ -141,6 +143,22 @@ fn limits(reader: &mut Reader<'_>) -> Option<Limits> {
         shared_sources: shared_sources?,
         authentication_failures_per_second: reader
             .number("limits.authentication_failures_per_second")?,
+    })
+}
+
+fn approvals(reader: &mut Reader<'_>) -> Option<ApprovalRules> {
+    const OPERATIONS: [&str; 3] = ["ScheduleKeyDeletion", "SetKeyPolicy", "AccessPoints"];
+    let known = |text: &str| OPERATIONS.into_iter().find(|name| *name == text);
+    let operations = reader.list("approval.operations", known);
+    let key_tag = reader.text("approval.key_tag", parsed::<TagKey>);
+    let seconds: u32 = reader.number("approval.seconds")?;
+    let operations = operations?;
+    let key_tag = key_tag?;
+    Some(ApprovalRules {
+        key_deletions: operations.contains(&"ScheduleKeyDeletion"),
+        key_policies: operations.contains(&"SetKeyPolicy").then_some(key_tag),
+        access_points: operations.contains(&"AccessPoints"),
+        lifetime_seconds: seconds.into(),
     })
 }
 

@@ -21,7 +21,9 @@ pub use forward::{ForwardSettings, ForwardTarget};
 pub use secret::{PinSource, SecretError};
 pub use settings::{MAX_RATE, SETTINGS, Setting};
 
-use crate::model::{AddressRange, IvBudget, Quotas, RegionAccount, VerificationRate};
+use crate::model::{
+    AddressRange, ApprovalRules, IvBudget, Quotas, RegionAccount, VerificationRate,
+};
 use reader::Reader;
 
 /// A configuration whose settings are all checked, alone and against each other.
@@ -48,6 +50,8 @@ pub struct Config {
     pub limits: Limits,
     /// The maximum numbers of objects.
     pub quotas: Quotas,
+    /// The operations that need an approval.
+    pub approvals: ApprovalRules,
     /// What operations accept in addition to the API.
     pub compatibility: CompatibilityOptions,
     /// The settings of the keyring.

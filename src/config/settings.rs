@@ -91,6 +91,11 @@ pub static SECTIONS: &[(&str, &str)] = &[
         "Maximum numbers of objects that callers can create. Above it the response is \
          `Rejected.LimitExceeded`; operators on the command line are not limited.",
     ),
+    (
+        "approval",
+        "Dangerous operations that need a second person: a call is refused until an operator \
+         releases it with `hsmgate approval release` (docs/access-control.md).",
+    ),
     ("crypto", "Options of the cryptographic operations."),
     ("keys", "Scheduled changes of keys."),
     ("audit", "The record of every operation (docs/reference/audit-record.md)."),
@@ -293,6 +298,19 @@ settings! {
 
     /// Client keys of all access points, including expired ones.
     "quotas.client_keys": QUOTA, Value("5000");
+
+    /// The operations: `ScheduleKeyDeletion`; `SetKeyPolicy`, for keys with the tag
+    /// `approval.key_tag`, and the removal of this tag; `AccessPoints`, for changes with which client
+    /// keys can use keys by a pattern such as `key/*`.
+    "approval.operations":
+        List("ScheduleKeyDeletion, SetKeyPolicy and AccessPoints"),
+        Value("[]");
+
+    /// The tag of the keys whose policy can only be set with an approval.
+    "approval.key_tag": Text("a tag key"), Value("approval");
+
+    /// Seconds that a request waits for the decision, and a released one for the repeated call.
+    "approval.seconds": Number(1, 604_800), Value("3600");
 
     /// Lets Encrypt accept a Plaintext that is not Base64: any UTF-8 text of at most 6,144 bytes is
     /// encrypted unchanged, and Decrypt returns it. Terraform's provider, Nacos and bank-vaults

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod algorithm;
 pub mod alias;
+mod approval;
 pub mod arn;
 pub mod blob;
 pub mod bytes;
@@ -43,6 +44,7 @@ pub use access::{
     SourceAddresses,
 };
 pub use alias::{Alias, NewAlias, OperatorAlias};
+pub use approval::{Approval, ApprovalId, ApprovalRules, ApprovalState, ApprovalSubject};
 pub use arn::{AccountId, Region, RegionAccount};
 pub use blob::{CiphertextBlob, CiphertextParam, TAG_BYTES};
 pub use bytes::{Base64Bytes, Plaintext};

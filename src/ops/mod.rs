@@ -6,6 +6,7 @@
 pub mod access;
 pub mod account;
 pub mod aliases;
+mod approval;
 mod call_limits;
 pub mod crypto;
 #[cfg(test)]
@@ -43,9 +44,9 @@ use crate::error::{ApiError, ErrorCode};
 use crate::keyring::{Execution, KeyAction, Keyring};
 use crate::model::key_ref::KeyName;
 use crate::model::{
-    Alias, CiphertextBlob, CiphertextParam, EncryptionContext, Instance, KeyId, KeyRecord, KeyRef,
-    KeyVersionId, Page, ParamError, Params, RegionAccount, RequestContext, RequestId, Time,
-    VersionRef,
+    Alias, ApprovalRules, ApprovalSubject, CiphertextBlob, CiphertextParam, EncryptionContext,
+    Instance, KeyId, KeyRecord, KeyRef, KeyVersionId, Page, ParamError, Params, RegionAccount,
+    RequestContext, RequestId, Time, VersionRef,
 };
 use crate::store::Store;
 use crate::token::Budget;
@@ -100,6 +101,8 @@ pub struct Services {
     pub authorizer: Authorizer,
     /// Uses and changes keys.
     pub keyring: Keyring,
+    /// The operations that need an approval.
+    pub approvals: ApprovalRules,
     /// The options for compatibility.
     pub compatibility: CompatibilityOptions,
     /// The rate limits of cryptographic operations.
@@ -289,6 +292,38 @@ impl Context {
     /// As [`Authorizer::check_grant`].
     pub fn check_grant(&self, change: AccessChange<'_>) -> Result<(), ApiError> {
         self.services.authorizer.check_grant(&self.authorization_request(None), change)
+    }
+
+    /// The operations that need an approval.
+    pub fn approvals(&self) -> &ApprovalRules {
+        &self.services.approvals
+    }
+
+    /// Whether client keys could use keys by a pattern after a change.
+    pub fn grants_key_patterns(&self, change: AccessChange<'_>) -> bool {
+        self.services.authorizer.grants_key_patterns(change)
+    }
+
+    /// Returns if an operator has released this call with the same parameters, which is then used
+    /// up. Called last, after every other check.
+    ///
+    /// # Errors
+    /// `Forbidden.NoPermission`, whose message names the command that releases the call.
+    pub async fn require_approval(
+        &self,
+        operation: &str,
+        resource: String,
+        parameters: &[&str],
+    ) -> Result<(), ApiError> {
+        let subject = ApprovalSubject {
+            operation: operation.to_owned(),
+            requester: self.caller.principal.name.to_string(),
+            resource,
+            parameters: approval::hash_of(parameters),
+        };
+        let lifetime_seconds = self.approvals().lifetime_seconds;
+        let approval = self.store().request_approval(subject, self.now(), lifetime_seconds).await?;
+        approval::outcome(&approval)
     }
 
     fn authorization_request<'a>(

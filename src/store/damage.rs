@@ -35,6 +35,8 @@ pub enum Part {
     Access,
     /// Changes made by operators.
     OperatorEvents,
+    /// Requests for approvals.
+    Approvals,
 }
 
 /// The readable and the damaged rows of a table.

@@ -11,6 +11,7 @@
 
 mod access_keys;
 mod aliases;
+mod approvals;
 mod backup;
 mod binding;
 mod catalogue;
@@ -49,6 +50,7 @@ use sqlx::AnyPool;
 use tokio::sync::Mutex;
 
 pub use access_keys::{AccessKeyRow, AccessState, MAX_ACTIVE_KEYS, SessionRow};
+pub use approvals::DecisionError;
 pub use binding::{AccessMode, BINDING_METADATA, BindingError, TOKEN_SERIAL, TokenTexts};
 pub use catalogue::AliasRecord;
 pub use check::{DatabaseCheck, Schema};

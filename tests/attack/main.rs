@@ -8,6 +8,7 @@
     reason = "a test that cannot go on shall fail"
 )]
 
+mod approvals;
 mod audit;
 mod auditors;
 mod operator_events;

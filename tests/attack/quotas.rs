@@ -13,7 +13,7 @@ const PERMISSIONS: (&str, &str) = ("Permissions", "[]");
 
 fn with_quotas(quotas: &str) -> (Installation, Client, crate::support::installation::Server) {
     let (installation, admin) = Installation::prepared();
-    installation.configure(|text| text.push_str(&format!("[quotas]\n{quotas}\n")));
+    installation.configure(|text| text.extend(["[quotas]\n", quotas, "\n"]));
     let server = installation.serve();
     let admin = server.client(&admin);
     (installation, admin, server)

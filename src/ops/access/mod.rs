@@ -35,6 +35,9 @@ trait NamedDocument: Document {
     /// kind that does not grant permissions on keys.
     fn access_change(&self) -> Option<AccessChange<'_>>;
 
+    /// The texts that must be the same when an approved call is repeated.
+    fn approval_parameters(&self) -> Vec<&str>;
+
     /// Whether it differs from an earlier content in more than its description.
     fn is_other_access(&self, before: &Self) -> bool;
 
@@ -50,6 +53,10 @@ impl NamedDocument for NetworkRule {
         None
     }
 
+    fn approval_parameters(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
     fn is_other_access(&self, before: &Self) -> bool {
         self.source_private_ip != before.source_private_ip
     }
@@ -60,6 +67,16 @@ impl NamedDocument for AccessPolicy {
 
     fn access_change(&self) -> Option<AccessChange<'_>> {
         Some(AccessChange::Policy(self))
+    }
+
+    fn approval_parameters(&self) -> Vec<&str> {
+        vec![
+            self.permissions.text(),
+            self.resources.text(),
+            self.rules.text(),
+            &self.kms_instance,
+            &self.description,
+        ]
     }
 
     fn is_other_access(&self, before: &Self) -> bool {
@@ -77,6 +94,10 @@ impl NamedDocument for AccessPoint {
         Some(AccessChange::AccessPoint(self))
     }
 
+    fn approval_parameters(&self) -> Vec<&str> {
+        vec![self.policies.text(), &self.description]
+    }
+
     fn is_other_access(&self, before: &Self) -> bool {
         self.policies != before.policies
     }
@@ -86,9 +107,40 @@ fn resource<D: NamedDocument>(name: &AccessName) -> String {
     format!("{}/{name}", D::CONTAINER)
 }
 
-/// Checks that the caller has the permissions that a document grants.
-fn check_grant<D: NamedDocument>(cx: &Context, document: &D) -> Result<(), ApiError> {
-    document.access_change().map_or(Ok(()), |change| cx.check_grant(change))
+/// An access document whose change is permitted, with or without an approval.
+#[derive(Debug, Clone, Copy)]
+struct Approved(bool);
+
+/// Checks that the caller has the permissions that take effect with a change, and that the change
+/// is approved, if it needs that.
+///
+/// # Errors
+/// `Forbidden.NoPermission`.
+async fn approve(
+    cx: &Context,
+    operation: &str,
+    resource: String,
+    change: AccessChange<'_>,
+    parameters: &[&str],
+) -> Result<Approved, ApiError> {
+    cx.check_grant(change)?;
+    let needs_approval = cx.approvals().access_points && cx.grants_key_patterns(change);
+    if needs_approval {
+        cx.require_approval(operation, resource, parameters).await?;
+    }
+    Ok(Approved(needs_approval))
+}
+
+/// Checks a change again in its transaction: other documents may have changed since.
+fn check_again(cx: &Context, change: AccessChange<'_>, approved: Approved) -> Result<(), ApiError> {
+    cx.check_grant(change)?;
+    if cx.approvals().access_points && !approved.0 && cx.grants_key_patterns(change) {
+        let code = ErrorCode::NoPermission;
+        let text = code.message();
+        let message = format!("{text} Other access documents have changed. Repeat the call.");
+        return Err(ApiError::with_message(code, message));
+    }
+    Ok(())
 }
 
 async fn create<P: Permission, D: NamedDocument>(
@@ -97,7 +149,30 @@ async fn create<P: Permission, D: NamedDocument>(
     document: D,
 ) -> Result<Arc<D>, ApiError> {
     cx.account::<P>(&resource::<D>(name))?;
-    cx.store().insert_document_if(document, |document| check_grant(cx, document)).await
+    if cx.store().document::<D>(name.as_str()).is_some() {
+        return Err(ErrorCode::ResourceExist.into());
+    }
+    let approved = approve_document::<P, D>(cx, name, &document).await?;
+    let decide = |document: &D| check_document(cx, document, approved);
+    cx.store().insert_document_if(document, decide).await
+}
+
+async fn approve_document<P: Permission, D: NamedDocument>(
+    cx: &Context,
+    name: &AccessName,
+    document: &D,
+) -> Result<Approved, ApiError> {
+    let Some(change) = document.access_change() else { return Ok(Approved(false)) };
+    let operation = P::ACTION.trim_start_matches("kms:");
+    approve(cx, operation, resource::<D>(name), change, &document.approval_parameters()).await
+}
+
+fn check_document<D: NamedDocument>(
+    cx: &Context,
+    document: &D,
+    approved: Approved,
+) -> Result<(), ApiError> {
+    document.access_change().map_or(Ok(()), |change| check_again(cx, change, approved))
 }
 
 fn find<P: Permission, D: NamedDocument>(
@@ -111,13 +186,25 @@ fn find<P: Permission, D: NamedDocument>(
 async fn change<P: Permission, D: NamedDocument>(
     cx: &Context,
     name: &AccessName,
-    change: impl FnOnce(&mut D),
+    change: impl Fn(&mut D),
 ) -> Result<EmptyResponse, ApiError> {
     cx.account::<P>(&resource::<D>(name))?;
+    let before = cx.store().document::<D>(name.as_str()).ok_or(ErrorCode::ResourceNotFound)?;
+    let mut after = D::clone(&before);
+    change(&mut after);
+    let approved = if after.is_other_access(&before) {
+        approve_document::<P, D>(cx, name, &after).await?
+    } else {
+        Approved(false)
+    };
     let change = |document: &mut D| {
         let before = document.clone();
         change(document);
-        if document.is_other_access(&before) { check_grant(cx, document) } else { Ok(()) }
+        if document.is_other_access(&before) {
+            check_document(cx, document, approved)
+        } else {
+            Ok(())
+        }
     };
     cx.store().change_document(name.as_str(), change).await?;
     Ok(EmptyResponse {})

@@ -20,8 +20,15 @@ impl Operation for SetKeyPolicy {
         if !self.is_default {
             return Err(no_such_policy());
         }
+        let execution = cx.execution()?;
+        cx.keyring().check(&key, KeyAction::Annotate)?;
+        let tag = cx.approvals().key_policies.as_ref();
+        if tag.is_some_and(|tag| key.record().tags.contains_key(tag)) {
+            let resource = format!("key/{}", key.record().id);
+            cx.require_approval(Self::NAME, resource, &[&policy]).await?;
+        }
         cx.keyring()
-            .change(&key, KeyAction::Annotate, cx.execution()?, |record| {
+            .change(&key, KeyAction::Annotate, execution, |record| {
                 record.policy = Some(policy);
             })
             .await?;

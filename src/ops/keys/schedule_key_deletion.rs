@@ -25,7 +25,14 @@ impl Operation for ScheduleKeyDeletion {
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         let delete_at = cx.now().plus_seconds(i64::from(self.window_days) * SECONDS_PER_DAY);
-        cx.keyring().schedule_deletion(&key, delete_at, cx.execution()?).await?;
+        let execution = cx.execution()?;
+        cx.keyring().check(&key, KeyAction::ScheduleDeletion)?;
+        if cx.approvals().key_deletions && key.record().deletion_protection.is_none() {
+            let resource = format!("key/{}", key.record().id);
+            let days = self.window_days.to_string();
+            cx.require_approval(Self::NAME, resource, &[&days]).await?;
+        }
+        cx.keyring().schedule_deletion(&key, delete_at, execution).await?;
         Ok(EmptyResponse {})
     }
 }

@@ -82,8 +82,16 @@ async fn remove<P: CanManage>(
     key: &AuthorizedKey<P>,
     should_remove: impl Fn(&TagKey) -> bool,
 ) -> Result<(), ApiError> {
+    let execution = cx.execution()?;
+    cx.keyring().check(key, KeyAction::Annotate)?;
+    // Without the tag, the key policy could be set without an approval.
+    let marks_key = |tag: &&TagKey| should_remove(tag) && key.record().tags.contains_key(*tag);
+    if let Some(tag) = cx.approvals().key_policies.as_ref().filter(marks_key) {
+        let resource = format!("key/{}", key.record().id);
+        cx.require_approval("UntagResource", resource, &[tag.as_str()]).await?;
+    }
     cx.keyring()
-        .change(key, KeyAction::Annotate, cx.execution()?, |record| {
+        .change(key, KeyAction::Annotate, execution, |record| {
             record.tags.retain(|tag, _| !should_remove(tag));
         })
         .await?;

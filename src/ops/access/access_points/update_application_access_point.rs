@@ -19,11 +19,11 @@ impl Operation for UpdateApplicationAccessPoint {
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let change = |point: &mut AccessPoint| {
-            if let Some(policies) = self.policies {
-                point.policies = policies;
+            if let Some(policies) = &self.policies {
+                point.policies = policies.clone();
             }
-            if let Some(description) = self.description {
-                point.description = description;
+            if let Some(description) = &self.description {
+                point.description.clone_from(description);
             }
         };
         access::change::<Self, _>(cx, &self.name, change).await

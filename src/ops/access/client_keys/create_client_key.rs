@@ -54,7 +54,11 @@ impl Operation for CreateClientKey {
 
     async fn run(self, cx: &Context) -> Result<CreatedClientKey, ApiError> {
         access::find::<Self, AccessPoint>(cx, &self.access_point)?;
-        cx.check_grant(AccessChange::ClientKey(&self.access_point))?;
+        let change = AccessChange::ClientKey(&self.access_point);
+        let resource = access::resource::<AccessPoint>(&self.access_point);
+        let validity = self.validity.map(|(from, to)| [from, to].map(|time| time.to_string()));
+        let parameters: Vec<_> = validity.iter().flatten().map(String::as_str).collect();
+        let approved = access::approve(cx, Self::NAME, resource, change, &parameters).await?;
         let (not_before, not_after) = self
             .validity
             .unwrap_or_else(|| (cx.now(), cx.now().plus_seconds(DEFAULT_LIFE_SECONDS)));
@@ -73,7 +77,7 @@ impl Operation for CreateClientKey {
         };
         // The access point may have changed since the first check.
         let decide = |record: &ClientKeyRecord| {
-            cx.check_grant(AccessChange::ClientKey(&record.access_point))
+            access::check_again(cx, AccessChange::ClientKey(&record.access_point), approved)
         };
         cx.store().insert_document_if(record, decide).await?;
         Ok(CreatedClientKey {

@@ -20,11 +20,11 @@ impl Operation for UpdateNetworkRule {
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let change = |rule: &mut NetworkRule| {
-            if let Some(addresses) = self.source_private_ip {
-                rule.source_private_ip = addresses;
+            if let Some(addresses) = &self.source_private_ip {
+                rule.source_private_ip = addresses.clone();
             }
-            if let Some(description) = self.description {
-                rule.description = description;
+            if let Some(description) = &self.description {
+                rule.description.clone_from(description);
             }
         };
         access::change::<Self, _>(cx, &self.name, change).await

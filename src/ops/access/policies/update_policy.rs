@@ -24,17 +24,17 @@ impl Operation for UpdatePolicy {
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let change = |policy: &mut AccessPolicy| {
-            if let Some(permissions) = self.permissions {
-                policy.permissions = permissions;
+            if let Some(permissions) = &self.permissions {
+                policy.permissions = permissions.clone();
             }
-            if let Some(resources) = self.resources {
-                policy.resources = resources;
+            if let Some(resources) = &self.resources {
+                policy.resources = resources.clone();
             }
-            if let Some(rules) = self.rules {
-                policy.rules = rules;
+            if let Some(rules) = &self.rules {
+                policy.rules = rules.clone();
             }
-            if let Some(description) = self.description {
-                policy.description = description;
+            if let Some(description) = &self.description {
+                policy.description.clone_from(description);
             }
         };
         access::change::<Self, _>(cx, &self.name, change).await
