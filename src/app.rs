@@ -24,6 +24,7 @@ pub use offline::{close, find_other_gateway, open_offline};
 use crate::config::{AuditSettings, CertificateFiles, CompatibilityOptions, KeyringSettings};
 use crate::model::{ApprovalRules, Quotas, RegionAccount};
 use crate::ops::CallRates;
+use crate::server::TrustedProxies;
 use crate::server::http::ConnectionLimits;
 pub use crate::server::http::Stop;
 use crate::token::TokenSettings;
@@ -79,6 +80,8 @@ pub struct Limits {
     pub header_time: Duration,
     /// The limits of open connections.
     pub connections: ConnectionLimits,
+    /// The proxies that name the source of a connection or a request.
+    pub proxies: TrustedProxies,
     /// How long connections and requests are still accepted after a stop request.
     pub drain: Duration,
     /// The settings of the keyring.

@@ -126,6 +126,7 @@ fn a_crate_of_one_room_is_named_nowhere_else() {
 const SERVER_USES: &[&str] = &[
     "config::secret::read_private_text",
     "config::{CertificateFiles, SecretError}",
+    "model::AddressRange;",
     "model::clock;",
     "model::{AddressRange, clock, source_of}",
     "model::{Time, clock}",

@@ -277,6 +277,7 @@ fn settings(
             request_time: REQUEST_TIME,
             header_time: HEADER_TIME,
             connections: ConnectionLimits::of_all(CONNECTIONS),
+            proxies: hsmgate::server::TrustedProxies::default(),
             drain: Duration::ZERO,
             keyring: KeyringSettings {
                 timeouts: TokenTimeouts {
@@ -313,5 +314,6 @@ fn http_settings() -> HttpSettings {
         request_timeout: REQUEST_TIME,
         drain: Duration::ZERO,
         finish: Duration::from_secs(1),
+        proxies: hsmgate::server::TrustedProxies::default(),
     }
 }

@@ -21,9 +21,9 @@ use crate::keyring::Keyring;
 use crate::model::clock;
 use crate::ops::{CallLimits, Services};
 use crate::pipeline::Pipeline;
-use crate::server::ServerMetrics;
 use crate::server::http::{self, ConnectionLimits, HttpApp, HttpSettings, Listener, Stop};
 use crate::server::tls::{ServerCertificate, TlsServer};
+use crate::server::{ServerMetrics, TrustedProxies};
 use crate::store::{Store, StoreMetrics};
 use crate::token::Token;
 
@@ -317,6 +317,7 @@ impl AdminServer {
             request_timeout: ADMIN_TIMEOUT,
             drain: Duration::ZERO,
             finish: ADMIN_IN_FLIGHT_TIMEOUT,
+            proxies: TrustedProxies::default(),
         };
         let app = HttpApp { router: admin::router(self.health), errors: api::ERRORS };
         http::serve(self.listener, app, settings, stop).await;
@@ -408,6 +409,7 @@ fn http_settings(limits: &Limits) -> HttpSettings {
         request_timeout: limits.request_time.max(max_generation_time(limits)),
         drain: limits.drain,
         finish: IN_FLIGHT_TIMEOUT,
+        proxies: limits.proxies.clone(),
     }
 }
 

@@ -10,9 +10,10 @@ use tokio::runtime::Runtime;
 use super::open_files;
 use crate::app::{self, Backend};
 use crate::config::ownership::{InsecurePermissions, Role, check_permissions};
-use crate::config::{Config, Limits, TokenConfig, TokenName};
+use crate::config::{Config, TokenConfig, TokenName};
 use crate::model::RegionAccount;
 use crate::ops::CallRates;
+use crate::server::TrustedProxies;
 use crate::server::http::ConnectionLimits;
 use crate::store::{AccessMode, Store};
 use crate::telemetry;
@@ -76,7 +77,7 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
 /// # Errors
 /// When the PIN cannot be read, or the system allows too few open files.
 pub(super) fn without_permission_checks(config: Config) -> anyhow::Result<app::Settings> {
-    let connections = connection_limits(&config.limits)?;
+    let connections = connection_limits(&config)?;
     let token = read_token_settings(config.token, &config.state_directory)?;
     Ok(app::Settings {
         region_account: config.region_account,
@@ -95,6 +96,10 @@ pub(super) fn without_permission_checks(config: Config) -> anyhow::Result<app::S
             request_time: config.limits.request_timeout,
             header_time: config.limits.header_timeout,
             connections,
+            proxies: TrustedProxies {
+                proxy_protocol: config.proxies.proxy_protocol.into(),
+                forwarded_for: config.proxies.forwarded_for.into(),
+            },
             drain: config.drain,
             keyring: config.keyring,
         },
@@ -111,10 +116,13 @@ pub(super) fn without_permission_checks(config: Config) -> anyhow::Result<app::S
 ///
 /// # Errors
 /// When the system allows too few open files.
-fn connection_limits(limits: &Limits) -> anyhow::Result<ConnectionLimits> {
+fn connection_limits(config: &Config) -> anyhow::Result<ConnectionLimits> {
+    let limits = &config.limits;
     let total = open_files::raise_limit_for(limits.connections)?;
     let per_source = limits.connections_per_source.unwrap_or_else(|| total.div_ceil(2)).min(total);
-    Ok(ConnectionLimits { total, per_source, shared_sources: limits.shared_sources.clone().into() })
+    // The connections of an HTTP proxy are those of many clients.
+    let shared = limits.shared_sources.iter().chain(&config.proxies.forwarded_for).cloned();
+    Ok(ConnectionLimits { total, per_source, shared_sources: shared.collect() })
 }
 
 /// Opens store and token, whether a gateway runs or not.

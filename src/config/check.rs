@@ -11,7 +11,8 @@ use tracing_subscriber::EnvFilter;
 use super::reader::Reader;
 use super::{
     AdminConfig, AuditSettings, CertificateFiles, CompatibilityOptions, Config, ForwardSettings,
-    KeyringSettings, Limits, Log, LogFormat, PinSource, TokenConfig, TokenName, TokenTimeouts,
+    KeyringSettings, Limits, Log, LogFormat, PinSource, ProxyNetworks, TokenConfig, TokenName,
+    TokenTimeouts,
 };
 use crate::model::text_form::is_ascii_name;
 use crate::model::{ApprovalRules, IvBudget, Quotas, RegionAccount, TagKey};
@@ -21,6 +22,8 @@ use crate::model::{ApprovalRules, IvBudget, Quotas, RegionAccount, TagKey};
 pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let tls = tls(reader);
     let listen = listen(reader, tls.is_some());
+    let proxy_protocol = reader.list("listen.proxy_protocol_from", parsed);
+    let forwarded_for = reader.list("listen.forwarded_for_from", parsed);
     let admin = admin(reader, tls.is_some());
     let region_account = region_account(reader);
     let token = token(reader);
@@ -33,6 +36,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let log = log(reader);
     Some(Config {
         listen: listen?,
+        proxies: ProxyNetworks { proxy_protocol: proxy_protocol?, forwarded_for: forwarded_for? },
         drain: milliseconds(reader, "listen.drain_ms")?,
         tls,
         admin: admin?,

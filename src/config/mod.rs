@@ -32,6 +32,8 @@ pub struct Config {
     /// The listen address. Not a loopback address only with TLS, or if the operator allows plain
     /// HTTP.
     pub listen: SocketAddr,
+    /// The trusted proxies.
+    pub proxies: ProxyNetworks,
     /// How long a stopping gateway still accepts connections and requests.
     pub drain: Duration,
     /// The certificate. `None` means plain HTTP.
@@ -62,6 +64,15 @@ pub struct Config {
     pub audit: AuditSettings,
     /// The log settings.
     pub log: Log,
+}
+
+/// The networks of trusted proxies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProxyNetworks {
+    /// Their connections begin with a header of the PROXY protocol, version 2.
+    pub proxy_protocol: Vec<AddressRange>,
+    /// Their requests name the source in X-Forwarded-For.
+    pub forwarded_for: Vec<AddressRange>,
 }
 
 /// Paths of a certificate and its key, both PEM.

@@ -140,6 +140,21 @@ settings! {
     /// balancer needs to notice; 0 stops immediately (docs/restart.md).
     "listen.drain_ms": Number(0, MAX_MILLISECONDS), Value("3000");
 
+    /// Networks of proxies whose connections begin with a header of the PROXY protocol, version 2.
+    /// The header names the source of the connection, for policies, network rules, limits and the
+    /// audit. A connection of such a proxy without the header, or with a malformed one, is closed.
+    "listen.proxy_protocol_from":
+        List("IP addresses or CIDR ranges, such as [\"192.0.2.7\", \"10.0.0.0/8\"]"),
+        Value("[]");
+
+    /// Networks of HTTP proxies that add the address of their client to X-Forwarded-For. The source
+    /// of a request is the last address in it that is not in these networks; the header of other
+    /// clients is ignored. A malformed header is refused, and the connection is closed.
+    /// `limits.connections_per_source` does not apply to these proxies.
+    "listen.forwarded_for_from":
+        List("IP addresses or CIDR ranges, such as [\"192.0.2.7\", \"10.0.0.0/8\"]"),
+        Value("[]");
+
     /// A PEM file with the server certificate, then the intermediate certificates. The gateway then
     /// speaks TLS 1.3 and 1.2. Certificate and key are reloaded when they change and on SIGHUP; if
     /// the new files are unusable, the old ones stay in use.

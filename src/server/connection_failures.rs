@@ -28,7 +28,7 @@ const MAX_SOURCES: usize = 1024;
 const PREFIX_BYTES: usize = 16;
 
 /// The start of a PROXY protocol header, version 2.
-const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+pub(super) const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The start of a PROXY protocol header, version 1.
 const PROXY_V1: &[u8] = b"PROXY ";
 /// The start of the HTTP/2 preface.
@@ -166,7 +166,8 @@ fn advice(failure: ConnectionFailure) -> &'static str {
             "the client sent a TLS ClientHello to a plain HTTP port: use http, or configure [tls]"
         }
         ConnectionFailure::proxy_header => {
-            "the client sent a PROXY protocol header, which is not supported: disable it in the proxy"
+            "a header of the PROXY protocol is malformed, or missing from a trusted proxy, or comes \
+             from a client that is not in listen.proxy_protocol_from"
         }
         ConnectionFailure::http2 => "the client sent HTTP/2; only HTTP/1.1 is supported",
         ConnectionFailure::not_http => "the client did not send HTTP",

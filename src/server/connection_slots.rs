@@ -86,11 +86,17 @@ impl ConnectionSlots {
 
     /// Takes a slot for a connection; `None` if none is free.
     pub(super) async fn take(&self, address: IpAddr, number: u64) -> Option<ConnectionSlot> {
+        let has_room = self.has_room_for(address);
+        if has_room { self.take_for_proxy(address, number).await } else { None }
+    }
+
+    /// As [`ConnectionSlots::take`], without the limit for one source: a proxy will name the source.
+    pub(super) async fn take_for_proxy(
+        &self,
+        address: IpAddr,
+        number: u64,
+    ) -> Option<ConnectionSlot> {
         let source = source_of(address);
-        if self.is_source_full(source, address) && !self.evict(Some(source)) {
-            self.refuse(address, ConnectionLimit::source);
-            return None;
-        }
         let Some(permit) = self.permit().await else {
             self.refuse(address, ConnectionLimit::connections);
             return None;
@@ -104,6 +110,17 @@ impl ConnectionSlots {
         drop(table);
         self.0.metrics.connections.inc();
         Some(ConnectionSlot { slots: self.clone(), number, state, _permit: permit })
+    }
+
+    /// Whether the source of an address may have one more connection, if necessary after closing an
+    /// idle one.
+    fn has_room_for(&self, address: IpAddr) -> bool {
+        let source = source_of(address);
+        if self.is_source_full(source, address) && !self.evict(Some(source)) {
+            self.refuse(address, ConnectionLimit::source);
+            return false;
+        }
+        true
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -191,13 +208,17 @@ impl Table {
 
     fn remove(&mut self, number: u64) -> Option<OpenConnectionState> {
         let taken = self.taken.remove(&number)?;
-        if let Some(count) = self.by_source.get_mut(&taken.source) {
+        self.discount(taken.source);
+        Some(taken)
+    }
+
+    fn discount(&mut self, source: IpAddr) {
+        if let Some(count) = self.by_source.get_mut(&source) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                self.by_source.remove(&taken.source);
+                self.by_source.remove(&source);
             }
         }
-        Some(taken)
     }
 }
 
@@ -205,6 +226,22 @@ impl ConnectionSlot {
     /// The metrics of its server.
     pub(super) fn metrics(&self) -> &ServerMetrics {
         &self.slots.0.metrics
+    }
+
+    /// Counts the connection for the source that its proxy has named. Returns false if that source
+    /// has the maximum number of connections.
+    pub(super) fn set_source(&self, address: IpAddr) -> bool {
+        if !self.slots.has_room_for(address) {
+            return false;
+        }
+        let source = source_of(address);
+        let mut table = self.slots.0.table.lock();
+        if let Some(taken) = table.taken.get_mut(&self.number) {
+            let before = std::mem::replace(&mut taken.source, source);
+            table.discount(before);
+            *table.by_source.entry(source).or_default() += 1;
+        }
+        true
     }
 
     /// Sets the task that drives the connection, to abort it when the slot is needed.

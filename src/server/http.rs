@@ -45,6 +45,7 @@ use super::connection_slots::{ConnectionSlot, ConnectionSlots};
 use super::error_response::{ErrorForm, ErrorResponder, HttpError};
 use super::long_request_line::FramingError;
 use super::metrics::{ConnectionFailure, ServerMetrics};
+use super::proxies::{self, TrustedProxies};
 use super::tls::TlsServer;
 use crate::model::clock;
 use crate::telemetry::Counter;
@@ -102,6 +103,8 @@ pub struct HttpSettings {
     pub drain: Duration,
     /// The maximum time for requests in flight after that.
     pub finish: Duration,
+    /// The proxies that name the source of a connection or a request.
+    pub proxies: TrustedProxies,
 }
 
 /// How a server stops.
@@ -120,7 +123,7 @@ pub enum Stop {
 /// The connection of a request; an extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionInfo {
-    /// The address of the peer.
+    /// The address of the peer, or of the client that a trusted proxy names.
     pub peer: SocketAddr,
     /// The number of the connection, within this process.
     pub number: u64,
@@ -207,6 +210,8 @@ enum Handshake {
     Secure(Box<TlsStream<TcpStream>>),
     /// A client that does not speak TLS. It only gets a response that says so.
     Plain(TcpStream),
+    /// A client of a listener without TLS, behind a proxy.
+    Proxied(TcpStream),
 }
 
 /// The requests that a connection accepts.
@@ -272,6 +277,9 @@ impl Server {
                     Ok(Some((accepted, Handshake::Plain(stream)))) => {
                         self.connect(accepted, stream, PortMode::TlsOnly);
                     }
+                    Ok(Some((accepted, Handshake::Proxied(stream)))) => {
+                        self.connect(accepted, stream, PortMode::Router);
+                    }
                     Ok(None) | Err(_) => {}
                 }
             }
@@ -295,7 +303,13 @@ impl Server {
 
     async fn accept(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
         let Some((stream, peer)) = accepted_stream(accepted).await else { return };
-        let Some(slot) = self.slots.take(peer.ip(), next_number()).await else { return };
+        let is_proxy = self.settings.proxies.sends_header(peer.ip());
+        let slot = if is_proxy {
+            self.slots.take_for_proxy(peer.ip(), next_number()).await
+        } else {
+            self.slots.take(peer.ip(), next_number()).await
+        };
+        let Some(slot) = slot else { return };
         let is_secure = self.tls.is_some();
         let accepted = Accepted {
             peer,
@@ -304,16 +318,17 @@ impl Server {
             slot,
             _before_drain: Arc::clone(&self.before_drain),
         };
-        match self.tls.clone() {
-            None => self.connect(accepted, stream, PortMode::Router),
-            Some(tls) => self.start_handshake(tls, accepted, stream),
-        }
-    }
-
-    fn start_handshake(&mut self, tls: TlsServer, accepted: Accepted, stream: TcpStream) {
         let (limit, number) = (self.settings.header_timeout, accepted.slot.number);
         let failures = Arc::clone(&self.failures);
-        let task = self.handshakes.spawn(tls_handshake(tls, accepted, stream, limit, failures));
+        let task = match (self.tls.clone(), is_proxy) {
+            (None, false) => return self.connect(accepted, stream, PortMode::Router),
+            (Some(tls), false) => {
+                self.handshakes.spawn(tls_handshake(tls, accepted, stream, limit, failures))
+            }
+            (tls, true) => {
+                self.handshakes.spawn(proxy_handshake(tls, accepted, stream, limit, failures))
+            }
+        };
         ConnectionSlot::set_task(&self.slots, number, task);
     }
 
@@ -412,6 +427,37 @@ impl Server {
 fn next_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Reads the header of the PROXY protocol, and then as without it.
+async fn proxy_handshake(
+    tls: Option<TlsServer>,
+    mut accepted: Accepted,
+    mut stream: TcpStream,
+    limit: Duration,
+    failures: Arc<Failures>,
+) -> Option<(Accepted, Handshake)> {
+    let read = tokio::time::timeout(limit, proxies::read_header(&mut stream)).await;
+    match read.unwrap_or_else(|elapsed| Err(io::Error::from(elapsed).into())) {
+        Ok(Some(client)) => {
+            if !accepted.slot.set_source(client.ip()) {
+                return None;
+            }
+            accepted.peer = client;
+        }
+        Ok(None) => {}
+        Err(error) => {
+            failures.note(accepted.peer.ip(), ConnectionFailure::proxy_header, Some(&error));
+            return None;
+        }
+    }
+    match tls {
+        None => Some((accepted, Handshake::Proxied(stream))),
+        Some(tls) => {
+            let waited = clock::timer().saturating_duration_since(accepted.since);
+            tls_handshake(tls, accepted, stream, limit.saturating_sub(waited), failures).await
+        }
+    }
 }
 
 async fn tls_handshake(
@@ -517,6 +563,7 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
             number: accepted.slot.number,
             is_secure: accepted.is_secure,
         },
+        proxies: settings.proxies.clone(),
         state: state.clone(),
         body_timeout: settings.header_timeout,
         request_timeout: settings.request_timeout,
@@ -544,6 +591,7 @@ struct ConnectionService {
     errors: ErrorResponder,
     mode: PortMode,
     info: ConnectionInfo,
+    proxies: TrustedProxies,
     state: ConnectionState,
     body_timeout: Duration,
     request_timeout: Duration,
@@ -584,13 +632,18 @@ impl Service<Request<Incoming>> for ConnectionService {
             self.state.fail(ConnectionFailure::plain_http);
             return refuse(form, HttpError::TlsOnly);
         }
+        let Ok(source) = self.proxies.source(self.info.peer.ip(), request.headers()) else {
+            return self.framing_error(form, HttpError::MalformedRequest);
+        };
+        let mut info = self.info;
+        info.peer.set_ip(source);
         let (limit, state) = (self.body_timeout, self.state.clone());
         let mut request = request.map(|body| Body::new(TimedBody::new(body, state, limit)));
         let query = kept_query.unwrap_or_else(|| {
             Bytes::copy_from_slice(request.uri().query().unwrap_or_default().as_bytes())
         });
         request.extensions_mut().insert(RawQuery(query));
-        request.extensions_mut().insert(self.info);
+        request.extensions_mut().insert(info);
         let host = request.headers().get(HOST).cloned();
         let limit = self.request_timeout;
         let guarded = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();

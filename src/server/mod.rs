@@ -12,6 +12,8 @@ pub mod http;
 pub mod long_request_line;
 mod metrics;
 pub mod outbound;
+mod proxies;
 pub mod tls;
 
 pub use metrics::ServerMetrics;
+pub use proxies::TrustedProxies;

@@ -176,6 +176,7 @@ async fn client() -> Client {
         request_timeout: second,
         drain: second,
         finish: second,
+        proxies: crate::server::TrustedProxies::default(),
     };
     tokio::spawn(serve(
         listener,

@@ -78,6 +78,7 @@ fn settings() -> HttpSettings {
         request_timeout: REQUEST_TIMEOUT,
         drain: Duration::ZERO,
         finish: FINISH,
+        proxies: TrustedProxies::default(),
     }
 }
 
