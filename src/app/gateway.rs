@@ -356,6 +356,7 @@ async fn check_prerequisites(
     GatewayLocks::check(&settings.state_directory)?;
     let Some(audit) = &settings.audit else { return Ok(()) };
     crate::audit::check_file(&audit.file)?;
+    crate::audit::check_forwarding(&audit.forward)?;
     if let Some(backend) = backend {
         crate::audit::check_key(&backend.store, &backend.token).await?;
     }

@@ -33,6 +33,16 @@ const LAST_PAUSE: Duration = Duration::from_secs(30);
 /// Returns the last record on disk.
 type LastRecord = Arc<dyn Fn() -> Head + Send + Sync>;
 
+/// Checks the files that the targets need: the CAs, and the header `Authorization`. Connects to
+/// nothing.
+///
+/// # Errors
+/// When a file cannot be used.
+pub fn check_forwarding(settings: &ForwardSettings) -> Result<(), AuditError> {
+    let mut targets = settings.records.iter().chain(&settings.checkpoints);
+    targets.try_for_each(|target| Receiver::new(target, settings).map(drop))
+}
+
 /// The thread that forwards to one target.
 pub(super) struct Forwarder {
     /// Dropped to stop the thread.

@@ -246,3 +246,92 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     }
     Ok(length)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::line::{self, Kind};
+    use super::*;
+
+    /// Writes events to a file after `head`, and returns the last one.
+    fn append(path: &Path, head: Head, count: usize) -> Head {
+        let mut lines = std::fs::read(path).unwrap_or_default();
+        let mut last = head;
+        for number in 0..count {
+            let kind = if number % 3 == 2 { Kind::Checkpoint } else { Kind::Event };
+            last = line::append(&mut lines, last, kind, &line::members(&json!({"number": number})));
+        }
+        std::fs::write(path, lines).unwrap();
+        last
+    }
+
+    fn section(path: &Path, after: Head) -> Section {
+        let file = File::open(path).unwrap();
+        let offset = file.metadata().unwrap().len();
+        Section { after, file: Arc::new(file), offset }
+    }
+
+    fn numbers(batch: &Batch) -> Vec<u64> {
+        let lines = batch.lines.split(|byte| *byte == b'\n');
+        lines.filter_map(key_bits).collect()
+    }
+
+    #[test]
+    fn records_of_others_between_two_sections_are_not_read() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("audit.jsonl");
+        std::fs::write(&path, b"").unwrap();
+        let sections = Sections::default();
+        sections.push(section(&path, Head::START));
+        let third = append(&path, Head::START, 3);
+        // A good continuation of the chain, but not by the gateway.
+        append(&path, third, 4);
+        sections.push(section(&path, third));
+        let fifth = append(&path, third, 2);
+        let mut reader =
+            RecordReader::new(&path, Selection::Records, sections.clone(), Head::START);
+        let batch = reader.read(fifth).unwrap();
+        assert_eq!(numbers(&batch), [1, 2, 3, 4, 5]);
+        assert_eq!((batch.end, batch.lost), (fifth, 0));
+        assert_eq!(numbers(&reader.read(fifth).unwrap()), [0; 0]);
+        // The received records are not those that the gateway continues.
+        let eighth = append(&path, fifth, 3);
+        sections.push(section(&path, fifth));
+        let seventh = append(&path, fifth, 2);
+        let mut reader = RecordReader::new(&path, Selection::Records, sections, eighth);
+        let batch = reader.read(seventh).unwrap();
+        assert_eq!((numbers(&batch), batch.end), (vec![6, 7], seventh));
+    }
+
+    #[test]
+    fn records_whose_file_is_missing_are_counted() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("audit.jsonl");
+        let fourth = append(&directory.path().join("away"), Head::START, 4);
+        let sixth = append(&path, fourth, 2);
+        std::fs::remove_file(directory.path().join("away")).unwrap();
+        let sections = Sections::default();
+        sections.push(Section {
+            after: fourth,
+            file: Arc::new(File::open(&path).unwrap()),
+            offset: 0,
+        });
+        let mut reader = RecordReader::new(&path, Selection::Records, sections, Head::START);
+        let batch = reader.read(sixth).unwrap();
+        assert_eq!((numbers(&batch), batch.lost, batch.end), (vec![5, 6], 4, sixth));
+    }
+
+    #[test]
+    fn only_checkpoints_are_selected() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("audit.jsonl");
+        let last = append(&path, Head::START, 7);
+        let sections = Sections::default();
+        let file = Arc::new(File::open(&path).unwrap());
+        sections.push(Section { after: Head::START, file, offset: 0 });
+        let mut reader = RecordReader::new(&path, Selection::Checkpoints, sections, Head::START);
+        let batch = reader.read(last).unwrap();
+        assert_eq!((numbers(&batch), batch.end), (vec![3, 6], last));
+    }
+}

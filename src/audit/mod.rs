@@ -60,7 +60,7 @@ pub use checkpoint::{AuditKey, Checkpoint, CheckpointLink, FORMAT, InvalidKey, N
 pub use checkpointer::{AuditLog, check_key, make_key};
 pub use export::{Bundle, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, Sources, export};
 pub use file::check_file;
-pub use forward::ForwardLag;
+pub use forward::{ForwardLag, check_forwarding};
 pub use key_change::replace_key;
 pub use metadata::{HEAD_METADATA, KeyChange, StoredHead, metadata_to_keep};
 pub use metrics::AuditMetrics;
