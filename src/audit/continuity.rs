@@ -52,6 +52,7 @@ pub(super) fn chain_end(path: &Path, tail: Tail, trust: &TrustedState) -> io::Re
             None if trust.is_damaged => discontinued(Head::START, None),
             None => ChainEnd { head: Head::START, reason: "start", checkpoint: None },
             Some(known) if known.is_closed => {
+                warn_of_missing_file(path, known.head);
                 ChainEnd { head: known.head, reason: "start", checkpoint: stored }
             }
             Some(known) => discontinued(known.head, stored),
@@ -78,6 +79,19 @@ pub(super) fn chain_end(path: &Path, tail: Tail, trust: &TrustedState) -> io::Re
     }
     let checkpoint = ahead.cloned().or(stored);
     Ok(discontinued(anchor.unwrap_or(Head::START), checkpoint))
+}
+
+/// After an orderly shutdown the file may be moved to another place. It may also be deleted.
+fn warn_of_missing_file(path: &Path, last: Head) {
+    let found = beside(path, last, |_path| true);
+    if last.sequence > 0 && !matches!(found, Ok(Some(_))) {
+        tracing::warn!(
+            event = "audit.previous_file_missing",
+            sequence = last.sequence,
+            "the audit file with the last record is not in its directory; the next file begins \
+             after this record"
+        );
+    }
 }
 
 fn discontinued(head: Head, checkpoint: Option<Checkpoint>) -> ChainEnd {

@@ -74,7 +74,10 @@ async fn a_removed_file_is_found_by_verify_and_a_removed_last_one_by_a_witness()
     assert_eq!(report["witnessedThrough"], report["last"], "{report}");
     // An operator may move the last file away after a stop. The next file names what it continues.
     fs::remove_file(&last).unwrap();
-    recorded.run(1).await;
+    let server = recorded.installation.serve();
+    assert!(server.has_logged("event=\"audit.previous_file_missing\""), "{}", server.log());
+    recorded.record(&server, 1).await;
+    assert_eq!(server.stop(), Some(0));
     let faults = recorded.faults(&[&first, &second, &last], &[]);
     assert!(faults.contains(&"unlinked".to_owned()), "{faults:?}");
 }
