@@ -50,7 +50,7 @@ impl Recorded {
         AuditKey::from_pem(&fs::read_to_string(&self.public_key).unwrap()).unwrap()
     }
 
-    /// Makes calls that the audit records, and waits for the last record.
+    /// Makes calls that the audit records.
     pub(crate) async fn record(&self, server: &Server, calls: usize) {
         let client = server.client(&self.admin);
         for _ in 0..calls {

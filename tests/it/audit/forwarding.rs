@@ -36,7 +36,7 @@ enum Protocol {
     Http(u16),
 }
 
-/// A receiver of records on a port of its own. It ends when it is dropped.
+/// A receiver of records on its own port. It ends when it is dropped.
 struct Collector {
     port: u16,
     received: Received,
