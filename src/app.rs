@@ -13,13 +13,13 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use backend::{Backend, ShutdownOutcome};
+pub use backend::{Backend, ShutdownOutcome, close_token, open_token_alone};
 pub use binding::check_binding;
 pub use error::StartError;
 pub use gateway::{ADMIN_CONNECTIONS, Gateway, Prepared, StartMode};
 pub use lock::{LockError, ProcessLock};
 pub use metrics::Metrics;
-pub use offline::{close, find_other_gateway, open_offline};
+pub use offline::{close, find_other_gateway, open_locked, open_offline};
 
 use crate::config::{AuditSettings, CertificateFiles, CompatibilityOptions, KeyringSettings};
 use crate::model::{ApprovalRules, Quotas, RegionAccount};

@@ -6,9 +6,9 @@ use tokio::task::spawn_blocking;
 
 use super::StartError;
 use super::binding::check_binding;
-use crate::authn::CredentialStore;
+use crate::authn::{CredentialStore, row_key};
 use crate::model::RegionAccount;
-use crate::store::{AccessMode, Store};
+use crate::store::{AccessMode, LockedStore, Store};
 use crate::token::{Token, TokenMetrics, TokenSettings};
 
 /// The store and its token, both open.
@@ -28,17 +28,22 @@ impl Backend {
         store_url: &str,
         region_account: &RegionAccount,
     ) -> Result<Self, StartError> {
-        let store = Store::open(store_url).await?;
+        let locked = LockedStore::open(store_url).await?;
         let token = open_token(token, TokenMetrics::default()).await?;
-        Self::of(store, token, region_account).await
+        Self::of(locked, token, region_account).await
     }
 
     pub(super) async fn of(
-        store: Store,
+        locked: LockedStore,
         token: Token,
         region_account: &RegionAccount,
     ) -> Result<Self, StartError> {
-        check_binding(&store, &token, region_account, AccessMode::ReadWrite).await?;
+        // Of another token the key of the row signatures would be missing.
+        check_binding(locked.unchecked(), &token, region_account, AccessMode::ReadOnly).await?;
+        let (account, mode) = (&region_account.account, AccessMode::ReadWrite);
+        let store = Box::pin(row_key::unlock(&locked, &token, account, mode)).await?;
+        store.sign_revocations().await?;
+        check_binding(&store, &token, region_account, mode).await?;
         let access_keys = Arc::new(CredentialStore::open(store.clone(), token.clone()).await?);
         Ok(Self { store, token, access_keys })
     }
@@ -91,6 +96,14 @@ pub enum ShutdownOutcome {
     Abandoned,
 }
 
+/// Opens a token without a store.
+///
+/// # Errors
+/// When it cannot be used.
+pub async fn open_token_alone(settings: TokenSettings) -> Result<Token, StartError> {
+    open_token(settings, TokenMetrics::default()).await
+}
+
 pub(super) async fn open_token(
     settings: TokenSettings,
     metrics: TokenMetrics,
@@ -101,7 +114,8 @@ pub(super) async fn open_token(
     }
 }
 
-pub(super) async fn close_token(token: Token) -> ShutdownOutcome {
+/// Closes a token.
+pub async fn close_token(token: Token) -> ShutdownOutcome {
     // A panic of the module at the end has no effect.
     match spawn_blocking(move || token.close()).await {
         Ok(true) => ShutdownOutcome::Closed,

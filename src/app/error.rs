@@ -2,7 +2,7 @@
 
 use super::lock::LockError;
 use crate::audit::AuditError;
-use crate::authn::{AccessKeyError, ReplayError};
+use crate::authn::{AccessKeyError, ReplayError, RowKeyError};
 use crate::keyring::KeyringError;
 use crate::server::tls::TlsError;
 use crate::store::{BindingError, StoreError};
@@ -31,6 +31,9 @@ pub enum StartError {
     /// The AccessKeys cannot be loaded.
     #[error("the AccessKeys cannot be loaded")]
     AccessKeys(#[from] AccessKeyError),
+    /// The rows of the store cannot be checked.
+    #[error("the rows of the store cannot be checked")]
+    RowKey(#[from] RowKeyError),
     /// The replay journal cannot be used.
     #[error(transparent)]
     Replay(#[from] ReplayError),

@@ -24,7 +24,7 @@ use crate::pipeline::Pipeline;
 use crate::server::http::{self, ConnectionLimits, HttpApp, HttpSettings, Listener, Stop};
 use crate::server::tls::{ServerCertificate, TlsServer};
 use crate::server::{ServerMetrics, TrustedProxies};
-use crate::store::{Store, StoreMetrics};
+use crate::store::{LockedStore, Store, StoreMetrics};
 use crate::token::Token;
 
 /// How long requests in progress may continue after the last one was accepted.
@@ -87,7 +87,7 @@ impl Prepared {
         let store = if must_wait {
             None
         } else {
-            Some(Store::open_with(url, metrics.store.clone()).await?)
+            Some(LockedStore::open_with(url, metrics.store.clone()).await?)
         };
         let token = open_token(settings.token.clone(), metrics.token.clone()).await?;
         check_caller_iv(&settings, &token)?;
@@ -375,7 +375,7 @@ async fn current_backend(
         backend.refresh().await?;
         return Ok(backend);
     }
-    let store = Store::open_with(&settings.store_url, metrics).await?;
+    let store = LockedStore::open_with(&settings.store_url, metrics).await?;
     Backend::of(store, token, &settings.region_account).await
 }
 

@@ -6,11 +6,12 @@ use super::StartError;
 use super::backend::{close_token, open_token};
 use super::binding::check_binding;
 use super::lock::{GatewayLocks, LockError};
+use crate::authn::row_key;
 use crate::model::RegionAccount;
-use crate::store::{AccessMode, Store};
+use crate::store::{AccessMode, LockedStore, Store};
 use crate::token::{Token, TokenMetrics, TokenSettings};
 
-/// Opens the store and its token, and checks that they belong together.
+/// Opens the store and its token, checks the rows, and that both belong together.
 ///
 /// # Errors
 /// When one of them cannot be used, they do not belong together, or another process uses the store
@@ -21,13 +22,37 @@ pub async fn open_offline(
     region_account: &RegionAccount,
     mode: AccessMode,
 ) -> Result<(Store, Token), StartError> {
-    let store = match mode {
-        AccessMode::ReadOnly => Store::open_existing(store_url).await?,
-        AccessMode::ReadWrite => Store::open_exclusive(store_url).await?,
+    let (locked, token) = open_locked(token, store_url, mode).await?;
+    // Of another token the key of the row signatures would be missing.
+    check_binding(locked.unchecked(), &token, region_account, AccessMode::ReadOnly).await?;
+    let store = if mode == AccessMode::ReadOnly && locked.is_new().await? {
+        // It has no row to check, and may not get a key.
+        locked.unchecked().clone()
+    } else {
+        row_key::unlock(&locked, &token, &region_account.account, mode).await?
     };
-    let token = open_token(token, TokenMetrics::default()).await?;
+    if mode == AccessMode::ReadWrite {
+        store.sign_revocations().await?;
+    }
     check_binding(&store, &token, region_account, mode).await?;
     Ok((store, token))
+}
+
+/// Opens the store and its token. The rows are not checked.
+///
+/// # Errors
+/// When one of them cannot be used, or another process uses the store that is to be changed.
+pub async fn open_locked(
+    token: TokenSettings,
+    store_url: &str,
+    mode: AccessMode,
+) -> Result<(LockedStore, Token), StartError> {
+    let locked = match mode {
+        AccessMode::ReadOnly => LockedStore::open_existing(store_url).await?,
+        AccessMode::ReadWrite => LockedStore::open_exclusive(store_url).await?,
+    };
+    let token = open_token(token, TokenMetrics::default()).await?;
+    Ok((locked, token))
 }
 
 /// Closes the store and token of [`open_offline`].

@@ -23,7 +23,9 @@ use crate::model::policy::{Policy, PolicyFault};
 use crate::model::{
     AccessKeyId, Iv, IvLength, KeySpec, KeyUsage, KeyVersionId, PrincipalName, Time, clock,
 };
-use crate::store::{AccessKeyRow, DamagedRow, MetadataValue, Part, SessionRow, Store, StoreError};
+use crate::store::{
+    AccessKeyRow, AccessMode, DamagedRow, MetadataValue, Part, SessionRow, Store, StoreError,
+};
 use crate::token::{
     Budget, KeyIdentity, ObjectName, ObjectOwner, ServiceKey, Token, TokenError, Worker,
 };
@@ -191,41 +193,11 @@ impl CredentialStore {
     /// # Errors
     /// When store or token fail, or the token does not have the key that encrypted the secrets.
     pub async fn open(store: Store, token: Token) -> Result<Self, AccessKeyError> {
-        let name = match stored_encryption_key(&store).await? {
-            MetadataValue::Read(name) => name,
-            MetadataValue::Absent | MetadataValue::Damaged => {
-                let name = if is_new(&store).await? {
-                    KeyVersionId::random()
-                } else {
-                    find_encryption_key(&store, &token)
-                        .await?
-                        .ok_or(AccessKeyError::EncryptionKeyUnknown)?
-                };
-                store.set_metadata(ServiceKey::ENCRYPTION_KEY, &name.to_string()).await?;
-                name
-            }
-        };
-        let of_key = |error: TokenError| {
-            if error.is_key_fault() {
-                AccessKeyError::EncryptionKeyMissing(name)
-            } else {
-                error.into()
-            }
-        };
-        let encryption_key = token_key(name);
-        let exists = token
-            .change(&Budget::new(TOKEN_TIMEOUT), move |worker| worker.exists(encryption_key))
-            .await;
-        if !exists.map_err(of_key)? {
-            if !is_new(&store).await? {
-                return Err(AccessKeyError::EncryptionKeyMissing(name));
-            }
-            generate_encryption_key(&token, encryption_key).await?;
-        }
+        let encryption_key = open_encryption_key(&store, &token, AccessMode::ReadWrite).await?;
         token.set_identity_key(encryption_key);
         let keys = Self::with_encryption_key(store, token, encryption_key);
         keys.load().await.map_err(|error| match error {
-            AccessKeyError::Token(error) => of_key(error),
+            AccessKeyError::Token(error) => of_encryption_key(error, encryption_key),
             other => other,
         })?;
         Ok(keys)
@@ -293,33 +265,6 @@ impl CredentialStore {
         token: &Token,
     ) -> Result<bool, AccessKeyError> {
         Ok(matches!(encryption_key(store, token).await?, EncryptionKey::Lost))
-    }
-
-    /// Replaces a lost encryption key, deletes all AccessKeys, whose secrets cannot be decrypted
-    /// any more, and returns their ids. May be repeated after a failure.
-    ///
-    /// # Errors
-    /// [`AccessKeyError::EncryptionKeyExists`] when the key is not lost, and when store or token
-    /// fail.
-    pub async fn replace_encryption_key(
-        store: &Store,
-        token: &Token,
-    ) -> Result<Vec<AccessKeyId>, AccessKeyError> {
-        match encryption_key(store, token).await? {
-            EncryptionKey::Lost => {}
-            EncryptionKey::Whole(name) => return Err(AccessKeyError::EncryptionKeyExists(name)),
-            EncryptionKey::None => return Err(AccessKeyError::NoEncryptionKey),
-        }
-        store.record_operator_command("ReplaceAccessKeyEncryptionKey", Vec::new()).await?;
-        let mut deleted = Vec::new();
-        for row in store.access_state().await?.keys {
-            store.delete_access_key(&row.id).await?;
-            deleted.push(row.id);
-        }
-        let version = KeyVersionId::random();
-        store.set_metadata(ServiceKey::ENCRYPTION_KEY, &version.to_string()).await?;
-        generate_encryption_key(token, token_key(version)).await?;
-        Ok(deleted)
     }
 
     /// The AccessKey with this id, from memory.
@@ -407,6 +352,17 @@ impl CredentialStore {
         failure.map_or(Ok(()), Err)
     }
 
+    /// Signs the revocations of operators. They are in force whether signed or not.
+    async fn sign_revocations(&self) {
+        if let Err(error) = self.store.sign_revocations().await {
+            tracing::warn!(
+                event = "store.revocations_not_signed",
+                error = &error as &dyn std::error::Error,
+                "could not sign revocations of operators; they are in force"
+            );
+        }
+    }
+
     /// Loads the state of the store, with the secrets that are known or in `decrypted`; returns the
     /// rows whose secrets are neither.
     async fn reload(&self, decrypted: &Decrypted) -> Result<Vec<AccessKeyRow>, AccessKeyError> {
@@ -417,6 +373,9 @@ impl CredentialStore {
         }
         let before = self.snapshot.load_full();
         let state = self.store.access_state().await?;
+        if state.pending_revocations > 0 {
+            self.sign_revocations().await;
+        }
         let mut snapshot = Snapshot { damaged: state.damaged, ..Snapshot::default() };
         let unreadable: HashSet<String> = snapshot
             .damaged
@@ -544,7 +503,7 @@ impl CredentialStore {
         let secret = self
             .token
             .run_with(encryption_key, budget, move |worker| {
-                decrypt_divided(worker, encryption_key, aad.as_bytes(), &encrypted)
+                decrypt_with_any_iv(worker, encryption_key, aad.as_bytes(), &encrypted)
             })
             .await?;
         let secret = std::str::from_utf8(&secret).map_err(|_not_text| damaged())?;
@@ -552,9 +511,9 @@ impl CredentialStore {
     }
 }
 
-/// Decrypts IV, ciphertext and tag. The bytes do not show the length of the IV, and the tag is
+/// Decrypts IV, ciphertext and tag in one. The bytes do not show the length of the IV, and the tag is
 /// correct for the right one only.
-fn decrypt_divided(
+pub(super) fn decrypt_with_any_iv(
     worker: &mut Worker<'_>,
     key: KeyIdentity,
     aad: &[u8],
@@ -652,6 +611,50 @@ const fn token_key(name: KeyVersionId) -> KeyIdentity {
     KeyIdentity::of_service(ServiceKey::AccessKeyEncryption, name)
 }
 
+/// Opens the token key that encrypts what only the token may give back. The very first start generates it;
+/// its name is stored first, so that an interrupted start can be repeated.
+///
+/// # Errors
+/// When store or token fail, or the token does not have the key that encrypted the secrets.
+pub(super) async fn open_encryption_key(
+    store: &Store,
+    token: &Token,
+    mode: AccessMode,
+) -> Result<KeyIdentity, AccessKeyError> {
+    let name = match stored_encryption_key(store).await? {
+        MetadataValue::Read(name) => name,
+        MetadataValue::Absent | MetadataValue::Damaged => {
+            let name = match find_encryption_key(store, token).await? {
+                Some(name) => name,
+                None if mode == AccessMode::ReadOnly => {
+                    return Err(AccessKeyError::NoEncryptionKey);
+                }
+                None if is_new(store).await? => KeyVersionId::random(),
+                None => return Err(AccessKeyError::EncryptionKeyUnknown),
+            };
+            if mode == AccessMode::ReadWrite {
+                store.set_metadata(ServiceKey::ENCRYPTION_KEY, &name.to_string()).await?;
+            }
+            name
+        }
+    };
+    let encryption_key = token_key(name);
+    let exists = token
+        .change(&Budget::new(TOKEN_TIMEOUT), move |worker| worker.exists(encryption_key))
+        .await;
+    if !exists.map_err(|error| of_encryption_key(error, encryption_key))? {
+        if mode == AccessMode::ReadOnly || !is_new(store).await? {
+            return Err(AccessKeyError::EncryptionKeyMissing(name));
+        }
+        generate_encryption_key(token, encryption_key).await?;
+    }
+    Ok(encryption_key)
+}
+
+fn of_encryption_key(error: TokenError, key: KeyIdentity) -> AccessKeyError {
+    if error.is_key_fault() { AccessKeyError::EncryptionKeyMissing(key.id()) } else { error.into() }
+}
+
 /// The encryption key of the secrets.
 enum EncryptionKey {
     /// None was generated yet.
@@ -660,6 +663,25 @@ enum EncryptionKey {
     Whole(KeyVersionId),
     /// It existed, and is missing or unusable now.
     Lost,
+}
+
+/// Generates an encryption key in place of a lost one.
+///
+/// # Errors
+/// [`AccessKeyError::EncryptionKeyExists`] when the key is not lost, and when store or token fail.
+pub(super) async fn generate_in_place_of_lost_key(
+    store: &Store,
+    token: &Token,
+) -> Result<(), AccessKeyError> {
+    match encryption_key(store, token).await? {
+        EncryptionKey::Lost => {}
+        EncryptionKey::Whole(name) => return Err(AccessKeyError::EncryptionKeyExists(name)),
+        EncryptionKey::None => return Err(AccessKeyError::NoEncryptionKey),
+    }
+    let version = KeyVersionId::random();
+    generate_encryption_key(token, token_key(version)).await?;
+    store.set_metadata(ServiceKey::ENCRYPTION_KEY, &version.to_string()).await?;
+    Ok(())
 }
 
 /// Finds the key and uses it once.

@@ -11,6 +11,7 @@ pub mod principal;
 mod principals;
 mod recent_cache;
 pub mod replay;
+pub mod row_key;
 pub mod session;
 pub mod signature;
 
@@ -24,9 +25,10 @@ pub use client_key::{
 };
 pub use metrics::AuthnMetrics;
 pub use principal::{Principal, Session};
-pub use principals::{attach_policy, create_principal, detach_policy};
+pub use principals::{attach_policy, create_principal};
 pub use recent_cache::RecentCache;
 pub use replay::{LastJournal, NonceUse, REPLAY_JOURNAL, ReplayError, ReplayGuard};
+pub use row_key::RowKeyError;
 pub use session::{AssumeRoleRequest, Credentials};
 
 use crate::error::{ApiError, ErrorCode};

@@ -71,18 +71,6 @@ pub async fn attach_policy(
     found(name, change.await)
 }
 
-/// Detaches a policy; returns whether it was attached.
-///
-/// # Errors
-/// When the principal does not exist, or the store fails.
-pub async fn detach_policy(
-    store: &Store,
-    name: &PrincipalName,
-    policy: &str,
-) -> Result<bool, AccessKeyError> {
-    found(name, store.detach_policy(name, policy).await)
-}
-
 fn found<T>(name: &PrincipalName, outcome: Result<T, StoreError>) -> Result<T, AccessKeyError> {
     outcome.map_err(|error| match error {
         StoreError::NotFound => AccessKeyError::PrincipalNotFound(name.clone()),

@@ -174,7 +174,7 @@ mod tests {
     async fn shop(policies: &[serde_json::Value]) -> (TempDir, Store, Arc<ClientKeyRecord>) {
         let directory = TempDir::new().unwrap();
         let url = format!("sqlite://{}", directory.path().join("db").display());
-        let store = Store::open(&url).await.unwrap();
+        let store = crate::store::tests::open(&url).await.unwrap();
         let created = clock::now();
         for (name, addresses) in [("here", json!(["10.0.0.0/8"])), ("nowhere", json!([]))] {
             let rule = json!({"name": name, "source_private_ip": addresses, "description": "",

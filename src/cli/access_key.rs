@@ -1,7 +1,7 @@
 //! `hsmgate access-key create|list|disable|enable|rotate|delete|replace-encryption-key`.
 //!
 //! They use store and token directly, so that creating the first AccessKey needs no AccessKey. Commands
-//! that create none use only the store, so that AccessKeys can be revoked while the token is
+//! that take rights away use only the store, so that AccessKeys can be revoked while the token is
 //! unavailable. A running gateway applies the change.
 
 use clap::{Args, Subcommand};
@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::exit::CliError;
-use super::settings::{self, ConfigAndFormat, ConfigFile, with_store};
+use super::settings::{self, ConfigAndFormat, ConfigFile, with_backend, with_store};
 use super::{output, policy_arg};
-use crate::authn::{AccessKeyError, CredentialStore};
+use crate::app;
+use crate::authn::{AccessKeyError, CredentialStore, row_key};
 use crate::model::{AccessKeyId, PrincipalName};
-use crate::store::{AccessKeyRow, AccessMode, Store, StoreError};
+use crate::store::{AccessKeyRow, AccessMode, Revocation, Store, StoreError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccessKey {
@@ -86,14 +87,12 @@ impl AccessKey {
             Self::List(list) => {
                 with_store(&list.file, async |store| list_keys(store, list.json).await)
             }
-            Self::Disable(one) => set_active(&one, false),
-            Self::Enable(one) => set_active(&one, true),
+            Self::Disable(one) => revoke(&one, Revocation::DisableAccessKey(one.id.clone())),
+            Self::Enable(one) => enable(&one),
             Self::Rotate(rotate) => with_access_keys(&rotate.access_key.file, async |keys| {
                 rotate_key(keys, &rotate).await
             }),
-            Self::Delete(one) => {
-                with_store(&one.file, async |store| delete_key(store, &one.id).await)
-            }
+            Self::Delete(one) => revoke(&one, Revocation::DeleteAccessKey(one.id.clone())),
             Self::ReplaceEncryptionKey(arguments) => replace_encryption_key(&arguments),
         }
     }
@@ -106,11 +105,13 @@ fn replace_encryption_key(arguments: &ConfigAndFormat) -> anyhow::Result<()> {
     let config = arguments.file.load()?;
     let deleted = Runtime::new()?.block_on(async {
         let token = settings::token_settings(config.token, &config.state_directory)?;
-        let (url, place, mode) = (&config.store_url, &config.region_account, AccessMode::ReadWrite);
-        settings::with_offline(token, url, place, mode, async |store, token| {
-            Ok(CredentialStore::replace_encryption_key(store, token).await?)
-        })
-        .await
+        let mode = AccessMode::ReadWrite;
+        let (locked, token) = app::open_locked(token, &config.store_url, mode).await?;
+        locked.unchecked().set_operator(settings::operator());
+        let account = &config.region_account.account;
+        let (store, deleted) = row_key::replace_encryption_key(&locked, &token, account).await?;
+        app::close(store, token).await;
+        anyhow::Ok(deleted)
     })?;
     if arguments.json {
         return Ok(output::json(&json!({"deleted_access_keys": deleted}))?);
@@ -127,13 +128,7 @@ pub(super) fn with_access_keys(
     file: &ConfigFile,
     work: impl AsyncFnOnce(&CredentialStore) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let config = file.load()?;
-    Runtime::new()?.block_on(async {
-        let backend = settings::backend(config).await?;
-        let outcome = work(backend.access_keys()).await;
-        backend.close().await;
-        outcome
-    })
+    with_backend(file, async |backend| work(backend.access_keys()).await)
 }
 
 async fn create_key(keys: &CredentialStore, create: &Create) -> anyhow::Result<()> {
@@ -199,9 +194,10 @@ fn in_words(key: &AccessKeyRow) -> String {
     format!("{}  {state}  {last_used}  {}", key.created, key.principal)
 }
 
-fn set_active(one: &AccessKeyArg, is_active: bool) -> anyhow::Result<()> {
-    with_store(&one.file, async |store| {
-        match store.set_access_key_active(&one.id, is_active).await {
+fn enable(one: &AccessKeyArg) -> anyhow::Result<()> {
+    with_backend(&one.file, async |backend| {
+        let store = backend.store();
+        match store.set_access_key_active(&one.id, true).await {
             Err(StoreError::NotFound) => Err(not_found(&one.id).into()),
             Err(StoreError::LimitReached) => {
                 let keys = store.access_keys().await?;
@@ -214,8 +210,10 @@ fn set_active(one: &AccessKeyArg, is_active: bool) -> anyhow::Result<()> {
     })
 }
 
-async fn delete_key(store: &Store, id: &AccessKeyId) -> anyhow::Result<()> {
-    if store.delete_access_key(id).await? { Ok(()) } else { Err(not_found(id).into()) }
+fn revoke(one: &AccessKeyArg, revocation: Revocation) -> anyhow::Result<()> {
+    with_store(&one.file, async |store| {
+        if store.revoke(revocation).await? { Ok(()) } else { Err(not_found(&one.id).into()) }
+    })
 }
 
 fn not_found(id: &AccessKeyId) -> CliError {

@@ -1,6 +1,6 @@
 //! `hsmgate alias create|update|list|delete`.
 //!
-//! They use only the store; a running gateway applies the change within a second. Unlike the API, they
+//! A running gateway applies the change within a second. Unlike the API, they
 //! can create the names that the cloud reserves for its services: clients such as Nacos use these names
 //! without configuration.
 
@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use super::exit::CliError;
 use super::output;
-use super::settings::{ConfigAndFormat, ConfigFile, operator, with_store};
+use super::settings::{ConfigAndFormat, ConfigFile, operator, with_backend, with_store};
 use crate::keyring::{KeyAction, check_state};
 use crate::model::key_ref::KeyName;
 use crate::model::{self, KeyId, KeyRecord, KeyRef, OperatorAlias};
-use crate::store::{AliasRecord, Store, StoreError};
+use crate::store::{AliasRecord, LockedStore, Store, StoreError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Alias {
@@ -63,7 +63,8 @@ impl Alias {
 
 impl AliasAndKeyArgs {
     fn create(&self) -> anyhow::Result<()> {
-        with_store(&self.file, async |store| {
+        with_backend(&self.file, async |backend| {
+            let store = backend.store();
             let key = key(store, &self.key, KeyAction::CreateAlias)?;
             let alias = self.alias.alias();
             match store.create_alias(alias, key.id).await {
@@ -76,7 +77,8 @@ impl AliasAndKeyArgs {
     }
 
     fn update(&self) -> anyhow::Result<()> {
-        with_store(&self.file, async |store| {
+        with_backend(&self.file, async |backend| {
+            let store = backend.store();
             let key = key(store, &self.key, KeyAction::Annotate)?;
             let alias = self.alias.alias();
             let agree = |_from: &KeyRecord, _to: &KeyRecord| Ok::<_, StoreError>(());
@@ -98,7 +100,8 @@ fn list_aliases(arguments: &ConfigAndFormat) -> anyhow::Result<()> {
 
 impl AliasArg {
     fn delete(&self) -> anyhow::Result<()> {
-        with_store(&self.file, async |store| {
+        with_backend(&self.file, async |backend| {
+            let store = backend.store();
             let agree = |_key: &KeyRecord| Ok::<_, StoreError>(());
             match store.delete_alias(&self.alias, agree).await {
                 Err(StoreError::NotFound) => Err(absent(&self.alias)),
@@ -108,16 +111,19 @@ impl AliasArg {
     }
 }
 
-/// Creates the missing ones of these aliases for a key, on behalf of the operator.
+/// Creates the missing ones of these aliases for a key, on behalf of the operator, next to a gateway in
+/// this process that has the store open.
 ///
 /// # Errors
 /// When the store cannot be used.
 pub(super) async fn ensure(
+    gateway_store: &Store,
     store_url: &str,
     aliases: &[OperatorAlias],
     key: KeyId,
 ) -> anyhow::Result<()> {
-    let store = Store::open_existing(store_url).await?;
+    let locked = LockedStore::open_existing(store_url).await?;
+    let store = locked.unlock_as(gateway_store).await?;
     store.set_operator(operator());
     let mut outcome = Ok(());
     for alias in aliases.iter().map(OperatorAlias::alias) {

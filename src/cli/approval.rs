@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::exit::CliError;
 use super::output;
-use super::settings::{ConfigAndFormat, ConfigFile, with_store};
+use super::settings::{ConfigAndFormat, ConfigFile, with_backend, with_store};
 use crate::model::{self, ApprovalId, ApprovalState, clock};
 use crate::store::DecisionError;
 
@@ -59,8 +59,8 @@ impl List {
 
 impl Decision {
     fn run(self, state: ApprovalState) -> anyhow::Result<()> {
-        with_store(&self.file, async |store| {
-            match store.decide_approval(self.id, state, clock::now()).await {
+        with_backend(&self.file, async |backend| {
+            match backend.store().decide_approval(self.id, state, clock::now()).await {
                 Ok(approval) => Ok(output::line(&format!("{state} until {}", approval.expires))?),
                 Err(error @ DecisionError::NotFound) => {
                     Err(CliError::NotFound(error.to_string()).into())

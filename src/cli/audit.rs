@@ -13,7 +13,7 @@ use crate::audit::{
     self, AuditKey, Bound, Bundle, Expectation, KeyChange, MANIFEST, Manifest, Report, Sources,
     StoredHead, Verifier, Witnesses, export,
 };
-use crate::store::{AccessMode, MetadataValue, Store};
+use crate::store::{AccessMode, LockedStore, MetadataValue, Store};
 
 commands! {
     pub(super) enum Audit {
@@ -130,12 +130,13 @@ impl Export {
     fn run(self) -> anyhow::Result<()> {
         let Files { audit: file, forwarded, store_url } = self.gateway.files()?;
         let manifest = Runtime::new()?.block_on(async {
-            let store = Store::open(&store_url).await?;
+            let locked = LockedStore::open(&store_url).await?;
+            let store = locked.unchecked();
             store.set_operator(settings::operator());
             let noted = vec![("Directory", self.out.display().to_string())];
             let recorded = store.record_operator_command("ExportAudit", noted).await;
-            let read = read_stored_head(&store).await;
-            store.close().await;
+            let read = read_stored_head(store).await;
+            locked.close().await;
             recorded?;
             let (key, retired, known) = read?;
             let key = match key {

@@ -64,6 +64,7 @@ mod serve;
 mod settings;
 mod shutdown_timeout;
 mod signals;
+mod store;
 mod sts;
 mod supervise;
 mod tls;
@@ -112,6 +113,9 @@ commands! {
         Backup(backup::Backup);
         /// Replace the database with a backup
         Restore(restore::Restore);
+        /// Sign the rows of the database as they are
+        #[command(subcommand)]
+        Store(store::Store);
         /// Import keys found on the token into the database
         Recover(recover::Recover);
         /// Verify and export the audit

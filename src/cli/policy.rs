@@ -21,7 +21,7 @@ use crate::model::{
     AccessName, AccessPoint, AccountId, ClientKeyId, ClientKeyRecord, EncryptionContext, InvalidId,
     PrincipalName, RegionAccount, RequestContext, TagKey, TagValue, clock,
 };
-use crate::store::Store;
+use crate::store::{LockedStore, Store};
 
 commands! {
     pub(super) enum Policy {
@@ -142,10 +142,10 @@ impl Simulate {
     fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
         let result = Runtime::new()?.block_on(async {
-            let store = Store::open_existing(&config.store_url).await;
-            let store = store.context("the store cannot be used")?;
-            let result = self.result(&config, &store).await;
-            store.close().await;
+            let locked = LockedStore::open_existing(&config.store_url).await;
+            let locked = locked.context("the store cannot be used")?;
+            let result = self.result(&config, locked.unchecked()).await;
+            locked.close().await;
             result
         })?;
         self.print(&result)?;

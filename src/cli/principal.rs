@@ -7,12 +7,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::exit::CliError;
-use super::settings::{ConfigAndFormat, ConfigFile, with_store};
+use super::settings::{ConfigAndFormat, ConfigFile, with_backend, with_store};
 use super::{output, policy_arg};
-use crate::authn::{attach_policy, create_principal, detach_policy};
+use crate::authn::{AccessKeyError, attach_policy, create_principal};
 use crate::model::policy::AttachedPolicy;
 use crate::model::{PrincipalKind, PrincipalName};
-use crate::store;
+use crate::store::{self, Revocation, StoreError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Principal {
@@ -79,7 +79,7 @@ impl NameArg {
     fn delete(&self, kind: PrincipalKind) -> anyhow::Result<()> {
         let name = self.name(kind)?;
         with_store(&self.file, async |store| {
-            if store.delete_principal(&name).await? {
+            if store.revoke(Revocation::DeletePrincipal(name.clone())).await? {
                 return Ok(());
             }
             Err(CliError::NotFound(format!("{name} does not exist")).into())
@@ -92,8 +92,8 @@ impl Create {
         let name = self.name_arg.name(kind)?;
         let policies =
             self.policies.iter().map(|one| policy_arg::read(one)).collect::<Result<_, _>>()?;
-        with_store(&self.name_arg.file, async |store| {
-            Ok(create_principal(store, &name, policies).await?)
+        with_backend(&self.name_arg.file, async |backend| {
+            Ok(create_principal(backend.store(), &name, policies).await?)
         })
     }
 }
@@ -102,17 +102,22 @@ impl Policy {
     fn attach(&self, kind: PrincipalKind) -> anyhow::Result<()> {
         let name = self.name_arg.name(kind)?;
         let policy = policy_arg::read(&self.policy)?;
-        with_store(
-            &self.name_arg.file,
-            async |store| Ok(attach_policy(store, &name, policy).await?),
-        )
+        with_backend(&self.name_arg.file, async |backend| {
+            Ok(attach_policy(backend.store(), &name, policy).await?)
+        })
     }
 
     fn detach(&self, kind: PrincipalKind) -> anyhow::Result<()> {
         let name = self.name_arg.name(kind)?;
         with_store(&self.name_arg.file, async |store| {
-            if detach_policy(store, &name, &self.policy).await? {
-                return Ok(());
+            let (principal, policy) = (name.clone(), self.policy.clone());
+            match store.revoke(Revocation::DetachPolicy { principal, policy }).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(StoreError::NotFound) => {
+                    return Err(AccessKeyError::PrincipalNotFound(name).into());
+                }
+                Err(error) => return Err(error.into()),
             }
             Err(CliError::NotFound(format!("{name} has no policy {}", self.policy)).into())
         })

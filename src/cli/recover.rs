@@ -10,7 +10,7 @@ use super::settings::{self, ConfigFile};
 use crate::config::Config;
 use crate::keyring::recovery::{self, Findings};
 use crate::model::{KeyId, KeySpec, KeyUsage, KeyVersionId, clock};
-use crate::store::{AccessMode, Store, StoreError};
+use crate::store::{AccessMode, LockedStore, Store, StoreError};
 
 /// Maximum number of keys that the record of a recovery names.
 const MAX_RECORDED_KEYS: usize = 1000;
@@ -125,7 +125,7 @@ impl Recover {
             Err(StoreError::NoFile(_)) => {
                 let directory = TempDir::new()?;
                 let url = format!("sqlite://{}/store.db", directory.path().display());
-                Store::open(&url).await?.close().await;
+                LockedStore::open(&url).await?.close().await;
                 Ok((url, Some(directory)))
             }
             Err(error) => Err(error.into()),

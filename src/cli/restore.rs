@@ -10,12 +10,16 @@ use tokio::runtime::Runtime;
 use super::exit::CliError;
 use super::output;
 use super::settings::{self, ConfigFile};
+use crate::app;
 use crate::audit;
-use crate::authn::REPLAY_JOURNAL;
+use crate::authn::{REPLAY_JOURNAL, row_key};
 use crate::config::Config;
 use crate::model::clock;
-use crate::store::{BINDING_METADATA, Replaced, Replacement, TOKEN_SERIAL};
-use crate::token::ServiceKey;
+use crate::store::{
+    AccessMode, BINDING_METADATA, DamagedRow, LockedStore, Replaced, Replacement, Store,
+    TOKEN_SERIAL,
+};
+use crate::token::{ServiceKey, Token};
 
 /// Replaces the database with a backup, and keeps the previous database. No gateway may be running
 #[derive(Debug, Args)]
@@ -31,6 +35,9 @@ pub(super) struct Restore {
     /// Why the database is replaced, for the record
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Accept a backup that is not signed, or was changed since, and sign its content as it is
+    #[arg(long)]
+    trust_content: bool,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -44,21 +51,66 @@ impl Restore {
     }
 
     async fn restore(&self, config: &Config) -> anyhow::Result<Replaced> {
-        let mut replacement = Replacement::prepare(&config.store_url, &self.from).await?;
+        let (replacement, copy) = Replacement::prepare(&config.store_url, &self.from).await?;
         if !self.force {
-            refuse_foreign(&replacement, config).await?;
+            refuse_foreign(&replacement, copy.unchecked(), config).await?;
         }
+        let token = settings::token_settings(config.token.clone(), &config.state_directory)?;
+        let token = app::open_token_alone(token).await?;
+        let outcome = self.install(replacement, copy, &token, config).await;
+        app::close_token(token).await;
+        outcome
+    }
+
+    async fn install(
+        &self,
+        mut replacement: Replacement,
+        copy: LockedStore,
+        token: &Token,
+        config: &Config,
+    ) -> anyhow::Result<Replaced> {
+        let copy = self.check_rows(copy, token, config).await?;
         // A backup from before the first start has no record of the accepted nonces.
-        replacement.add_metadata(REPLAY_JOURNAL, "").await?;
-        keep_audit(&replacement).await?;
-        let noted = vec![
+        if copy.metadata(REPLAY_JOURNAL).await?.is_none() {
+            copy.set_metadata(REPLAY_JOURNAL, "").await?;
+        }
+        keep_audit(&replacement, &copy).await?;
+        copy.set_operator(settings::operator());
+        replacement.record_as(vec![
             ("Backup", self.from.display().to_string()),
             ("Force", self.force.to_string()),
+            ("TrustContent", self.trust_content.to_string()),
             ("Reason", self.reason.clone().unwrap_or_default()),
-        ];
-        replacement.record_as(settings::operator(), noted);
+        ]);
         let rotate_at = config.keyring.iv_budget.rotate_at;
-        replacement.install(clock::now(), rotate_at).await.context("the database is unchanged")
+        replacement
+            .install(copy, clock::now(), rotate_at)
+            .await
+            .context("the database is unchanged")
+    }
+
+    /// Checks the rows of the backup, or signs them if the operator trusts them.
+    async fn check_rows(
+        &self,
+        copy: LockedStore,
+        token: &Token,
+        config: &Config,
+    ) -> anyhow::Result<Store> {
+        let account = &config.region_account.account;
+        if self.trust_content {
+            let reason = "hsmgate restore --trust-content";
+            return Ok(row_key::sign(&copy, token, account, reason).await?.0);
+        }
+        let copy = row_key::unlock(&copy, token, account, AccessMode::ReadWrite).await?;
+        let damaged = copy.damaged_rows().into_iter().chain(copy.access_state().await?.damaged);
+        if let Some(DamagedRow { table, row, why }) = damaged.into_iter().next() {
+            return Err(CliError::usage(format!(
+                "the backup was changed or is damaged: {table} {row:?}: {why}; use another backup, or \
+                 --trust-content to accept it as it is"
+            ))
+            .into());
+        }
+        Ok(copy)
     }
 }
 
@@ -76,15 +128,19 @@ fn show(replaced: &Replaced) -> anyhow::Result<()> {
 
 /// A backup must be of this region and account, and of the token and instance of the present database,
 /// if that can be read.
-async fn refuse_foreign(replacement: &Replacement, config: &Config) -> anyhow::Result<()> {
+async fn refuse_foreign(
+    replacement: &Replacement,
+    copy: &Store,
+    config: &Config,
+) -> anyhow::Result<()> {
     for name in BINDING_METADATA {
         let here = match *name {
             "region" => Some(config.region_account.region.to_string()),
             "account" => Some(config.region_account.account.to_string()),
             other => replacement.replaced_metadata(other).map(ToOwned::to_owned),
         };
-        let there = replacement.store().metadata(name).await?;
-        if *name == TOKEN_SERIAL && is_of_same_token(replacement).await? {
+        let there = copy.metadata(name).await?;
+        if *name == TOKEN_SERIAL && is_of_same_token(replacement, copy).await? {
             continue;
         }
         if let (Some(here), Some(there)) = (here, there)
@@ -101,8 +157,7 @@ async fn refuse_foreign(replacement: &Replacement, config: &Config) -> anyhow::R
 
 /// Whether the backup and the present database are of one token: they name the same serial number, or
 /// the same key of the token, because a group of HSMs may have shown several numbers.
-async fn is_of_same_token(replacement: &Replacement) -> anyhow::Result<bool> {
-    let backup = replacement.store();
+async fn is_of_same_token(replacement: &Replacement, backup: &Store) -> anyhow::Result<bool> {
     let serial = backup.metadata(TOKEN_SERIAL).await?;
     if replacement.replaced_metadata(TOKEN_SERIAL) == serial.as_deref() {
         return Ok(true);
@@ -113,16 +168,17 @@ async fn is_of_same_token(replacement: &Replacement) -> anyhow::Result<bool> {
 
 /// The audit file continues after the restore. So the metadata about it is kept from the replaced
 /// database, if that belongs to the same token and so has the same audit key.
-async fn keep_audit(replacement: &Replacement) -> anyhow::Result<()> {
-    if !is_of_same_token(replacement).await? {
+async fn keep_audit(replacement: &Replacement, copy: &Store) -> anyhow::Result<()> {
+    let replaced = replacement.signed_metadata(copy);
+    if !is_of_same_token(replacement, copy).await? {
         return Ok(());
     }
-    let head = replacement.store().metadata(audit::HEAD_METADATA).await?;
-    let entries =
-        audit::metadata_to_keep(|name| replacement.replaced_metadata(name), head.as_deref());
+    let head = copy.metadata(audit::HEAD_METADATA).await?;
+    let of_replaced = |name: &str| replaced.get(name).map(String::as_str);
+    let entries = audit::metadata_to_keep(of_replaced, head.as_deref());
     let entries: Vec<_> =
         entries.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
-    Ok(replacement.store().set_metadata_entries(&entries).await?)
+    Ok(copy.set_metadata_entries(&entries).await?)
 }
 
 fn tell(replaced: &Replaced) -> anyhow::Result<()> {

@@ -15,7 +15,7 @@ use crate::model::RegionAccount;
 use crate::ops::CallRates;
 use crate::server::TrustedProxies;
 use crate::server::http::ConnectionLimits;
-use crate::store::{AccessMode, Store};
+use crate::store::{AccessMode, LockedStore, Store};
 use crate::telemetry;
 use crate::token::{Token, TokenSelector, TokenSettings};
 
@@ -137,8 +137,9 @@ pub(super) async fn backend(config: Config) -> anyhow::Result<Backend> {
     Ok(backend)
 }
 
-/// Opens the store only, does the work, and closes the store, even after an error. Commands that
-/// revoke rights must work while the token is unavailable.
+/// Opens the store without the token, does the work, and closes the store, even after an error. Its rows
+/// are not checked: for commands that show something, and for those that take rights away, which must
+/// work while the token is unavailable.
 ///
 /// # Errors
 /// When the store cannot be used or belongs to another region or account, and the errors of `work`.
@@ -148,15 +149,34 @@ pub(super) fn with_store(
 ) -> anyhow::Result<()> {
     let config = file.load()?;
     Runtime::new()?.block_on(async {
-        let store = Store::open_existing(&config.store_url).await;
-        let store = store.context("the store cannot be used")?;
+        let locked = LockedStore::open_existing(&config.store_url).await;
+        let locked = locked.context("the store cannot be used")?;
         let outcome = async {
+            let store = locked.unchecked();
             store.check_region_account(&config.region_account).await?;
             store.set_operator(operator());
-            work(&store).await
+            work(store).await
         };
         let outcome = outcome.await;
-        store.close().await;
+        locked.close().await;
+        outcome
+    })
+}
+
+/// Opens store and token, checks the rows, does the work, and closes both, even after an error: for
+/// commands that give rights, whose rows the token's key signs.
+///
+/// # Errors
+/// When store or token cannot be used or do not belong together, and the errors of `work`.
+pub(super) fn with_backend(
+    file: &ConfigFile,
+    work: impl AsyncFnOnce(&Backend) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let config = file.load()?;
+    Runtime::new()?.block_on(async {
+        let backend = backend(config).await?;
+        let outcome = work(&backend).await;
+        backend.close().await;
         outcome
     })
 }

@@ -282,7 +282,7 @@ mod tests {
     async fn store() -> (Store, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/store.db", directory.path().display());
-        (Store::open(&url).await.unwrap(), directory)
+        (crate::store::tests::open(&url).await.unwrap(), directory)
     }
 
     #[tokio::test]

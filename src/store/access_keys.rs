@@ -1,11 +1,13 @@
-//! SQL for AccessKeys and temporary credentials, and the counter of their changes.
+//! SQL for AccessKeys and temporary credentials.
 
 use sqlx::any::AnyRow;
 
 use super::connection::Connection;
-use super::principals::{REVISION, increment_revision};
-use super::row::{Fields, Table};
-use super::{DamagedRow, Principal, Store, StoreError, metadata};
+use super::row::Fields;
+use super::tables::ACCESS_KEYS;
+use super::value::Value;
+use super::write::Write;
+use super::{Store, StoreError};
 use crate::model::{AccessKeyId, PrincipalName, Time};
 
 /// Maximum number of active AccessKeys of one principal: two, so that a key can be rotated.
@@ -44,26 +46,7 @@ pub struct SessionRow {
     pub policy: Option<String>,
 }
 
-/// All principals and AccessKeys.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AccessState {
-    /// The change counter. `None` if it cannot be read.
-    pub revision: Option<i64>,
-    /// The principals, by name.
-    pub principals: Vec<Principal>,
-    /// The AccessKeys, by id.
-    pub keys: Vec<AccessKeyRow>,
-    /// The rows that cannot be read.
-    pub damaged: Vec<DamagedRow>,
-}
-
-const ACCESS_KEYS: Table = Table {
-    name: "access_keys",
-    columns: "id, principal, sealed_secret, created, is_active, last_used, session_name, token_hash, \
-              expires, session_policy",
-};
-
-fn read_access_key(row: &AnyRow) -> Result<AccessKeyRow, StoreError> {
+pub(super) fn read_access_key(row: &AnyRow) -> Result<AccessKeyRow, StoreError> {
     let fields = ACCESS_KEYS.fields(row);
     Ok(AccessKeyRow {
         id: fields.parsed("id")?,
@@ -71,7 +54,7 @@ fn read_access_key(row: &AnyRow) -> Result<AccessKeyRow, StoreError> {
         encrypted_secret: fields.get("sealed_secret")?,
         created: fields.time("created")?,
         is_active: fields.boolean("is_active")?,
-        last_used: fields.time_or_null("last_used")?,
+        last_used: None,
         session: read_session(&fields)?,
     })
 }
@@ -93,32 +76,6 @@ fn read_session(fields: &Fields<'_>) -> Result<Option<SessionRow>, StoreError> {
 }
 
 impl Store {
-    /// Reads all principals and AccessKeys in one database snapshot.
-    ///
-    /// # Errors
-    /// When the database cannot be read. A row that cannot be read is skipped and returned in
-    /// `damaged`.
-    pub async fn access_state(&self) -> Result<AccessState, StoreError> {
-        let mut connection = self.inner.connection().await?;
-        connection.begin_read().await?;
-        let (revision, damaged) = self.read_access_revision(&mut connection).await?;
-        let principals = super::principals::load(&mut connection).await?;
-        let keys = ACCESS_KEYS.read_all(&mut connection, "ORDER BY id", read_access_key).await?;
-        connection.rollback().await?;
-        let (principals, keys, rows) =
-            (principals.whole, keys.whole, [principals.damaged, keys.damaged].concat());
-        let damaged = damaged.into_iter().chain(rows).collect();
-        Ok(AccessState { revision, principals, keys, damaged })
-    }
-
-    /// Reads every readable AccessKey from the database, by id.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn access_keys(&self) -> Result<Vec<AccessKeyRow>, StoreError> {
-        Ok(self.access_state().await?.keys)
-    }
-
     /// Adds an AccessKey.
     ///
     /// # Errors
@@ -128,31 +85,24 @@ impl Store {
     pub async fn insert_access_key(&self, row: AccessKeyRow) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         // The counter's row is locked until the transaction ends, so the count below stays valid.
-        increment_revision(write.connection()).await?;
+        write.count_access_change().await?;
         let principal = row.principal.to_string();
-        super::principals::require(write.connection(), &principal).await?;
-        let session = row.session;
-        let counts = row.is_active && session.is_none();
-        let mut noted =
-            vec![("Principal", principal.clone()), ("UserAccessKeyId", row.id.to_string())];
-        if let Some(session) = &session {
-            noted.push(("RoleSessionName", session.name.clone()));
-            noted.push(("Expiration", session.expires.to_string()));
-            noted.extend(session.policy.clone().map(|policy| ("Policy", policy)));
-        }
-        let name = if session.is_some() { "AssumeRole" } else { "CreateAccessKey" };
-        let insert = sqlx::query(ACCESS_KEYS.insert())
-            .bind(row.id.to_string())
-            .bind(principal.clone())
-            .bind(row.encrypted_secret)
-            .bind(row.created.unix())
-            .bind(i64::from(row.is_active))
-            .bind(row.last_used.map(Time::unix))
-            .bind(session.as_ref().map(|session| session.name.clone()))
-            .bind(session.as_ref().map(|session| session.token_hash.clone()))
-            .bind(session.as_ref().map(|session| session.expires.unix()))
-            .bind(session.and_then(|session| session.policy));
-        write.execute(insert).await?;
+        write.require_principal(&principal).await?;
+        let counts = row.is_active && row.session.is_none();
+        let (name, noted) = noted(&row);
+        let session = row.session.as_ref();
+        let values = vec![
+            row.id.to_string().into(),
+            principal.clone().into(),
+            row.encrypted_secret.into(),
+            row.created.into(),
+            row.is_active.into(),
+            session.map(|session| session.name.clone()).into(),
+            session.map(|session| session.token_hash.clone()).into(),
+            session.map(|session| session.expires).into(),
+            session.and_then(|session| session.policy.clone()).into(),
+        ];
+        write.insert_row(&ACCESS_KEYS, values).await?;
         if counts {
             check_limit(write.connection(), &principal).await?;
         }
@@ -171,14 +121,10 @@ impl Store {
         is_active: bool,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        increment_revision(write.connection()).await?;
-        let update = sqlx::query("UPDATE access_keys SET is_active = $2 WHERE id = $1")
-            .bind(id.to_string())
-            .bind(i64::from(is_active));
-        if write.execute(update).await? == 0 {
+        write.count_access_change().await?;
+        if !write.set_access_key_active(id.as_str(), is_active).await? {
             return Err(StoreError::NotFound);
         }
-        // Deactivation does not read the row, because the row may be damaged.
         if is_active {
             let select = sqlx::query("SELECT principal FROM access_keys WHERE id = $1");
             let principal: String = write.connection().value(select.bind(id.to_string())).await?;
@@ -196,11 +142,10 @@ impl Store {
     /// When the database cannot be written.
     pub async fn delete_access_key(&self, id: &AccessKeyId) -> Result<bool, StoreError> {
         let mut write = self.write().await?;
-        let delete = sqlx::query("DELETE FROM access_keys WHERE id = $1").bind(id.to_string());
-        if write.execute(delete).await? == 0 {
+        if !write.delete_access_key(id.as_str()).await? {
             return Ok(false);
         }
-        increment_revision(write.connection()).await?;
+        write.count_access_change().await?;
         write.note("DeleteAccessKey", vec![("UserAccessKeyId", id.to_string())]).await?;
         write.finish().await?;
         Ok(true)
@@ -212,10 +157,10 @@ impl Store {
     /// When the database cannot be written.
     pub async fn delete_expired_sessions(&self, before: Time) -> Result<u64, StoreError> {
         let mut write = self.write().await?;
-        let delete = sqlx::query("DELETE FROM access_keys WHERE expires < $1").bind(before.unix());
-        let removed = write.execute(delete).await?;
+        let condition = "expires < $1";
+        let removed = write.delete_rows(&ACCESS_KEYS, condition, vec![before.into()]).await?;
         if removed > 0 {
-            increment_revision(write.connection()).await?;
+            write.count_access_change().await?;
             write.finish().await?;
         }
         Ok(removed)
@@ -236,28 +181,34 @@ impl Store {
         }
         write.finish().await
     }
+}
 
-    /// The change counter of AccessKeys and principals. While it is unchanged,
-    /// [`Store::access_state`] returns the same result, except for the last uses. `None` if it
-    /// cannot be read: anything may have changed, and the next change resets the counter.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn access_keys_revision(&self) -> Result<Option<i64>, StoreError> {
-        let mut connection = self.inner.connection().await?;
-        Ok(self.read_access_revision(&mut connection).await?.0)
+impl Write {
+    /// Deletes an AccessKey. Returns whether it existed.
+    pub(super) async fn delete_access_key(&mut self, id: &str) -> Result<bool, StoreError> {
+        Ok(self.delete_rows(&ACCESS_KEYS, "id = $1", vec![id.into()]).await? > 0)
     }
 
-    async fn read_access_revision(
-        &self,
-        connection: &mut Connection,
-    ) -> Result<(Option<i64>, Option<DamagedRow>), StoreError> {
-        let known = self.inner.last_access_revision();
-        let (revision, damaged) = metadata::read_count(connection, REVISION).await?;
-        let revision = damaged.is_none().then_some(revision);
-        self.inner.check_access_revision(known, revision)?;
-        Ok((revision, damaged))
+    /// Activates or deactivates an AccessKey. Returns whether it exists.
+    pub(super) async fn set_access_key_active(
+        &mut self,
+        id: &str,
+        is_active: bool,
+    ) -> Result<bool, StoreError> {
+        let changes = vec![("is_active", Value::from(is_active))];
+        self.change_row(&ACCESS_KEYS, &[id.into()], changes).await
     }
+}
+
+/// The event of a new AccessKey, and its parameters.
+fn noted(row: &AccessKeyRow) -> (&'static str, Vec<(&'static str, String)>) {
+    let mut noted =
+        vec![("Principal", row.principal.to_string()), ("UserAccessKeyId", row.id.to_string())];
+    let Some(session) = &row.session else { return ("CreateAccessKey", noted) };
+    noted.push(("RoleSessionName", session.name.clone()));
+    noted.push(("Expiration", session.expires.to_string()));
+    noted.extend(session.policy.clone().map(|policy| ("Policy", policy)));
+    ("AssumeRole", noted)
 }
 
 async fn check_limit(connection: &mut Connection, principal: &str) -> Result<(), StoreError> {
@@ -273,7 +224,9 @@ async fn check_limit(connection: &mut Connection, principal: &str) -> Result<(),
 mod tests {
     use super::*;
     use crate::store::Principal;
-    use crate::store::tests::Bench;
+    use crate::store::Revocation;
+    use crate::store::tables::ACCESS_REVISION;
+    use crate::store::tests::{Bench, open};
 
     fn row(id: &str) -> AccessKeyRow {
         AccessKeyRow {
@@ -321,7 +274,7 @@ mod tests {
     #[tokio::test]
     async fn every_change_increments_the_revision_for_another_handle() {
         let bench = bench().await;
-        let other = Store::open(&bench.url).await.unwrap();
+        let other = open(&bench.url).await.unwrap();
         let before = other.access_keys_revision().await.unwrap().unwrap_or_default();
         bench.store.insert_access_key(row("LTAI-1")).await.unwrap();
         assert_eq!(other.access_keys_revision().await.unwrap(), Some(before + 1));
@@ -390,10 +343,10 @@ mod tests {
     #[tokio::test]
     async fn a_revision_that_is_not_a_number_is_reported_and_repaired_by_the_next_change() {
         let Bench { store, .. } = &bench().await;
-        store.set_metadata(REVISION, "many").await.unwrap();
+        store.set_metadata(ACCESS_REVISION, "many").await.unwrap();
         assert_eq!(store.access_keys_revision().await.unwrap(), None);
         let state = store.access_state().await.unwrap();
-        assert_eq!(state.damaged[0].row, REVISION);
+        assert_eq!(state.damaged[0].row, ACCESS_REVISION);
         store.insert_access_key(row("LTAI-1")).await.unwrap();
         assert_eq!(store.access_state().await.unwrap().damaged, []);
     }
@@ -407,7 +360,7 @@ mod tests {
         ] {
             let bench = bench().await;
             bench.store.insert_access_key(session("STS.1", 1_800_000_000)).await.unwrap();
-            bench.tamper(sql).await;
+            bench.change(sql).await;
             let state = bench.store.access_state().await.unwrap();
             assert_eq!(state.keys, [], "{sql}");
             let [damaged] = &*state.damaged else { panic!("{sql}: {state:?}") };
@@ -427,12 +380,14 @@ mod tests {
             for id in ["LTAI-1", "LTAI-3"] {
                 bench.store.insert_access_key(row(id)).await.unwrap();
             }
-            bench.tamper(sql).await;
+            bench.change(sql).await;
             let state = bench.store.access_state().await.unwrap();
             assert_eq!(state.keys, [row("LTAI-3")], "{sql}");
             let [damaged] = &*state.damaged else { panic!("{sql}: {state:?}") };
             assert_eq!((damaged.table, damaged.row.as_str()), ("access_keys", "LTAI-1"));
-            bench.store.set_access_key_active(&row("LTAI-1").id, false).await.unwrap();
+            let disable = Revocation::DisableAccessKey(row("LTAI-1").id);
+            assert!(bench.store.revoke(disable).await.unwrap());
+            bench.store.sign_revocations().await.unwrap();
             assert!(bench.store.delete_access_key(&row("LTAI-1").id).await.unwrap());
             assert_eq!(bench.store.access_state().await.unwrap().damaged, [], "{sql}");
         }

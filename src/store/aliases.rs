@@ -2,16 +2,13 @@
 
 use sqlx::any::AnyRow;
 
-use super::connection::Connection;
-use super::damage::ReadRows;
-use super::keys::lock_key_row;
-use super::row::Table;
+use super::tables::ALIASES;
+use super::write::Write;
 use super::{AliasRecord, Store, StoreError};
 use crate::model::{Alias, KeyId, KeyRecord, clock};
 
-const ALIASES: Table = Table { name: "aliases", columns: "name, key_id, created" };
-
-fn read_alias(row: &AnyRow) -> Result<AliasRecord, StoreError> {
+/// Reads an alias. An alias of a damaged key is kept; its target then does not exist.
+pub(super) fn read_alias(row: &AnyRow) -> Result<AliasRecord, StoreError> {
     let fields = ALIASES.fields(row);
     Ok(AliasRecord {
         name: fields.parsed("name")?,
@@ -31,11 +28,8 @@ impl Store {
         let mut write = self.write().await?;
         let count = sqlx::query("SELECT COUNT(*) FROM aliases");
         write.require_room(write.quotas().aliases, count).await?;
-        let insert = sqlx::query(ALIASES.insert())
-            .bind(name.to_string())
-            .bind(key.to_string())
-            .bind(alias.created.unix());
-        write.execute(insert).await?;
+        let values = vec![name.to_string().into(), key.to_string().into(), alias.created.into()];
+        write.insert_row(&ALIASES, values).await?;
         write.note("CreateAlias", named(name, key)).await?;
         write.commit(move |catalogue| catalogue.put_alias(alias)).await
     }
@@ -55,16 +49,12 @@ impl Store {
         F: FnOnce(&KeyRecord, &KeyRecord) -> Result<(), E>,
     {
         let mut write = self.write().await?;
-        let alias = lock_alias_row(write.connection(), name).await?;
-        let from = lock_key_row(write.connection(), alias.key).await?;
-        let to = if key == from.id {
-            from.clone()
-        } else {
-            lock_key_row(write.connection(), key).await?
-        };
+        let alias = write.lock_alias(name).await?;
+        let from = write.lock_key(alias.key).await?;
+        let to = if key == from.id { from.clone() } else { write.lock_key(key).await? };
         decide(&from, &to)?;
-        let update = sqlx::query("UPDATE aliases SET key_id = $2 WHERE name = $1");
-        write.execute(update.bind(name.to_string()).bind(key.to_string())).await?;
+        let changes = vec![("key_id", key.to_string().into())];
+        write.change_row(&ALIASES, &[name.to_string().into()], changes).await?;
         write.note("UpdateAlias", named(name, key)).await?;
         let alias = AliasRecord { key, ..alias };
         Ok(write.commit(move |catalogue| catalogue.put_alias(alias)).await?)
@@ -81,10 +71,9 @@ impl Store {
         F: FnOnce(&KeyRecord) -> Result<(), E>,
     {
         let mut write = self.write().await?;
-        let alias = lock_alias_row(write.connection(), name).await?;
-        decide(&lock_key_row(write.connection(), alias.key).await?)?;
-        let delete = sqlx::query("DELETE FROM aliases WHERE name = $1");
-        write.execute(delete.bind(name.to_string())).await?;
+        let alias = write.lock_alias(name).await?;
+        decide(&write.lock_key(alias.key).await?)?;
+        write.delete_rows(&ALIASES, "name = $1", vec![name.to_string().into()]).await?;
         write.note("DeleteAlias", vec![("AliasName", name.to_string())]).await?;
         let name = name.clone();
         Ok(write.commit(move |catalogue| catalogue.remove_alias(&name)).await?)
@@ -96,24 +85,19 @@ fn named(name: &Alias, key: KeyId) -> Vec<(&'static str, String)> {
     vec![("AliasName", name.to_string()), ("KeyId", key.to_string())]
 }
 
-/// Reads an alias and locks its row until the transaction ends, as for a key.
-async fn lock_alias_row(
-    connection: &mut Connection,
-    name: &Alias,
-) -> Result<AliasRecord, StoreError> {
-    let lock = ALIASES.returning("UPDATE aliases SET key_id = key_id WHERE name = $1");
-    read_alias(&connection.required_row(sqlx::query(lock).bind(name.to_string())).await?)
-}
-
-/// Reads every alias. An alias of a damaged key is kept; its target then does not exist.
-pub(super) async fn load(connection: &mut Connection) -> Result<ReadRows<AliasRecord>, StoreError> {
-    ALIASES.read_all(connection, "", read_alias).await
+impl Write {
+    /// Reads an alias and locks its row until the transaction ends, as for a key.
+    async fn lock_alias(&mut self, name: &Alias) -> Result<AliasRecord, StoreError> {
+        let row = self.lock_row(&ALIASES, &[name.to_string().into()]).await?;
+        let (row, _stored) = row.ok_or(StoreError::NotFound)?;
+        read_alias(&row)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tests::{Bench, sample_key};
+    use crate::store::tests::{Bench, open, sample_key};
 
     #[expect(clippy::unnecessary_wraps, reason = "it has the type of a decision")]
     fn agree(_from: &KeyRecord, _to: &KeyRecord) -> Result<(), StoreError> {
@@ -124,7 +108,7 @@ mod tests {
     #[tokio::test]
     async fn moving_or_deleting_an_alias_is_decided_on_its_target_on_disk() {
         let bench = Bench::new().await;
-        let (here, there) = (&bench.store, Store::open(&bench.url).await.unwrap());
+        let (here, there) = (&bench.store, open(&bench.url).await.unwrap());
         let name: Alias = "alias/orders".parse().unwrap();
         let mut keys = Vec::new();
         for _ in 0..3 {

@@ -1,14 +1,18 @@
 //! Requests for approvals. They are few, and read from the database each time: another process
 //! decides them.
 
+use std::sync::Arc;
+
 use sqlx::any::AnyRow;
 
-use super::row::Table;
+use super::connection::Connection;
+use super::row::Scope;
+use super::row_key::RowKey;
+use super::scope_reading::{ScopeCheck, ScopeReading};
+use super::tables::APPROVALS;
 use super::write::Write;
 use super::{Part, Store, StoreError};
 use crate::model::{Approval, ApprovalId, ApprovalState, ApprovalSubject, Quota, Time};
-
-const APPROVALS: Table = Table { name: "approvals", columns: "id, body" };
 
 /// The number of requests of one principal that are stored at one time.
 const MAX_REQUESTS: Quota = Quota { setting: "the maximum of requested approvals", most: 100 };
@@ -49,8 +53,8 @@ impl Store {
                 return Err(StoreError::QuotaReached(MAX_REQUESTS));
             }
             let approval = Approval::new(subject, now, lifetime_seconds);
-            let insert = sqlx::query(APPROVALS.insert()).bind(approval.id.to_string());
-            write.execute(insert.bind(body(&approval)?)).await?;
+            let values = vec![approval.id.to_string().into(), body(&approval)?.into()];
+            write.insert_row(&APPROVALS, values).await?;
             write.finish().await?;
             return Ok(approval);
         };
@@ -68,9 +72,7 @@ impl Store {
     /// When the database cannot be read.
     pub async fn approvals(&self) -> Result<Vec<Approval>, StoreError> {
         let mut connection = self.inner.connection().await?;
-        let read = APPROVALS.read_all(&mut connection, "", read_approval).await?;
-        self.note_damaged(Part::Approvals, read.damaged);
-        Ok(read.whole)
+        self.read_checked(&mut connection).await
     }
 
     /// Releases or refuses a request on behalf of the operator.
@@ -119,13 +121,20 @@ impl Store {
     /// When the database cannot be written.
     pub async fn remove_approval(&self, id: ApprovalId) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        let delete = sqlx::query("DELETE FROM approvals WHERE id = $1").bind(id.to_string());
-        write.execute(delete).await?;
+        write.delete_rows(&APPROVALS, "id = $1", vec![id.to_string().into()]).await?;
         write.finish().await
     }
 
     async fn read_approvals(&self, write: &mut Write) -> Result<Vec<Approval>, StoreError> {
-        let read = APPROVALS.read_all(write.connection(), "", read_approval).await?;
+        self.read_checked(write.connection()).await
+    }
+
+    /// A request that another program has written or changed is not used.
+    async fn read_checked(&self, connection: &mut Connection) -> Result<Vec<Approval>, StoreError> {
+        let key: Option<Arc<RowKey>> = self.inner.row_key.get().map(Arc::clone);
+        let check = ScopeCheck::of_rows(key.is_some());
+        let mut reading = ScopeReading::new(connection, Scope::Metadata, key);
+        let read = reading.rows(&APPROVALS, "").await?.read(&check, read_approval)?;
         self.note_damaged(Part::Approvals, read.damaged);
         Ok(read.whole)
     }
@@ -153,8 +162,8 @@ fn read_approval(row: &AnyRow) -> Result<Approval, StoreError> {
 }
 
 async fn save(mut write: Write, approval: &Approval) -> Result<(), StoreError> {
-    let update = sqlx::query(APPROVALS.update()).bind(approval.id.to_string());
-    write.execute(update.bind(body(approval)?)).await?;
+    let changes = vec![("body", body(approval)?.into())];
+    write.change_row(&APPROVALS, &[approval.id.to_string().into()], changes).await?;
     write.finish().await
 }
 
@@ -165,7 +174,7 @@ fn body(approval: &Approval) -> Result<String, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tests::Bench;
+    use crate::store::tests::{Bench, open};
 
     fn noon() -> Time {
         Time::from_unix(1_700_000_000)
@@ -184,7 +193,7 @@ mod tests {
     #[tokio::test]
     async fn a_released_call_is_permitted_once_and_only_as_it_was_requested() {
         let bench = Bench::new().await;
-        let (here, there) = (&bench.store, Store::open(&bench.url).await.unwrap());
+        let (here, there) = (&bench.store, open(&bench.url).await.unwrap());
         let request = async |subject, at| here.request_approval(subject, at, 60).await.unwrap();
         let first = request(subject("key/a"), noon()).await;
         assert_eq!(first.state, ApprovalState::Requested);

@@ -8,6 +8,7 @@ use tempfile::NamedTempFile;
 use super::connect::{self, Connected, blocking};
 use super::connection::Connection;
 use super::directory::{directory_of, sync_directory_of};
+use super::locked::LockedStore;
 use super::{Store, StoreError, check, watch};
 
 impl Store {
@@ -53,11 +54,12 @@ impl Store {
         let whole = require_whole(&connected).await;
         connected.close().await;
         whole?;
-        let store = Self::open_existing(url).await?;
+        let locked = LockedStore::open_existing(url).await?;
+        let store = locked.unchecked();
         store.set_operator(operator);
         let noted = vec![("File", to.display().to_string())];
         let recorded = store.record_operator_command("BackupDatabase", noted).await;
-        store.close().await;
+        locked.close().await;
         recorded?;
         Self::backup(url, to, may_replace).await
     }
@@ -124,7 +126,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::store::tests::{Bench, sample_key};
+    use crate::store::tests::{Bench, open, sample_key};
 
     #[tokio::test]
     async fn a_copy_has_every_acknowledged_change_and_mode_0600() {
@@ -137,7 +139,7 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
         let later = bench.store.insert_key(sample_key()).await.unwrap();
-        let copied = Store::open(&format!("sqlite://{}", copy.display())).await.unwrap();
+        let copied = open(&format!("sqlite://{}", copy.display())).await.unwrap();
         assert_eq!(copied.keys(), [key]);
         assert_eq!(copied.key(later.id), None);
     }

@@ -61,13 +61,14 @@ impl StatementState {
             self.is_refused = true;
             return;
         }
+        // An undecodable value does not mean that the database failed. A statement whose result was not
+        // read to its end is still running.
+        if is_decode_error(error) {
+            return;
+        }
         self.has_failed = true;
         if let Some(health) = self.damage.as_ref().filter(|_| is_corrupt(error)) {
             health.note_damage(Some(error.to_string()));
-        }
-        // An undecodable value does not mean that the database failed.
-        if is_decode_error(error) {
-            return;
         }
         if let Some(health) = &self.health {
             health.write_failed(error);

@@ -2,16 +2,11 @@
 //! others are still read, so one damaged row neither keeps an old right in force nor locks other
 //! users out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row as _};
 
-use super::connection::Connection;
-use super::error::is_decode_error;
-use super::row::{Table, row_name};
 use super::{Store, StoreError};
 use crate::model::KeyId;
 
@@ -37,6 +32,8 @@ pub enum Part {
     OperatorEvents,
     /// Requests for approvals.
     Approvals,
+    /// Metadata.
+    Metadata,
 }
 
 /// The readable and the damaged rows of a table.
@@ -55,13 +52,6 @@ pub(super) struct DamagedRows {
 }
 
 impl DamagedRows {
-    /// Starts with the damaged rows of the first catalogue read.
-    pub(super) fn of(catalogue: Vec<DamagedRow>) -> Self {
-        let damages = Self::default();
-        damages.note(Part::Catalogue, catalogue);
-        damages
-    }
-
     /// Replaces the damaged rows of a part. Logs each row when it is first seen, and when it is
     /// readable again or deleted.
     pub(super) fn note(&self, part: Part, rows: Vec<DamagedRow>) {
@@ -134,59 +124,6 @@ impl DamagedRow {
     }
 }
 
-impl Table {
-    /// Reads every row separately. `rest` follows the table name in the SQL.
-    ///
-    /// A text that is not UTF-8 makes its whole row unreadable. The first columns of such rows are
-    /// read as bytes, only from SQLite: PostgreSQL does not store such text.
-    pub(super) async fn read_all<T>(
-        &self,
-        connection: &mut Connection,
-        rest: &'static str,
-        mut read: impl FnMut(&AnyRow) -> Result<T, StoreError>,
-    ) -> Result<ReadRows<T>, StoreError> {
-        let mut read_rows = ReadRows { whole: Vec::new(), damaged: Vec::new() };
-        let mut names: HashMap<String, usize> = HashMap::new();
-        let mut has_unreadable = false;
-        let see = |row: Result<AnyRow, sqlx::Error>| {
-            match row {
-                Ok(row) => {
-                    *names.entry(row_name(&row)).or_default() += 1;
-                    match read(&row) {
-                        Ok(whole) => read_rows.whole.push(whole),
-                        Err(error) => read_rows.damaged.push(DamagedRow::of(error)?),
-                    }
-                }
-                Err(error) if is_decode_error(&error) => has_unreadable = true,
-                Err(error) => return Err(error.into()),
-            }
-            Ok(())
-        };
-        connection.each_row(sqlx::query(self.select(rest)), see).await?;
-        if has_unreadable {
-            for name in self.names(connection).await? {
-                match names.get_mut(&name).filter(|count| **count > 0) {
-                    Some(count) => *count -= 1,
-                    None => read_rows.damaged.push(DamagedRow {
-                        table: self.name,
-                        row: name,
-                        why: "it contains text that is not UTF-8".to_owned(),
-                    }),
-                }
-            }
-        }
-        Ok(read_rows)
-    }
-
-    /// The first column of each row, whatever it contains.
-    async fn names(&self, connection: &mut Connection) -> Result<Vec<String>, StoreError> {
-        let first = self.columns.split(", ").next().unwrap_or("rowid");
-        let sql = AssertSqlSafe(format!("SELECT hex({first}) FROM {}", self.name));
-        let rows = connection.rows(sqlx::query(sql)).await?;
-        rows.iter().map(|row| Ok(from_hex(row.try_get(0)?))).collect()
-    }
-}
-
 /// The text encoded by hexadecimal digits. Invalid bytes are replaced.
 pub(super) fn from_hex(digits: &str) -> String {
     String::from_utf8_lossy(&hex::decode(digits).unwrap_or_default()).into_owned()
@@ -198,11 +135,11 @@ mod tests {
 
     use super::*;
     use crate::model::{Alias, KeyRecord};
-    use crate::store::tests::{Bench, sample_key};
+    use crate::store::tests::{Bench, open, sample_key};
 
     /// The rows that a newly opened store skips, by table and row.
     async fn left_out(bench: &Bench) -> (Store, Vec<(&'static str, String)>) {
-        let again = Store::open(&bench.url).await.unwrap();
+        let again = open(&bench.url).await.unwrap();
         let rows = again.damaged_rows().into_iter().map(|one| (one.table, one.row)).collect();
         (again, rows)
     }
@@ -220,7 +157,7 @@ mod tests {
             let good = bench.store.insert_key(sample_key()).await.unwrap();
             let name: Alias = "alias/a".parse().unwrap();
             bench.store.create_alias(&name, bad.id).await.unwrap();
-            bench.tamper(sql).await;
+            bench.change(sql).await;
             let (again, rows) = left_out(&bench).await;
             assert_eq!(rows, [("keys", bad.id.to_string())], "{sql}");
             assert!(again.is_damaged_key(bad.id) && !again.is_damaged_key(good.id));
@@ -245,7 +182,7 @@ mod tests {
         ] {
             let bench = Bench::new().await;
             let record = bench.store.insert_key(sample_key()).await.unwrap();
-            bench.tamper(sql).await;
+            bench.change(sql).await;
             let (again, rows) = left_out(&bench).await;
             assert!(rows.contains(&("keys", record.id.to_string())), "{sql}: {rows:?}");
             assert_eq!(rows.len(), 2, "{sql}: {rows:?}");
@@ -256,12 +193,12 @@ mod tests {
     #[tokio::test]
     async fn other_rows_are_refreshed_despite_damaged_rows() {
         let bench = Bench::new().await;
-        let (here, there) = (&bench.store, Store::open(&bench.url).await.unwrap());
+        let (here, there) = (&bench.store, open(&bench.url).await.unwrap());
         let bad = there.insert_key(sample_key()).await.unwrap();
         let good = there.insert_key(sample_key()).await.unwrap();
         assert!(here.refresh().await.unwrap());
         bench
-            .tamper(
+            .change(
                 "UPDATE keys SET state = 'x' WHERE created = (SELECT MIN(created) FROM keys) \
             AND id = (SELECT MIN(id) FROM keys)",
             )
@@ -285,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn a_counter_that_is_not_a_number_forces_a_full_refresh() {
         let bench = Bench::new().await;
-        let (here, there) = (&bench.store, Store::open(&bench.url).await.unwrap());
+        let (here, there) = (&bench.store, open(&bench.url).await.unwrap());
         let key = there.insert_key(sample_key()).await.unwrap();
         assert!(here.refresh().await.unwrap());
         bench

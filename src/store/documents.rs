@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use sqlx::any::AnyRow;
 
-use super::connection::Connection;
 use super::document_cache::{DanglingReference, Document, DocumentCache};
-use super::row::Table;
+use super::scope_reading::{ScopeCheck, TableRows};
+use super::tables::DOCUMENTS;
+use super::value::Value;
 use super::write::Write;
 use super::{DamagedRow, Store, StoreError};
 use crate::model::{
     AccessPoint, AccessPolicy, ClientKeyId, ClientKeyRecord, ImportParameters, NetworkRule, Time,
 };
-
-const DOCUMENTS: Table = Table { name: "documents", columns: "name, kind, body" };
 
 impl Store {
     /// The document of this kind with this name.
@@ -75,8 +74,8 @@ impl Store {
             write.require_room(quota, count.bind(D::KIND)).await?;
         }
         decide(&document)?;
-        let insert = sqlx::query(DOCUMENTS.insert()).bind(name).bind(D::KIND);
-        write.execute(insert.bind(body(&document)?)).await?;
+        let [name, kind] = row_key::<D>(&name);
+        write.insert_row(&DOCUMENTS, vec![name, kind, body(&document)?.into()]).await?;
         Ok(commit(write, document).await?)
     }
 
@@ -96,7 +95,7 @@ impl Store {
         F: FnOnce(&mut D) -> Result<(), E>,
     {
         let mut write = self.write().await?;
-        let before: D = lock_document_row(write.connection(), name).await?;
+        let before: D = write.lock_document(name).await?;
         let mut after = before.clone();
         change(&mut after)?;
         if after == before {
@@ -105,8 +104,8 @@ impl Store {
         if after.name() != name {
             return Err(StoreError::Exists.into());
         }
-        let update = sqlx::query("UPDATE documents SET body = $3 WHERE kind = $1 AND name = $2");
-        write.execute(update.bind(D::KIND).bind(name).bind(body(&after)?)).await?;
+        let changes = vec![("body", body(&after)?.into())];
+        write.change_row(&DOCUMENTS, &row_key::<D>(name), changes).await?;
         Ok(commit(write, after).await?)
     }
 
@@ -141,8 +140,8 @@ impl Store {
             "DELETE FROM document_references WHERE target_kind = $1 AND target_name = $2",
         );
         write.execute(references.bind(D::KIND).bind(name)).await?;
-        let delete = sqlx::query("DELETE FROM documents WHERE kind = $1 AND name = $2");
-        if write.execute(delete.bind(D::KIND).bind(name)).await? == 0 {
+        let condition = "name = $1 AND kind = $2";
+        if write.delete_rows(&DOCUMENTS, condition, row_key::<D>(name).into()).await? == 0 {
             return Err(StoreError::NotFound);
         }
         if let Some((change, parameter)) = note {
@@ -155,14 +154,19 @@ impl Store {
     }
 }
 
-/// Reads every document, and the rows that cannot be read.
-pub(super) async fn load(
-    connection: &mut Connection,
+/// Reads every document that may be used, and returns the rows that may not.
+pub(super) fn load(
+    rows: TableRows,
+    check: &ScopeCheck,
 ) -> Result<(DocumentCache, Vec<DamagedRow>), StoreError> {
     let mut documents = DocumentCache::default();
-    let put = |row: &AnyRow| put_row(&mut documents, row);
-    let read = DOCUMENTS.read_all(connection, "", put).await?;
+    let read = rows.read(check, |row| put_row(&mut documents, row))?;
     Ok((documents, read.damaged))
+}
+
+/// The key of a document's row.
+fn row_key<D: Document>(name: &str) -> [Value; 2] {
+    [name.into(), D::KIND.into()]
 }
 
 fn put_row(documents: &mut DocumentCache, row: &AnyRow) -> Result<(), StoreError> {
@@ -201,15 +205,13 @@ async fn commit<D: Document>(write: Write, document: D) -> Result<Arc<D>, StoreE
     Ok(document)
 }
 
-/// Reads a document and locks its row, as for a key.
-async fn lock_document_row<D: Document>(
-    connection: &mut Connection,
-    name: &str,
-) -> Result<D, StoreError> {
-    let lock = DOCUMENTS
-        .returning("UPDATE documents SET revision = revision + 1 WHERE kind = $1 AND name = $2");
-    let row = connection.required_row(sqlx::query(lock).bind(D::KIND).bind(name)).await?;
-    DOCUMENTS.fields(&row).json("body")
+impl Write {
+    /// Reads a document and locks its row, as for a key.
+    async fn lock_document<D: Document>(&mut self, name: &str) -> Result<D, StoreError> {
+        let row = self.lock_row(&DOCUMENTS, &row_key::<D>(name)).await?;
+        let (row, _stored) = row.ok_or(StoreError::NotFound)?;
+        DOCUMENTS.fields(&row).json("body")
+    }
 }
 
 fn body<D: Document>(document: &D) -> Result<String, StoreError> {
@@ -222,7 +224,7 @@ mod tests {
     use crate::model::{
         AuthenticationMethod, FromParam, ImportId, KeyId, KeyVersionId, WrappingAlgorithm,
     };
-    use crate::store::tests::Bench;
+    use crate::store::tests::{Bench, open};
 
     const NOON: i64 = 1_700_000_000;
 
@@ -307,7 +309,7 @@ mod tests {
         let bench = Bench::new().await;
         let key = chain(&bench).await;
         let import = bench.store.insert_document(import(NOON)).await.unwrap();
-        let again = Store::open(&bench.url).await.unwrap();
+        let again = open(&bench.url).await.unwrap();
         assert_eq!(again.document("rule").as_deref(), Some(&rule("rule")));
         assert_eq!(again.document("policy").as_deref(), Some(&policy("policy", &["rule"])));
         assert_eq!(again.document("point").as_deref(), Some(&point("point", &["policy"])));
@@ -371,7 +373,7 @@ mod tests {
             |key| store.dangling_references_of(key).iter().map(ToString::to_string).collect();
         let behind: [Vec<String>; 2] = [&key, &elsewhere].map(behind);
         assert_eq!(behind, [missing[1..].to_vec(), missing[..1].to_vec()]);
-        let again = Store::open(&bench.url).await.unwrap();
+        let again = open(&bench.url).await.unwrap();
         assert_eq!(
             again.document("policy").as_deref(),
             Some(&policy("policy", &["rule", "rule", "other"]))
@@ -385,7 +387,7 @@ mod tests {
         let bench = Bench::new().await;
         chain(&bench).await;
         bench
-            .tamper(
+            .change(
                 "INSERT INTO document_references (kind, name, target_kind, target_name) \
                  VALUES ('policy', 'policy', 'network-rule', 'rule')",
             )
@@ -399,14 +401,14 @@ mod tests {
         let bench = Bench::new().await;
         bench.store.insert_document(policy("policy", &["rule"])).await.unwrap();
         bench
-            .tamper(
+            .change(
                 r#"UPDATE documents SET body = '{"name":"policy",
                    "permissions":["RbacPermission/Template/CryptoServiceKeyUser"],
                    "resources":["key/*","secret/db"],"rules":{"NetworkRules":["rule"]},
                    "kms_instance":"kst-1","description":"","created":"2023-11-14T22:13:20Z"}'"#,
             )
             .await;
-        let again = Store::open(&bench.url).await.unwrap();
+        let again = open(&bench.url).await.unwrap();
         assert_eq!(again.damaged_rows(), []);
         let read = again.document::<AccessPolicy>("policy").unwrap();
         assert_eq!(read.rules.text(), r#"{"NetworkRules":["rule"]}"#);
@@ -467,8 +469,8 @@ mod tests {
             ),
             ("UPDATE documents SET kind = 'rule' WHERE name = 'a'", "column kind: "),
         ] {
-            bench.tamper(sql).await;
-            let again = Store::open(&bench.url).await.unwrap();
+            bench.change(sql).await;
+            let again = open(&bench.url).await.unwrap();
             let [damaged] = &*again.damaged_rows() else { panic!("{sql}") };
             assert_eq!((damaged.table, damaged.row.as_str()), ("documents", "a"), "{sql}");
             assert!(damaged.why.starts_with(why), "{sql}: {}", damaged.why);

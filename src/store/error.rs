@@ -25,6 +25,9 @@ pub enum StoreError {
     /// A quota is reached. The request is wrong.
     #[error("the store has the maximum number of these objects: {0}")]
     QuotaReached(Quota),
+    /// The key of the row MACs is not known, so no row that grants something can be written.
+    #[error("the store is open without the key that signs its rows")]
+    Locked,
     /// The database does not respond or returns an error. A retry may help.
     #[error("the store's database failed")]
     Unavailable {

@@ -98,26 +98,26 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::store::Store;
-    use crate::store::tests::Bench;
+    use crate::store::LockedStore;
+    use crate::store::tests::{Bench, open};
 
     #[tokio::test]
     async fn a_shared_store_refuses_an_exclusive_lock() {
         let bench = Bench::new().await;
         assert!(bench.store.is_only_user().await.unwrap());
-        let other = Store::open(&bench.url).await.unwrap();
+        let other = open(&bench.url).await.unwrap();
         assert!(!bench.store.is_only_user().await.unwrap());
-        let refused = Store::open_exclusive(&bench.url).await.err().unwrap();
+        let refused = LockedStore::open_exclusive(&bench.url).await.err().unwrap();
         assert!(matches!(refused, StoreError::InUseElsewhere(_)), "{refused:?}");
         drop(other);
         assert!(bench.store.is_only_user().await.unwrap());
         let Bench { store, url, _directory } = bench;
         drop(store);
-        let alone = Store::open_exclusive(&url).await.unwrap();
-        let refused = Store::open(&url).await.err().unwrap();
+        let alone = LockedStore::open_exclusive(&url).await.unwrap();
+        let refused = open(&url).await.err().unwrap();
         assert!(matches!(refused, StoreError::InUseElsewhere(_)), "{refused:?}");
         drop(alone);
-        Store::open(&url).await.unwrap();
+        open(&url).await.unwrap();
     }
 
     #[test]

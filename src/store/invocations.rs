@@ -3,8 +3,10 @@
 //! The counter is not part of a key's record: it is leased in large blocks before use, so that it
 //! is never too low, even after a crash.
 
-use super::connection::Connection;
-use super::key_row::{INVOCATIONS, read_invocations};
+use super::key_row::read_invocations;
+use super::tables::VERSIONS;
+use super::value::Value;
+use super::write::Write;
 use super::{Store, StoreError};
 use crate::model::KeyVersionId;
 
@@ -42,14 +44,12 @@ impl Store {
         most: u64,
     ) -> Result<Lease, StoreError> {
         let mut write = self.write().await?;
-        let lock = INVOCATIONS
-            .returning("UPDATE key_versions SET invocations = invocations WHERE id = $1");
-        let lock = sqlx::query(lock).bind(version.to_string());
-        let before = read_invocations(&write.connection().required_row(lock).await?)?;
+        let row = write.lock_row(&VERSIONS, &[version.to_string().into()]).await?;
+        let (row, _stored) = row.ok_or(StoreError::NotFound)?;
+        let before = read_invocations(&row)?;
         let granted = wanted.min(most.saturating_sub(before));
         let total = before.saturating_add(granted);
-        let update = sqlx::query("UPDATE key_versions SET invocations = $2 WHERE id = $1");
-        write.execute(update.bind(version.to_string()).bind(count(total)?)).await?;
+        write.set_invocations(version.to_string().into(), total).await?;
         write.finish().await?;
         Ok(Lease { granted, total })
     }
@@ -62,30 +62,41 @@ impl Store {
     pub async fn return_invocations(&self, remainders: &[Remainder]) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         for Remainder { version, unused, total } in remainders {
-            let update = sqlx::query(
-                "UPDATE key_versions SET invocations = $2 WHERE id = $1 AND invocations = $3",
-            )
-            .bind(version.to_string())
-            .bind(count(total.saturating_sub(*unused))?)
-            .bind(count(*total)?);
-            write.execute(update).await?;
+            let id = Value::from(version.to_string());
+            let row = write.lock_row(&VERSIONS, std::slice::from_ref(&id)).await?;
+            let Some((row, _stored)) = row else { continue };
+            if read_invocations(&row)? == *total {
+                write.set_invocations(id, total.saturating_sub(*unused)).await?;
+            }
         }
         write.finish().await
     }
 }
 
-/// Raises the counter of every version to at least `at_least`, for a store whose counters may be too
-/// low: one restored from an older copy, or rebuilt from the token. Returns how many counters changed.
-///
-/// With `crypto.iv_rotate_at` this is safe for every key with automatic rotation: such a version was
-/// rotated at that count before the copy was lost, and is rotated immediately after the restore, so the
-/// sum of both periods stays below 2^32.
-pub(super) async fn raise_to(
-    connection: &mut Connection,
-    at_least: u64,
-) -> Result<u64, StoreError> {
-    let update = sqlx::query("UPDATE key_versions SET invocations = $1 WHERE invocations < $1");
-    connection.execute(update.bind(count(at_least)?)).await
+impl Write {
+    async fn set_invocations(&mut self, version: Value, total: u64) -> Result<(), StoreError> {
+        let changes = vec![("invocations", count(total)?.into())];
+        self.change_row(&VERSIONS, &[version], changes).await.map(drop)
+    }
+
+    /// Raises the counter of every version to at least `at_least`, for a store whose counters may be too
+    /// low: one restored from an older copy, or rebuilt from the token. Returns how many counters
+    /// changed. A version with a wrong MAC stays unchanged and unused.
+    ///
+    /// With `crypto.iv_rotate_at` this is safe for every key with automatic rotation: such a version was
+    /// rotated at that count before the copy was lost, and is rotated immediately after the restore, so
+    /// the sum of both periods stays below 2^32.
+    pub(super) async fn raise_invocations(&mut self, at_least: u64) -> Result<u64, StoreError> {
+        let condition = "WHERE invocations < $1";
+        let rows = self.rows_with_valid_mac(&VERSIONS, condition, vec![count(at_least)?.into()]);
+        let mut changed = 0;
+        for stored in rows.await? {
+            let Some(id) = stored.values.into_iter().next() else { continue };
+            self.set_invocations(id, at_least).await?;
+            changed += 1;
+        }
+        Ok(changed)
+    }
 }
 
 fn count(total: u64) -> Result<i64, StoreError> {
@@ -95,17 +106,17 @@ fn count(total: u64) -> Result<i64, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tests::{Bench, sample_key};
+    use crate::store::tests::{Bench, open, sample_key};
 
     impl Store {
         async fn invocations(&self, version: KeyVersionId) -> Result<u64, StoreError> {
-            let select = sqlx::query(INVOCATIONS.select("WHERE id = $1")).bind(version.to_string());
+            let select = sqlx::query(VERSIONS.select("WHERE id = $1")).bind(version.to_string());
             read_invocations(&self.inner.connection().await?.required_row(select).await?)
         }
 
         async fn raise_invocations_to(&self, at_least: u64) -> Result<u64, StoreError> {
             let mut write = self.write().await?;
-            let changed = raise_to(write.connection(), at_least).await?;
+            let changed = write.raise_invocations(at_least).await?;
             write.finish().await?;
             Ok(changed)
         }
@@ -119,7 +130,7 @@ mod tests {
         let lease = async |wanted| bench.store.lease_invocations(version, wanted, 20).await;
         for (granted, total) in [(8, 8), (8, 16), (4, 20), (0, 20)] {
             assert_eq!(lease(8).await.unwrap(), Lease { granted, total });
-            let again = Store::open(&bench.url).await.unwrap();
+            let again = open(&bench.url).await.unwrap();
             assert_eq!(again.invocations(version).await.unwrap(), total);
         }
         assert_eq!(bench.store.invocations(other).await.unwrap(), 0);

@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::Row as _;
-use sqlx::any::AnyRow;
 
 use super::connection::Connection;
 use super::damage::{ReadRows, from_hex};
-use super::key_row::{
-    INVOCATIONS, KEYS, VERSIONS, bind_key, bind_version, read_invocations, read_key, read_version,
-};
-use super::row::{Table, row_name};
+use super::key_row::{key_values, read_key, read_version, version_changes, version_values};
+use super::scope_reading::{ScopeCheck, ScopeReading, TableRows};
+use super::signature::StoredRow;
+use super::tables::{ALIASES, KEYS, TOMBSTONES, VERSIONS};
+use super::value::Value;
 use super::write::Write;
 use super::{DamagedRow, Store, StoreError};
 use crate::model::{KeyId, KeyRecord, KeyVersion, KeyVersionId, Time, clock};
@@ -28,8 +28,8 @@ impl Store {
         let mut write = self.write().await?;
         let count = sqlx::query("SELECT COUNT(*) FROM keys");
         write.require_room(write.quotas().keys, count).await?;
-        insert(write.connection(), &record).await?;
-        commit(write, record).await
+        write.insert_key(&record).await?;
+        write.commit_key(record).await
     }
 
     /// Passes the key's record to `change` and stores the result, versions included. The id cannot
@@ -46,7 +46,7 @@ impl Store {
         F: FnOnce(&mut KeyRecord) -> Result<(), E>,
     {
         let mut write = self.write().await?;
-        let before = lock_key_row(write.connection(), id).await?;
+        let before = write.lock_key(id).await?;
         let mut after = before.clone();
         change(&mut after)?;
         after.id = id;
@@ -54,8 +54,8 @@ impl Store {
         if after == before {
             return Ok(Arc::new(before));
         }
-        save_key(write.connection(), &before, &after).await?;
-        Ok(commit(write, after).await?)
+        write.save_key(&before, &after).await?;
+        Ok(write.commit_key(after).await?)
     }
 
     /// Reads the key from disk. The catalogue may be older if a commit reported an error but took
@@ -73,159 +73,180 @@ impl Store {
     /// [`StoreError::NotFound`] when the key does not exist.
     pub async fn remove_key(&self, id: KeyId) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        // Versions and aliases are deleted with the row (ON DELETE CASCADE).
-        let delete = sqlx::query("DELETE FROM keys WHERE id = $1").bind(id.to_string());
-        if write.execute(delete).await? == 0 {
+        if !write.delete_key(&id.to_string()).await? {
             return Err(StoreError::NotFound);
         }
-        let insert = sqlx::query(
-            "INSERT INTO key_tombstones (key_id, removed) VALUES ($1, $2) \
-             ON CONFLICT (key_id) DO UPDATE SET removed = excluded.removed",
-        );
-        write.execute(insert.bind(id.to_string()).bind(clock::now().unix())).await?;
+        write.put_tombstone(&id.to_string(), clock::now().unix()).await?;
         write.commit(move |catalogue| catalogue.remove_key(id)).await
     }
 
-    /// When a key was deleted. The tombstone distinguishes a destroyed key from a lost one.
+    /// When a key was deleted. The tombstone distinguishes a destroyed key from a lost one. A tombstone
+    /// with a wrong MAC is none.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn removed_at(&self, id: KeyId) -> Result<Option<Time>, StoreError> {
-        const TOMBSTONES: Table = Table { name: "key_tombstones", columns: "key_id, removed" };
         let select = sqlx::query(TOMBSTONES.select("WHERE key_id = $1")).bind(id.to_string());
-        let row = self.inner.connection().await?.row(select).await?;
-        row.map(|row| TOMBSTONES.fields(&row).time("removed")).transpose()
+        let Some(row) = self.inner.connection().await?.row(select).await? else { return Ok(None) };
+        let is_signed = match self.inner.row_key.get() {
+            Some(key) => StoredRow::read(&TOMBSTONES, &row, key)?.is_valid,
+            None => true,
+        };
+        if is_signed { TOMBSTONES.fields(&row).time("removed").map(Some) } else { Ok(None) }
     }
 }
 
-/// Reads every key with its versions. A key with a damaged version is skipped completely: it would
-/// encrypt with another version, or be destroyed only in part.
-pub(super) async fn load(connection: &mut Connection) -> Result<ReadRows<KeyRecord>, StoreError> {
-    let mut versions: HashMap<KeyId, Vec<KeyVersion>> = HashMap::new();
-    let read = VERSIONS.read_all(connection, "ORDER BY number", read_version).await?;
-    let mut damaged = read.damaged;
-    let counts = INVOCATIONS.read_all(connection, "", read_invocations).await?;
-    // A row with more than one fault is reported once.
-    let is_new = |one: &DamagedRow| damaged.iter().all(|other| other.row != one.row);
-    let counts: Vec<_> = counts.damaged.into_iter().filter(is_new).collect();
-    damaged.extend(counts);
-    let has_damaged_versions = !damaged.is_empty();
-    let in_part = if has_damaged_versions {
-        keys_of_damaged_versions(connection).await?
-    } else {
-        HashSet::new()
-    };
-    for (key, version) in read.whole {
-        versions.entry(key).or_default().push(version);
-    }
-    let read = KEYS.read_all(connection, "", |row| read_key(row, Vec::new())).await?;
-    let mut whole = Vec::with_capacity(read.whole.len());
-    for mut record in read.whole {
-        record.versions = versions.remove(&record.id).unwrap_or_default();
-        // A damaged version may not show which key it belongs to.
-        let lacks_primary = has_damaged_versions
-            && record.primary.is_some_and(|primary| record.version(primary).is_none());
-        if lacks_primary || in_part.contains(&record.id.to_string()) {
-            damaged.push(DamagedRow {
-                table: KEYS.name,
-                row: record.id.to_string(),
-                why: "one of its versions is damaged".to_owned(),
-            });
-        } else {
-            whole.push(record);
+impl Write {
+    /// Deletes a key with its versions and aliases. Returns whether it existed.
+    pub(super) async fn delete_key(&mut self, id: &str) -> Result<bool, StoreError> {
+        for table in [&ALIASES, &VERSIONS] {
+            self.delete_rows(table, "key_id = $1", vec![id.into()]).await?;
         }
+        Ok(self.delete_rows(&KEYS, "id = $1", vec![id.into()]).await? > 0)
     }
-    let out: HashSet<&str> = read.damaged.iter().map(|one| one.row.as_str()).collect();
-    let left = versions.iter().filter(|(key, _)| !out.contains(key.to_string().as_str()));
-    damaged.extend(left.flat_map(|(_key, versions)| versions).map(|version| DamagedRow {
-        table: VERSIONS.name,
-        row: version.id.to_string(),
-        why: "its key does not exist".to_owned(),
-    }));
-    damaged.extend(read.damaged);
-    Ok(ReadRows { whole, damaged })
+
+    /// Stores the time at which a key was deleted.
+    pub(super) async fn put_tombstone(&mut self, key: &str, unix: i64) -> Result<(), StoreError> {
+        self.put_row(&TOMBSTONES, vec![key.into(), unix.into()]).await
+    }
+
+    /// Reads one key and locks its row until the transaction ends.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the key does not exist.
+    pub(super) async fn lock_key(&mut self, id: KeyId) -> Result<KeyRecord, StoreError> {
+        let name = Value::from(id.to_string());
+        let row = self.lock_row(&KEYS, std::slice::from_ref(&name)).await?;
+        let (row, _stored) = row.ok_or(StoreError::NotFound)?;
+        let versions = "WHERE key_id = $1 ORDER BY number";
+        let versions = self.valid_rows(&VERSIONS, versions, vec![name]).await?;
+        let versions = versions.iter().map(|(row, _stored)| Ok(read_version(row)?.1));
+        read_key(&row, versions.collect::<Result<_, StoreError>>()?)
+    }
+
+    pub(super) async fn insert_key(&mut self, record: &KeyRecord) -> Result<(), StoreError> {
+        self.insert_row(&KEYS, key_values(record)).await?;
+        self.save_versions(record.id, &[], &record.versions).await
+    }
+
+    pub(super) async fn save_key(
+        &mut self,
+        before: &KeyRecord,
+        after: &KeyRecord,
+    ) -> Result<(), StoreError> {
+        let values = KEYS.column_names().zip(key_values(after)).collect();
+        self.change_row(&KEYS, &[after.id.to_string().into()], values).await?;
+        self.save_versions(after.id, &before.versions, &after.versions).await
+    }
+
+    /// Writes the difference between two version lists of one key.
+    async fn save_versions(
+        &mut self,
+        key: KeyId,
+        before: &[KeyVersion],
+        after: &[KeyVersion],
+    ) -> Result<(), StoreError> {
+        for gone in before.iter().filter(|version| find(after, version.id).is_none()) {
+            self.delete_rows(&VERSIONS, "id = $1", vec![gone.id.to_string().into()]).await?;
+        }
+        for version in after {
+            match find(before, version.id) {
+                Some(same) if same == version => {}
+                Some(_) => {
+                    let id = version.id.to_string().into();
+                    self.change_row(&VERSIONS, &[id], version_changes(key, version)).await?;
+                }
+                None => self.insert_row(&VERSIONS, version_values(key, version)).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits a key, and puts it into memory.
+    pub(super) async fn commit_key(self, record: KeyRecord) -> Result<Arc<KeyRecord>, StoreError> {
+        let record = Arc::new(record);
+        let remembered = Arc::clone(&record);
+        self.commit(move |catalogue| catalogue.put_key(&remembered)).await?;
+        Ok(record)
+    }
 }
 
-/// The keys of the unreadable versions, as far as their columns tell.
-async fn keys_of_damaged_versions(
-    connection: &mut Connection,
-) -> Result<HashSet<String>, StoreError> {
-    let id = |row: &AnyRow| read_version(row).map(|(_, version)| version.id.to_string());
-    let ids = VERSIONS.read_all(connection, "", id).await?.whole;
-    let id = |row: &AnyRow| read_invocations(row).map(|_count| row_name(row));
-    let counted = INVOCATIONS.read_all(connection, "", id).await?.whole;
-    let counted: HashSet<String> = counted.into_iter().collect();
-    let whole: HashSet<String> = ids.into_iter().filter(|id| counted.contains(id)).collect();
+/// The rows of keys and versions as they were read.
+pub(super) struct KeyRows {
+    keys: TableRows,
+    versions: TableRows,
+    /// The key of each version, as far as its columns tell, by the id of the version.
+    owners: Vec<(String, String)>,
+}
+
+impl KeyRows {
+    /// Reads every row.
+    pub(super) async fn read(reading: &mut ScopeReading<'_>) -> Result<Self, StoreError> {
+        let versions = reading.rows(&VERSIONS, "ORDER BY number").await?;
+        let keys = reading.rows(&KEYS, "").await?;
+        let mut owners: Vec<_> = versions.texts("id", "key_id").collect();
+        if versions.has_unreadable() {
+            owners.extend(owners_by_bytes(reading.connection()).await?);
+        }
+        Ok(Self { keys, versions, owners })
+    }
+
+    /// Every key with its versions. A key with a damaged version is skipped completely: it would
+    /// encrypt with another version, or be destroyed only in part.
+    pub(super) fn load(self, check: &ScopeCheck) -> Result<ReadRows<KeyRecord>, StoreError> {
+        let mut versions: HashMap<KeyId, Vec<KeyVersion>> = HashMap::new();
+        let read = self.versions.read(check, read_version)?;
+        let mut damaged = read.damaged;
+        let has_damaged_versions = !damaged.is_empty();
+        let usable: HashSet<String> =
+            read.whole.iter().map(|(_key, version)| version.id.to_string()).collect();
+        let in_part: HashSet<String> = self
+            .owners
+            .into_iter()
+            .filter(|(version, _key)| !usable.contains(version))
+            .map(|(_version, key)| key)
+            .collect();
+        for (key, version) in read.whole {
+            versions.entry(key).or_default().push(version);
+        }
+        let read = self.keys.read(check, |row| read_key(row, Vec::new()))?;
+        let mut whole = Vec::with_capacity(read.whole.len());
+        for mut record in read.whole {
+            record.versions = versions.remove(&record.id).unwrap_or_default();
+            // A damaged version may not show which key it belongs to.
+            let lacks_primary = has_damaged_versions
+                && record.primary.is_some_and(|primary| record.version(primary).is_none());
+            if lacks_primary || in_part.contains(&record.id.to_string()) {
+                damaged.push(DamagedRow {
+                    table: KEYS.name,
+                    row: record.id.to_string(),
+                    why: "one of its versions is damaged".to_owned(),
+                });
+            } else {
+                whole.push(record);
+            }
+        }
+        let out: HashSet<&str> = read.damaged.iter().map(|one| one.row.as_str()).collect();
+        let left = versions.iter().filter(|(key, _)| !out.contains(key.to_string().as_str()));
+        damaged.extend(left.flat_map(|(_key, versions)| versions).map(|version| DamagedRow {
+            table: VERSIONS.name,
+            row: version.id.to_string(),
+            why: "its key does not exist".to_owned(),
+        }));
+        damaged.extend(read.damaged);
+        Ok(ReadRows { whole, damaged })
+    }
+}
+
+/// The key of each version by the id of the version, read as bytes.
+async fn owners_by_bytes(connection: &mut Connection) -> Result<Vec<(String, String)>, StoreError> {
     let owners = sqlx::query("SELECT hex(id), hex(key_id) FROM key_versions");
-    let mut keys = HashSet::new();
+    let mut found = Vec::new();
     for row in connection.rows(owners).await? {
         let (version, key): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        if !whole.contains(&from_hex(&version)) {
-            keys.insert(from_hex(&key));
-        }
+        found.push((from_hex(&version), from_hex(&key)));
     }
-    Ok(keys)
-}
-
-/// Reads one key and locks its row until the transaction ends. An UPDATE locks on both databases;
-/// only PostgreSQL has SELECT … FOR UPDATE.
-pub(super) async fn lock_key_row(
-    connection: &mut Connection,
-    id: KeyId,
-) -> Result<KeyRecord, StoreError> {
-    let lock = KEYS.returning("UPDATE keys SET revision = revision + 1 WHERE id = $1");
-    let row = connection.required_row(sqlx::query(lock).bind(id.to_string())).await?;
-    let versions = VERSIONS.select("WHERE key_id = $1 ORDER BY number");
-    let versions = connection.rows(sqlx::query(versions).bind(id.to_string())).await?;
-    let versions = versions.iter().map(|row| Ok(read_version(row)?.1));
-    read_key(&row, versions.collect::<Result<_, StoreError>>()?)
-}
-
-/// Commits a key, and puts it into memory.
-pub(super) async fn commit(write: Write, record: KeyRecord) -> Result<Arc<KeyRecord>, StoreError> {
-    let record = Arc::new(record);
-    let remembered = Arc::clone(&record);
-    write.commit(move |catalogue| catalogue.put_key(&remembered)).await?;
-    Ok(record)
-}
-
-pub(super) async fn insert(
-    connection: &mut Connection,
-    record: &KeyRecord,
-) -> Result<(), StoreError> {
-    connection.execute(bind_key(KEYS.insert(), record)).await?;
-    save_versions(connection, record.id, &[], &record.versions).await
-}
-
-pub(super) async fn save_key(
-    connection: &mut Connection,
-    before: &KeyRecord,
-    after: &KeyRecord,
-) -> Result<(), StoreError> {
-    connection.execute(bind_key(KEYS.update(), after)).await?;
-    save_versions(connection, after.id, &before.versions, &after.versions).await
-}
-
-/// Writes the difference between two version lists of one key.
-async fn save_versions(
-    connection: &mut Connection,
-    key: KeyId,
-    before: &[KeyVersion],
-    after: &[KeyVersion],
-) -> Result<(), StoreError> {
-    for gone in before.iter().filter(|version| find(after, version.id).is_none()) {
-        let delete = sqlx::query("DELETE FROM key_versions WHERE id = $1");
-        connection.execute(delete.bind(gone.id.to_string())).await?;
-    }
-    for version in after {
-        let statement = match find(before, version.id) {
-            Some(same) if same == version => continue,
-            Some(_) => bind_version(VERSIONS.update(), key, version),
-            None => bind_version(VERSIONS.insert(), key, version),
-        };
-        connection.execute(statement).await?;
-    }
-    Ok(())
+    Ok(found)
 }
 
 fn find(versions: &[KeyVersion], id: KeyVersionId) -> Option<&KeyVersion> {
@@ -240,7 +261,7 @@ pub(super) fn sort_versions(record: &mut KeyRecord) {
 mod tests {
     use super::*;
     use crate::model::KeyState;
-    use crate::store::tests::{Bench, sample_key, version};
+    use crate::store::tests::{Bench, open, sample_key, version};
 
     #[tokio::test]
     async fn a_change_reaches_memory_and_disk_with_its_versions() {
@@ -302,17 +323,19 @@ mod tests {
         let bench = Bench::new().await;
         let record = bench.store.insert_key(sample_key()).await.unwrap();
         let revision = async || -> i64 {
-            let query = sqlx::query_scalar("SELECT revision FROM keys");
+            let query = "SELECT CAST(SUM(revision) AS BIGINT) FROM row_digests";
+            let query = sqlx::query_scalar(query);
             query.fetch_one(&bench.store.inner.database.pool).await.unwrap()
         };
+        let before = revision().await;
         let same = bench.store.change_key(record.id, |_| Ok::<_, StoreError>(())).await.unwrap();
-        assert_eq!((&same, revision().await), (&record, 0));
+        assert_eq!((&same, revision().await), (&record, before));
         let change = |key: &mut KeyRecord| {
             key.description.clear();
             Ok::<_, StoreError>(())
         };
         bench.store.change_key(record.id, change).await.unwrap();
-        assert_eq!(revision().await, 1);
+        assert_eq!(revision().await, before + 1);
     }
 
     #[tokio::test]
@@ -364,7 +387,7 @@ mod tests {
     async fn concurrent_changes_through_two_handles_lose_nothing() {
         let bench = Bench::new().await;
         let id = bench.store.insert_key(sample_key()).await.unwrap().id;
-        let other = Store::open(&bench.url).await.unwrap();
+        let other = open(&bench.url).await.unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for at in 0..16 {
             let store = if at % 4 == 0 { other.clone() } else { bench.store.clone() };
@@ -377,7 +400,7 @@ mod tests {
             });
         }
         tasks.join_all().await;
-        let again = Store::open(&bench.url).await.unwrap();
+        let again = open(&bench.url).await.unwrap();
         assert_eq!(again.key(id).unwrap().description.matches('+').count(), 16);
     }
 

@@ -1,14 +1,14 @@
 //! Metadata of this instance: a few texts by name.
 
 use super::connection::Connection;
-use super::error::Cause;
-use super::row::Table;
-use super::{DamagedRow, Store, StoreError};
-
-const METADATA: Table = Table { name: "facts", columns: "name, value" };
-
-/// The count of an entry that is not a number.
-pub(super) const NO_COUNT: i64 = i64::MIN;
+use super::error::is_decode_error;
+use super::row::ROW_MAC;
+use super::row_key::RowKey;
+use super::signature::{StoredRow, WRONG_MAC};
+use super::tables::{METADATA, is_signed_metadata};
+use super::unsigned_metadata::{corrupt, put, read};
+use super::write::Write;
+use super::{Store, StoreError};
 
 /// A metadata entry as read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +35,15 @@ impl Store {
     /// Reads the entry with this name from the database.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when it is not a text; when the database cannot be read.
+    /// [`StoreError::Corrupt`] when it is not a text, or its MAC is wrong; when the database cannot be
+    /// read.
     pub async fn metadata(&self, name: &str) -> Result<Option<String>, StoreError> {
-        read(&mut self.inner.connection().await?, name).await
+        let mut connection = self.inner.connection().await?;
+        let key = self.inner.row_key.get().filter(|_key| is_signed_metadata(name));
+        match key {
+            Some(key) => read_signed(&mut connection, name, key).await,
+            None => read(&mut connection, name).await,
+        }
     }
 
     /// Reads the entry with this name and parses it. Logs a damaged entry.
@@ -76,7 +82,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         for (name, value) in metadata {
-            put(write.connection(), name, value).await?;
+            write.put_metadata(name, value).await?;
         }
         write.finish().await
     }
@@ -87,83 +93,45 @@ impl Store {
     /// When the database cannot be written.
     pub async fn set_metadata(&self, name: &str, value: &str) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        put(write.connection(), name, value).await?;
+        write.put_metadata(name, value).await?;
         write.finish().await
     }
 }
 
-async fn read(connection: &mut Connection, name: &str) -> Result<Option<String>, StoreError> {
-    let select = sqlx::query("SELECT value FROM facts WHERE name = $1").bind(name);
-    connection.text(select, |error| corrupt(name, error)).await
-}
-
-async fn put(connection: &mut Connection, name: &str, value: &str) -> Result<(), StoreError> {
-    let insert = sqlx::query(
-        "INSERT INTO facts (name, value) VALUES ($1, $2) \
-         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-    );
-    connection.execute(insert.bind(name).bind(value)).await.map(drop)
-}
-
-/// Stores a count.
-pub(super) async fn put_count(
-    connection: &mut Connection,
-    name: &str,
-    count: i64,
-) -> Result<(), StoreError> {
-    put(connection, name, &count.to_string()).await
-}
-
-/// Whether an entry exists, whatever its value.
-pub(super) async fn exists(connection: &mut Connection, name: &str) -> Result<bool, StoreError> {
-    let count = sqlx::query("SELECT COUNT(*) FROM facts WHERE name = $1").bind(name);
-    Ok(connection.value::<i64>(count).await? > 0)
-}
-
-/// Increments a counter entry and returns the new count. A missing entry counts as 0, and so does
-/// one that is outside the range of a counter: a sum that is not a number would fail forever.
-pub(super) async fn increment(
-    connection: &mut Connection,
-    name: &'static str,
-) -> Result<i64, StoreError> {
-    let increment = sqlx::query(
-        "INSERT INTO facts (name, value) VALUES ($1, '1') \
-         ON CONFLICT (name) DO UPDATE SET value = CAST(CASE \
-         WHEN CAST(facts.value AS BIGINT) BETWEEN 0 AND 999999999999999999 \
-         THEN CAST(facts.value AS BIGINT) ELSE 0 END + 1 AS TEXT) \
-         RETURNING value",
-    );
-    let count: String = connection.value(increment.bind(name)).await?;
-    number(name, &count)
-}
-
-/// The current count of an entry.
-pub(super) async fn count(
-    connection: &mut Connection,
-    name: &'static str,
-) -> Result<i64, StoreError> {
-    let count = read(connection, name).await?;
-    count.map_or(Ok(0), |count| number(name, &count))
-}
-
-/// As [`count`]. If the entry is not a number, returns [`NO_COUNT`] and the damaged row. The next
-/// change resets the counter.
-pub(super) async fn read_count(
-    connection: &mut Connection,
-    name: &'static str,
-) -> Result<(i64, Option<DamagedRow>), StoreError> {
-    match count(connection, name).await {
-        Ok(count) => Ok((count, None)),
-        Err(error) => Ok((NO_COUNT, Some(DamagedRow::of(error)?))),
+impl Write {
+    /// Stores an entry, or replaces it, even one with a wrong MAC.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when the entry must be signed, and the key is not known.
+    pub(super) async fn put_metadata(&mut self, name: &str, value: &str) -> Result<(), StoreError> {
+        if is_signed_metadata(name) {
+            self.put_row(&METADATA, vec![name.into(), value.into()]).await
+        } else {
+            put(self.connection(), name, value).await
+        }
     }
 }
 
-fn number(name: &str, count: &str) -> Result<i64, StoreError> {
-    count.parse().map_err(|source: std::num::ParseIntError| corrupt(name, source))
-}
-
-fn corrupt(name: &str, source: impl Into<Cause>) -> StoreError {
-    METADATA.corrupt(&name, "value", source)
+/// An entry that must have a MAC.
+async fn read_signed(
+    connection: &mut Connection,
+    name: &str,
+    key: &RowKey,
+) -> Result<Option<String>, StoreError> {
+    let select = sqlx::query(METADATA.select("WHERE name = $1")).bind(name.to_owned());
+    let row = connection.row(select).await;
+    let row =
+        row.map_err(
+            |error| {
+                if is_decode_error(&error) { corrupt(name, error) } else { error.into() }
+            },
+        )?;
+    let Some(row) = row else { return Ok(None) };
+    if StoredRow::read(&METADATA, &row, key)?.is_valid {
+        METADATA.fields(&row).get("value").map(Some)
+    } else {
+        Err(METADATA.corrupt(&name, ROW_MAC, WRONG_MAC))
+    }
 }
 
 #[cfg(test)]
@@ -183,7 +151,7 @@ mod tests {
         assert_eq!(read().await, MetadataValue::Read(7));
         bench.store.set_metadata("number", "seven").await.unwrap();
         assert_eq!(read().await, MetadataValue::Damaged);
-        bench.tamper("UPDATE facts SET value = CAST(x'ff' AS TEXT)").await;
+        bench.change("UPDATE facts SET value = CAST(x'ff' AS TEXT)").await;
         assert_eq!(read().await, MetadataValue::Damaged);
         assert!(matches!(bench.store.metadata("number").await, Err(StoreError::Corrupt { .. })));
     }
@@ -193,7 +161,11 @@ mod tests {
         for damage in ["9223372036854775807", "9.22337203685478e+18", "-5", "x"] {
             let bench = Bench::new().await;
             bench.store.insert_key(sample_key()).await.unwrap();
-            bench.store.set_metadata(crate::store::refresh::REVISION, damage).await.unwrap();
+            bench
+                .store
+                .set_metadata(crate::store::tables::CATALOGUE_REVISION, damage)
+                .await
+                .unwrap();
             for _change in 0..2 {
                 bench.store.insert_key(sample_key()).await.unwrap();
             }

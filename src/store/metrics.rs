@@ -13,6 +13,8 @@ metrics! {
         write_failures: Counter = "hsmgate_store_write_failures_total" [],
         /// Rows of the database that cannot be read and are ignored; hsmgate doctor names them
         damaged_rows: Gauge = "hsmgate_store_damaged_rows" [],
+        /// Rights that operators have taken away without the token: in force, and not signed yet
+        unsigned_revocations: Gauge = "hsmgate_store_unsigned_revocations" [],
         /// 1 while changes of other processes cannot be read completely: permissions that they
         /// revoked may still be in force
         stale: Gauge = "hsmgate_store_stale" [],

@@ -10,6 +10,7 @@
 //! immediately.
 
 mod access_keys;
+mod access_state;
 mod aliases;
 mod approvals;
 mod backup;
@@ -19,6 +20,7 @@ mod check;
 mod connect;
 mod connection;
 mod damage;
+mod digest;
 pub(crate) mod directory;
 mod document_cache;
 mod documents;
@@ -29,6 +31,7 @@ mod health;
 mod invocations;
 mod key_row;
 mod keys;
+mod locked;
 mod metadata;
 mod metrics;
 mod operator_events;
@@ -37,19 +40,29 @@ mod quota;
 mod recovered_keys;
 mod refresh;
 mod restore;
+mod revocations;
 mod rollback;
 mod row;
+mod row_key;
+mod scope_reading;
+mod signature;
+mod signed_write;
+mod signing;
+mod tables;
+mod unsigned_metadata;
+mod value;
 mod watch;
 mod write;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
-use sqlx::AnyPool;
 use tokio::sync::Mutex;
 
-pub use access_keys::{AccessKeyRow, AccessState, MAX_ACTIVE_KEYS, SessionRow};
+pub use access_keys::{AccessKeyRow, MAX_ACTIVE_KEYS, SessionRow};
+pub use access_state::AccessState;
 pub use approvals::DecisionError;
 pub use binding::{AccessMode, BINDING_METADATA, BindingError, TOKEN_SERIAL, TokenTexts};
 pub use catalogue::AliasRecord;
@@ -58,21 +71,30 @@ pub use damage::{DamagedRow, Part};
 pub use document_cache::{DanglingReference, Document, DocumentCache, DocumentIndex, Reference};
 pub use error::StoreError;
 pub use invocations::{Lease, Remainder};
+pub use locked::LockedStore;
 pub use metadata::MetadataValue;
 pub use metrics::StoreMetrics;
 pub use operator_events::{EventGap, OperatorEvent};
 pub use principals::Principal;
 pub use restore::{Replaced, Replacement};
+pub use revocations::Revocation;
+pub use row_key::RowKey;
+pub use signing::SignedRows;
 
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId, Quotas};
 use crate::telemetry::gauge_value;
+use aliases::read_alias;
 use catalogue::Catalogue;
 use connect::Connected;
 use connection::Connection;
 use damage::DamagedRows;
-use file_lock::LockMode;
 use health::Health;
+use keys::KeyRows;
 use rollback::LastSeen;
+use row::Scope;
+use scope_reading::ScopeReading;
+use signing::CheckTimes;
+use tables::{ALIASES, CATALOGUE_REVISION, DOCUMENTS, TOMBSTONES};
 use watch::Watch;
 use write::Write;
 
@@ -97,50 +119,18 @@ struct Inner {
     operator: OnceLock<String>,
     /// The maximum numbers of objects.
     quotas: OnceLock<Quotas>,
+    /// The key of the row MACs. Without it no row is checked, and none that is signed can be written.
+    row_key: OnceLock<Arc<RowKey>>,
+    /// The revocations that are in force and not signed yet.
+    pending_revocations: AtomicUsize,
+    /// When all rows have to be read and checked again, although no change was counted.
+    next_check: CheckTimes,
 }
 
 impl Store {
     /// The file of a SQLite store, by its URL. `None` for another database.
     pub fn file(url: &str) -> Option<PathBuf> {
         connect::file(url).ok()
-    }
-
-    /// Opens the database at `url` and loads the catalogue.
-    ///
-    /// `sqlite:///absolute/path` creates the file if it does not exist (mode 0600; its directory
-    /// must exist); `postgres://…` requires an existing database. Missing tables are created.
-    ///
-    /// # Errors
-    /// When the URL is invalid, the database cannot be opened or read, or its schema belongs to a
-    /// newer program. A row that cannot be read is skipped: [`Store::damaged_rows`].
-    pub async fn open(url: &str) -> Result<Self, StoreError> {
-        Self::open_with(url, StoreMetrics::default()).await
-    }
-
-    /// As [`Store::open`], with registered metrics.
-    ///
-    /// # Errors
-    /// As [`Store::open`].
-    pub async fn open_with(url: &str, metrics: StoreMetrics) -> Result<Self, StoreError> {
-        Self::load(connect::connect(url, LockMode::Shared).await?, metrics).await
-    }
-
-    /// As [`Store::open`], but with an exclusive lock: no other process may use the store
-    /// meanwhile. For PostgreSQL there is no such lock; the caller must ensure it.
-    ///
-    /// # Errors
-    /// [`StoreError::InUseElsewhere`], and as [`Store::open`].
-    pub async fn open_exclusive(url: &str) -> Result<Self, StoreError> {
-        Self::load(connect::connect(url, LockMode::Exclusive).await?, StoreMetrics::default()).await
-    }
-
-    /// Opens an existing SQLite database with the schema of this program, without changing
-    /// anything.
-    ///
-    /// # Errors
-    /// [`StoreError::NoFile`], or when it cannot be read.
-    pub async fn open_existing(url: &str) -> Result<Self, StoreError> {
-        Self::load(connect::connect_existing(url).await?, StoreMetrics::default()).await
     }
 
     /// Whether the database at `url` has an older schema, so that opening it would migrate it. The
@@ -165,20 +155,33 @@ impl Store {
         .await
     }
 
+    /// Reads the catalogue without checking its rows.
     async fn load(database: Connected, metrics: StoreMetrics) -> Result<Self, StoreError> {
-        let (catalogue, left_out) = load(&database.pool).await?;
         let inner = Inner {
             database,
-            catalogue: RwLock::new(catalogue),
-            damages: DamagedRows::of(left_out),
+            catalogue: RwLock::default(),
+            damages: DamagedRows::default(),
             writer_lock: Arc::default(),
             health: Arc::new(Health::new(metrics)),
             watch: Mutex::default(),
             last_seen: LastSeen::default(),
             operator: OnceLock::new(),
             quotas: OnceLock::new(),
+            row_key: OnceLock::new(),
+            pending_revocations: AtomicUsize::new(0),
+            next_check: CheckTimes::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let store = Self { inner: Arc::new(inner) };
+        store.reload().await?;
+        Ok(store)
+    }
+
+    /// Reads and checks the catalogue, whether it was changed or not.
+    async fn reload(&self) -> Result<(), StoreError> {
+        let (catalogue, damaged) = load(&self.inner).await?;
+        *self.inner.catalogue.write() = catalogue;
+        self.note_damaged(Part::Catalogue, damaged);
+        Ok(())
     }
 
     /// Waits for running changes and closes the database. Later calls that need it fail.
@@ -191,7 +194,14 @@ impl Store {
         let metrics = &self.inner.health.metrics;
         metrics.ready.set(i64::from(self.condition().is_ok()));
         metrics.damaged_rows.set(gauge_value(self.damaged_rows().len()));
+        metrics.unsigned_revocations.set(gauge_value(self.unsigned_revocations()));
         metrics.stale.set(i64::from(self.is_stale()));
+    }
+
+    /// The number of revocations that are in force and not signed yet, when principals and AccessKeys
+    /// were last read.
+    pub fn unsigned_revocations(&self) -> usize {
+        self.inner.pending_revocations.load(Ordering::Relaxed)
     }
 
     /// The key with this id, in any state.
@@ -271,32 +281,46 @@ impl Inner {
     }
 }
 
-/// Reads the catalogue. Rows that cannot be read are returned separately.
-async fn load(pool: &AnyPool) -> Result<(Catalogue, Vec<DamagedRow>), StoreError> {
+/// Reads the catalogue. Rows that cannot be read, or were not written by hsmgate, are returned
+/// separately.
+async fn load(inner: &Inner) -> Result<(Catalogue, Vec<DamagedRow>), StoreError> {
     // One transaction, so that no key disappears between its versions and its aliases.
-    let mut connection = Connection::acquire(pool).await?;
+    let mut connection = Connection::acquire(&inner.database.pool).await?;
     connection.begin_read().await?;
     // Read before the rows: a change in between is then read twice, and none is missed.
-    let (revision, damaged) = metadata::read_count(&mut connection, refresh::REVISION).await?;
-    let mut damaged: Vec<DamagedRow> = damaged.into_iter().collect();
+    let revision = unsigned_metadata::read_count(&mut connection, CATALOGUE_REVISION).await?;
+    let (revision, mut damaged) = (revision.0, Vec::from_iter(revision.1));
+    let row_key = inner.row_key.get().map(Arc::clone);
+    let mut reading = ScopeReading::new(&mut connection, Scope::Catalogue, row_key);
+    let keys = KeyRows::read(&mut reading).await?;
+    let aliases = reading.rows(&ALIASES, "").await?;
+    let documents = reading.rows(&DOCUMENTS, "").await?;
+    let tombstones = reading.rows(&TOMBSTONES, "").await?;
+    let revocations = revocations::read(reading.connection()).await?;
+    let check = reading.check(&inner.last_seen.revisions(Scope::Catalogue)).await?;
+    connection.rollback().await?;
+    inner.last_seen.note_revisions(Scope::Catalogue, &check.revisions);
+    inner.next_check.note(Scope::Catalogue);
     let mut catalogue = Catalogue::of(revision);
-    let keys = keys::load(&mut connection).await?;
+    let keys = keys.load(&check)?;
     for record in keys.whole {
         catalogue.put_key(&Arc::new(record));
     }
-    let aliases = aliases::load(&mut connection).await?;
+    let aliases = aliases.read(&check, read_alias)?;
     for alias in aliases.whole {
         catalogue.put_alias(alias);
     }
-    let (document_cache, documents) = documents::load(&mut connection).await?;
+    let (mut document_cache, documents) = documents::load(documents, &check)?;
+    revocations::apply_to_documents(&mut document_cache, &revocations.whole);
     catalogue.documents = document_cache;
-    connection.rollback().await?;
-    damaged.extend(keys.damaged.into_iter().chain(aliases.damaged).chain(documents));
+    let tombstones = tombstones.read(&check, |_row| Ok(()))?;
+    let read = [keys.damaged, aliases.damaged, documents, tombstones.damaged, check.damaged];
+    damaged.extend(read.into_iter().flatten());
     Ok((catalogue, damaged))
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::model::clock;
     use crate::model::policy::KeyPolicy;
@@ -312,11 +336,26 @@ mod tests {
         pub(super) _directory: tempfile::TempDir,
     }
 
+    /// The key of the row MACs in tests.
+    pub(super) fn row_key() -> RowKey {
+        RowKey::new(&[7; RowKey::SECRET_BYTES], &"1234567890123456".parse().unwrap())
+    }
+
+    /// Opens a store whose rows the key of tests signs.
+    pub(crate) async fn open(url: &str) -> Result<Store, StoreError> {
+        let locked = LockedStore::open(url).await?;
+        if locked.wrapped_row_key().await?.is_some() {
+            locked.unlock(row_key()).await
+        } else {
+            locked.sign_new(row_key(), "the key of tests").await
+        }
+    }
+
     impl Bench {
         pub(super) async fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
             let url = format!("sqlite://{}/store.db", directory.path().display());
-            Self { store: Store::open(&url).await.unwrap(), url, _directory: directory }
+            Self { store: open(&url).await.unwrap(), url, _directory: directory }
         }
 
         /// Changes a row without the store.
@@ -324,9 +363,16 @@ mod tests {
             sqlx::raw_sql(sql).execute(&self.store.inner.database.pool).await.unwrap();
         }
 
+        /// Changes rows without the store, and signs them: as if the store had written them.
+        pub(super) async fn change(&self, sql: &'static str) {
+            self.tamper(sql).await;
+            let locked = LockedStore::open(&self.url).await.unwrap();
+            locked.sign(row_key(), "the key of tests", "test").await.unwrap();
+        }
+
         /// Compares the catalogue with the disk, through another handle on the same file.
         pub(super) async fn assert_disk_is_memory(&self) {
-            let again = Store::open(&self.url).await.unwrap();
+            let again = open(&self.url).await.unwrap();
             assert_eq!(again.keys(), self.store.keys());
             assert_eq!(again.aliases(), self.store.aliases());
             assert_eq!(
@@ -387,7 +433,7 @@ mod tests {
             bench.store.create_alias(&alias.parse().unwrap(), record.id).await.unwrap();
         }
         bench.store.close().await;
-        let again = Store::open(&bench.url).await.unwrap();
+        let again = open(&bench.url).await.unwrap();
         assert_eq!(again.key(full.id).as_deref(), Some(&full));
         assert_eq!(again.key(bare.id).as_deref(), Some(&bare));
         assert_eq!(again.key_of_version(full.versions[2].id).as_deref(), Some(&full));
@@ -402,7 +448,7 @@ mod tests {
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..8 {
             let url = url.clone();
-            tasks.spawn(async move { Store::open(&url).await.map(drop) });
+            tasks.spawn(async move { open(&url).await.map(drop) });
         }
         for opened in tasks.join_all().await {
             opened.unwrap();

@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::row::Table;
+use super::row::Scope;
+use super::scope_reading::{ScopeCheck, ScopeReading};
+use super::tables::{AUDITED_EVENT, EVENTS, LAST_EVENT};
 use super::write::Write;
-use super::{Part, Store, StoreError, metadata};
+use super::{Part, Store, StoreError, unsigned_metadata};
 use crate::model::{RequestId, clock};
 
 /// A change made by an operator.
@@ -32,11 +34,6 @@ pub struct OperatorEvent {
     pub parameters: Vec<(String, String)>,
 }
 
-/// The metadata entry with the number of the last event.
-const LAST_NUMBER: &str = "operator-events";
-/// The metadata entry with the number up to which every event was audited.
-const AUDITED_NUMBER: &str = "operator-events-audited";
-
 /// Numbers of events that are not in the table and were not audited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventGap {
@@ -45,8 +42,6 @@ pub struct EventGap {
     /// The last number. Less than `from` if the counter of events was set back.
     pub to: i64,
 }
-
-const EVENTS: Table = Table { name: "operator_events", columns: "number, body" };
 
 impl Store {
     /// Marks later changes of principals, AccessKeys and aliases as made by this operator, to be
@@ -67,7 +62,9 @@ impl Store {
             Ok((fields.get("number")?, fields.json("body")?))
         };
         let mut connection = self.inner.connection().await?;
-        let read = EVENTS.read_all(&mut connection, "ORDER BY number LIMIT 1000", read).await?;
+        let mut reading = ScopeReading::new(&mut connection, Scope::Metadata, None);
+        let rows = reading.rows(&EVENTS, "ORDER BY number LIMIT 1000").await?;
+        let read = rows.read(&ScopeCheck::default(), read)?;
         self.note_damaged(Part::OperatorEvents, read.damaged);
         Ok(read.whole)
     }
@@ -79,8 +76,8 @@ impl Store {
     pub async fn operator_event_gaps(&self) -> Result<Vec<EventGap>, StoreError> {
         let mut connection = self.inner.connection().await?;
         connection.begin_read().await?;
-        let last = metadata::read_count(&mut connection, LAST_NUMBER).await?.0.max(0);
-        let audited = metadata::read_count(&mut connection, AUDITED_NUMBER).await?.0.max(0);
+        let last = unsigned_metadata::read_count(&mut connection, LAST_EVENT).await?.0.max(0);
+        let audited = unsigned_metadata::read_count(&mut connection, AUDITED_EVENT).await?.0.max(0);
         let rows = connection.rows(sqlx::query("SELECT number FROM operator_events")).await?;
         connection.rollback().await?;
         let number = |row: &AnyRow| EVENTS.fields(row).get("number");
@@ -96,9 +93,9 @@ impl Store {
         let mut write = self.write().await?;
         let delete = sqlx::query("DELETE FROM operator_events WHERE number = $1");
         write.execute(delete.bind(number)).await?;
-        let audited = metadata::read_count(write.connection(), AUDITED_NUMBER).await?.0;
+        let audited = unsigned_metadata::read_count(write.connection(), AUDITED_EVENT).await?.0;
         if number > audited {
-            metadata::put_count(write.connection(), AUDITED_NUMBER, number).await?;
+            unsigned_metadata::put_count(write.connection(), AUDITED_EVENT, number).await?;
         }
         write.finish().await
     }
@@ -109,7 +106,7 @@ impl Store {
     /// When the database cannot be written.
     pub async fn pass_operator_event_gap(&self, gap: EventGap) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        metadata::put_count(write.connection(), AUDITED_NUMBER, gap.to).await?;
+        unsigned_metadata::put_count(write.connection(), AUDITED_EVENT, gap.to).await?;
         write.finish().await
     }
 
@@ -189,20 +186,21 @@ impl Write {
     /// counted from the lowest in the table.
     async fn next_event_number(&mut self) -> Result<i64, StoreError> {
         let connection = self.connection();
-        let number = metadata::increment(connection, LAST_NUMBER).await?;
+        let number = unsigned_metadata::increment(connection, LAST_EVENT).await?;
         let range = sqlx::query(
             "SELECT COALESCE(MIN(number), 1), COALESCE(MAX(number), 0) FROM operator_events",
         );
         let row = connection.required_row(range).await?;
         let (lowest, highest): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-        if number == 1 && !metadata::exists(connection, AUDITED_NUMBER).await? {
-            metadata::put_count(connection, AUDITED_NUMBER, lowest.saturating_sub(1)).await?;
+        if number == 1 && !unsigned_metadata::exists(connection, AUDITED_EVENT).await? {
+            unsigned_metadata::put_count(connection, AUDITED_EVENT, lowest.saturating_sub(1))
+                .await?;
         }
         if number > highest {
             return Ok(number);
         }
         let number = highest.saturating_add(1);
-        metadata::put_count(connection, LAST_NUMBER, number).await?;
+        unsigned_metadata::put_count(connection, LAST_EVENT, number).await?;
         Ok(number)
     }
 }
@@ -268,7 +266,7 @@ mod tests {
             .await;
         record(&bench.store, &["a"]).await;
         assert_eq!(bench.store.operator_event_gaps().await.unwrap(), []);
-        let count = bench.store.metadata(LAST_NUMBER).await.unwrap();
+        let count = bench.store.metadata(LAST_EVENT).await.unwrap();
         assert_eq!(count.as_deref(), Some("7"));
     }
 }

@@ -1,15 +1,14 @@
 //! SQL for principals and their policies.
 
 use serde_json::value::RawValue;
-use sqlx::SqlSafeStr;
 use sqlx::any::AnyRow;
 
-use super::connection::{Connection, Statement};
-use super::damage::ReadRows;
 use super::error::Cause;
-use super::metadata;
-use super::row::{Table, json_fault};
-use super::{Store, StoreError};
+use super::row::json_fault;
+use super::tables::{ACCESS_KEYS, ACCESS_REVISION, PRINCIPALS};
+use super::value::Value;
+use super::write::Write;
+use super::{Store, StoreError, unsigned_metadata};
 use crate::model::policy::AttachedPolicy;
 use crate::model::{PrincipalName, Time};
 
@@ -24,18 +23,14 @@ pub struct Principal {
     pub created: Time,
 }
 
-/// The metadata entry that counts changes. Every statement that changes AccessKeys or principals
-/// increments it in the same transaction. An update of the last use does not count.
-pub(super) const REVISION: &str = "access-keys-revision";
-
-/// Counts a change of AccessKeys or principals.
-pub(super) async fn increment_revision(connection: &mut Connection) -> Result<(), StoreError> {
-    metadata::increment(connection, REVISION).await.map(drop)
+impl Write {
+    /// Counts a change of AccessKeys or principals.
+    pub(super) async fn count_access_change(&mut self) -> Result<(), StoreError> {
+        unsigned_metadata::increment(self.connection(), ACCESS_REVISION).await.map(drop)
+    }
 }
 
-const PRINCIPALS: Table = Table { name: "principals", columns: "name, policies, created" };
-
-fn read_principal(row: &AnyRow) -> Result<Principal, StoreError> {
+pub(super) fn read_principal(row: &AnyRow) -> Result<Principal, StoreError> {
     let fields = PRINCIPALS.fields(row);
     Ok(Principal {
         name: fields.parsed("name")?,
@@ -50,8 +45,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn principals(&self) -> Result<Vec<Principal>, StoreError> {
-        let mut connection = self.inner.connection().await?;
-        Ok(load(&mut connection).await?.whole)
+        Ok(self.access_state().await?.principals)
     }
 
     /// Inserts a principal.
@@ -60,10 +54,11 @@ impl Store {
     /// [`StoreError::Exists`] when its name is taken.
     pub async fn insert_principal(&self, row: Principal) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        write.execute(bind_principal(PRINCIPALS.insert(), &row)?).await?;
-        increment_revision(write.connection()).await?;
-        let parameters =
-            vec![("Principal", row.name.to_string()), ("Policies", policies_text(&row)?)];
+        let policies = policies_text(&row)?;
+        let values = vec![row.name.to_string().into(), policies.clone().into(), row.created.into()];
+        write.insert_row(&PRINCIPALS, values).await?;
+        write.count_access_change().await?;
+        let parameters = vec![("Principal", row.name.to_string()), ("Policies", policies)];
         write.note("CreatePrincipal", parameters).await?;
         write.finish().await
     }
@@ -78,12 +73,16 @@ impl Store {
         F: FnOnce(&mut Vec<AttachedPolicy>) -> Result<(), E>,
     {
         let mut write = self.write().await?;
-        increment_revision(write.connection()).await?;
-        let select = sqlx::query(PRINCIPALS.select("WHERE name = $1")).bind(name.to_string());
-        let mut row = read_principal(&write.connection().required_row(select).await?)?;
+        write.count_access_change().await?;
+        let row_key = [Value::from(name.to_string())];
+        let locked = write.lock_row(&PRINCIPALS, &row_key).await?;
+        let (row, _stored) = locked.ok_or(StoreError::NotFound)?;
+        let mut row = read_principal(&row)?;
         change(&mut row.policies)?;
-        write.execute(bind_principal(PRINCIPALS.update(), &row)?).await?;
-        let parameters = vec![("Principal", name.to_string()), ("Policies", policies_text(&row)?)];
+        let policies = policies_text(&row)?;
+        let changes = vec![("policies", policies.clone().into())];
+        write.change_row(&PRINCIPALS, &row_key, changes).await?;
+        let parameters = vec![("Principal", name.to_string()), ("Policies", policies)];
         write.note("SetPrincipalPolicies", parameters).await?;
         Ok(write.finish().await?)
     }
@@ -100,31 +99,9 @@ impl Store {
         name: &PrincipalName,
         policy: &str,
     ) -> Result<bool, StoreError> {
-        #[derive(serde::Deserialize)]
-        struct Named {
-            name: String,
-        }
-        let corrupt = |source: Cause| PRINCIPALS.corrupt(name, "policies", source);
         let mut write = self.write().await?;
-        increment_revision(write.connection()).await?;
-        let select = sqlx::query("SELECT policies FROM principals WHERE name = $1");
-        let text = write
-            .connection()
-            .text(select.bind(name.to_string()), |error| corrupt(error.into()))
-            .await?
-            .ok_or(StoreError::NotFound)?;
-        let mut policies: Vec<Box<RawValue>> =
-            serde_json::from_str(&text).map_err(|source| corrupt(json_fault(&source).into()))?;
-        let before = policies.len();
-        policies.retain(|one| {
-            !serde_json::from_str::<Named>(one.get()).is_ok_and(|named| named.name == policy)
-        });
-        if policies.len() == before {
-            return Ok(false);
-        }
-        let text = PRINCIPALS.to_json(name, "policies", &policies)?;
-        let update = sqlx::query("UPDATE principals SET policies = $2 WHERE name = $1");
-        write.execute(update.bind(name.to_string()).bind(&text)).await?;
+        write.count_access_change().await?;
+        let Some(text) = write.detach_policy(name, policy).await? else { return Ok(false) };
         let parameters = vec![("Principal", name.to_string()), ("Policies", text)];
         write.note("SetPrincipalPolicies", parameters).await?;
         write.finish().await?;
@@ -138,39 +115,78 @@ impl Store {
     /// When the database cannot be written.
     pub async fn delete_principal(&self, name: &PrincipalName) -> Result<bool, StoreError> {
         let mut write = self.write().await?;
-        increment_revision(write.connection()).await?;
-        let delete = sqlx::query("DELETE FROM principals WHERE name = $1");
-        if write.execute(delete.bind(name.to_string())).await? == 0 {
+        write.count_access_change().await?;
+        if !write.delete_principal(&name.to_string()).await? {
             return Ok(false);
         }
-        let delete = sqlx::query("DELETE FROM access_keys WHERE principal = $1");
-        write.execute(delete.bind(name.to_string())).await?;
         write.note("DeletePrincipal", vec![("Principal", name.to_string())]).await?;
         write.finish().await?;
         Ok(true)
     }
 }
 
-/// Reads every principal.
-pub(super) async fn load(connection: &mut Connection) -> Result<ReadRows<Principal>, StoreError> {
-    PRINCIPALS.read_all(connection, "ORDER BY name", read_principal).await
+impl Write {
+    /// Deletes a principal with its AccessKeys. Returns whether it existed.
+    pub(super) async fn delete_principal(&mut self, name: &str) -> Result<bool, StoreError> {
+        if self.delete_rows(&PRINCIPALS, "name = $1", vec![name.into()]).await? == 0 {
+            return Ok(false);
+        }
+        self.delete_rows(&ACCESS_KEYS, "principal = $1", vec![name.into()]).await?;
+        Ok(true)
+    }
+
+    /// Detaches a policy. Returns the policies that remain; `None` if it was not attached.
+    ///
+    /// # Errors
+    /// As [`Store::detach_policy`].
+    pub(super) async fn detach_policy(
+        &mut self,
+        name: &PrincipalName,
+        policy: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let row_key = [Value::from(name.to_string())];
+        let row = self.lock_row(&PRINCIPALS, &row_key).await?;
+        let (row, _stored) = row.ok_or(StoreError::NotFound)?;
+        let text: &str = PRINCIPALS.fields(&row).get("policies")?;
+        let Some(policies) = policies_without(name, text, policy)? else { return Ok(None) };
+        let changes = vec![("policies", policies.clone().into())];
+        self.change_row(&PRINCIPALS, &row_key, changes).await?;
+        Ok(Some(policies))
+    }
+
+    /// Fails if the principal does not exist.
+    pub(super) async fn require_principal(&mut self, name: &str) -> Result<(), StoreError> {
+        let row = self.lock_row(&PRINCIPALS, &[name.into()]).await?;
+        row.map(drop).ok_or(StoreError::NotFound)
+    }
 }
 
-/// Fails if the principal does not exist.
-pub(super) async fn require(connection: &mut Connection, name: &str) -> Result<(), StoreError> {
-    let count = sqlx::query("SELECT COUNT(*) FROM principals WHERE name = $1").bind(name);
-    let count: i64 = connection.value(count).await?;
-    if count == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+/// A list of policies without one. `None` if it has none of this name. The other policies are not
+/// parsed.
+pub(super) fn policies_without(
+    name: &PrincipalName,
+    text: &str,
+    policy: &str,
+) -> Result<Option<String>, StoreError> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let corrupt = |source: Cause| PRINCIPALS.corrupt(name, "policies", source);
+    let mut policies: Vec<Box<RawValue>> =
+        serde_json::from_str(text).map_err(|source| corrupt(json_fault(&source).into()))?;
+    let before = policies.len();
+    policies.retain(|one| {
+        !serde_json::from_str::<Named>(one.get()).is_ok_and(|named| named.name == policy)
+    });
+    if policies.len() == before {
+        return Ok(None);
+    }
+    PRINCIPALS.to_json(name, "policies", &policies).map(Some)
 }
 
 fn policies_text(row: &Principal) -> Result<String, StoreError> {
     PRINCIPALS.to_json(&row.name, "policies", &row.policies)
-}
-
-/// Binds the values of a row, in the order of [`PRINCIPALS`].
-fn bind_principal(sql: impl SqlSafeStr, row: &Principal) -> Result<Statement<'static>, StoreError> {
-    let name = sqlx::query(sql).bind(row.name.to_string());
-    Ok(name.bind(policies_text(row)?).bind(row.created.unix()))
 }
 
 #[cfg(test)]
@@ -230,7 +246,7 @@ mod tests {
             bench.store.insert_principal(row(name, &["AliyunKMSReadOnlyAccess"])).await.unwrap();
         }
         bench
-            .tamper(
+            .change(
                 r#"UPDATE principals SET policies =
                    '[{"name":"bad","document":"{}"},{"name":"AliyunKMSFullAccess"}]'
                    WHERE name = 'user/a'"#,

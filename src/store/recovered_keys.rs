@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::keys::{commit, insert, lock_key_row, save_key, sort_versions};
-use super::{Store, StoreError, invocations};
+use super::keys::sort_versions;
+use super::{Store, StoreError};
 use crate::model::{KeyId, KeyRecord};
 
 impl Store {
@@ -21,25 +21,25 @@ impl Store {
         at_least: u64,
     ) -> Result<Arc<KeyRecord>, StoreError> {
         let mut write = self.write().await?;
-        let mut record = match lock_key_row(write.connection(), id).await {
+        let mut record = match write.lock_key(id).await {
             Ok(before) => {
                 let mut after = before.clone();
                 change(&mut after);
                 sort_versions(&mut after);
-                save_key(write.connection(), &before, &after).await?;
+                write.save_key(&before, &after).await?;
                 after
             }
             Err(StoreError::NotFound) => {
                 let mut record = new();
                 change(&mut record);
                 sort_versions(&mut record);
-                insert(write.connection(), &record).await?;
+                write.insert_key(&record).await?;
                 record
             }
             Err(error) => return Err(error),
         };
         record.id = id;
-        invocations::raise_to(write.connection(), at_least).await?;
-        commit(write, record).await
+        write.raise_invocations(at_least).await?;
+        write.commit_key(record).await
     }
 }

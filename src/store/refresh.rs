@@ -6,10 +6,9 @@
 use std::sync::Arc;
 
 use super::catalogue::Catalogue;
-use super::{Part, Store, StoreError, load, metadata};
-
-/// The metadata entry that counts changes of the catalogue.
-pub(super) const REVISION: &str = "catalogue-revision";
+use super::row::Scope;
+use super::tables::CATALOGUE_REVISION;
+use super::{Part, Store, StoreError, load, unsigned_metadata};
 
 impl Store {
     /// Reads keys, aliases and documents again if another process has changed any of them since the
@@ -27,22 +26,27 @@ impl Store {
         if self.is_current().await? {
             return Ok(false);
         }
-        let (catalogue, damaged) = load(&self.inner.database.pool).await?;
+        let (catalogue, damaged) = load(&self.inner).await?;
         self.require_no_rollback(&catalogue)?;
         *self.inner.catalogue.write() = catalogue;
         self.note_damaged(Part::Catalogue, damaged);
+        self.check_metadata_rows().await?;
         Ok(true)
     }
 
     async fn is_current(&self) -> Result<bool, StoreError> {
+        if self.inner.next_check.is_due(Scope::Catalogue) {
+            return Ok(false);
+        }
         let mut connection = self.inner.connection().await?;
-        let (revision, damaged) = metadata::read_count(&mut connection, REVISION).await?;
+        let (revision, damaged) =
+            unsigned_metadata::read_count(&mut connection, CATALOGUE_REVISION).await?;
         Ok(damaged.is_none() && revision == self.inner.catalogue.read().revision())
     }
 
     fn require_no_rollback(&self, read: &Catalogue) -> Result<(), StoreError> {
         // A damaged counter is counted again from the start.
-        if read.revision() == metadata::NO_COUNT {
+        if read.revision() == unsigned_metadata::NO_COUNT {
             return Ok(());
         }
         let known = self.inner.catalogue.read().revision();
@@ -53,8 +57,8 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use crate::model::{Alias, FromParam, NetworkRule, Time};
-    use crate::store::tests::{Bench, sample_key};
-    use crate::store::{Store, StoreError};
+    use crate::store::StoreError;
+    use crate::store::tests::{Bench, open, sample_key};
 
     fn rule() -> NetworkRule {
         NetworkRule {
@@ -68,7 +72,7 @@ mod tests {
     #[tokio::test]
     async fn every_change_through_one_handle_reaches_the_other() {
         let bench = Bench::new().await;
-        let (here, there) = (&bench.store, Store::open(&bench.url).await.unwrap());
+        let (here, there) = (&bench.store, open(&bench.url).await.unwrap());
         let name: Alias = "alias/orders".parse().unwrap();
         let key = there.insert_key(sample_key()).await.unwrap().id;
         assert_eq!(here.key(key), None);
@@ -96,7 +100,7 @@ mod tests {
     #[tokio::test]
     async fn own_changes_are_not_read_again_but_changes_between_them_are() {
         let bench = Bench::new().await;
-        let (here, there) = (&bench.store, Store::open(&bench.url).await.unwrap());
+        let (here, there) = (&bench.store, open(&bench.url).await.unwrap());
         here.insert_key(sample_key()).await.unwrap();
         here.insert_key(sample_key()).await.unwrap();
         assert!(!here.refresh().await.unwrap());
@@ -112,7 +116,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn two_handles_that_change_and_refresh_concurrently_end_equal() {
         let bench = Bench::new().await;
-        let there = Store::open(&bench.url).await.unwrap();
+        let there = open(&bench.url).await.unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for at in 0..24 {
             let store = if at % 2 == 0 { there.clone() } else { bench.store.clone() };

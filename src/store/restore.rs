@@ -8,24 +8,30 @@
 //! restored, no deletion is due immediately, and keys that were destroyed since (according to the
 //! replaced store) stay destroyed.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use sqlx::Connection as _;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Connection as _, Row as _};
 use tempfile::TempDir;
 
 use super::backup::text;
 use super::connect::{self, blocking};
-use super::connection::Connection;
 use super::directory::{directory_of, sync_directory_of};
 use super::file_lock::{FileLock, LockMode, change_owner_to_that_of};
 use super::files::with_suffix;
-use super::row::row_name;
+use super::locked::LockedStore;
+use super::row::Table;
+use super::row_key::RowKey;
+use super::signature::StoredRow;
+use super::tables::{CATALOGUE_REVISION, EVENTS, KEYS, METADATA, TOMBSTONES, VERSIONS};
+use super::value::Value;
 use super::write::Write;
-use super::{Store, StoreError, check, invocations};
+use super::{Store, StoreError, check, unsigned_metadata};
 use crate::model::{KeyId, Time};
 
 /// Minimum delay of a scheduled deletion after a restore: its owner may have canceled the deletion
@@ -37,25 +43,89 @@ pub struct Replacement {
     path: PathBuf,
     _lock: FileLock,
     staging: TempDir,
-    store: Store,
     replaced: ReplacedStore,
     /// The parameters of the operator's event about this restore.
     noted: Vec<(&'static str, String)>,
 }
 
-/// What the store that will be replaced still tells.
-#[derive(Debug, Default)]
+/// The rows of the store that will be replaced, as far as they can be read.
+#[derive(Default)]
 struct ReplacedStore {
     exists: bool,
-    metadata: Vec<(String, String)>,
-    /// `None` if it cannot be read.
-    tombstones: Option<Vec<(String, i64)>>,
+    /// `None` if it cannot be read, or is of a version that did not sign rows.
+    rows: Option<ReplacedRows>,
+}
+
+/// Rows that are used only if the key of the copy has signed them: a row from outside could have a key
+/// destroyed.
+struct ReplacedRows {
+    metadata: Vec<AnyRow>,
+    tombstones: Vec<AnyRow>,
     /// Keys whose destruction has begun.
-    deleting: Vec<String>,
-    /// Their versions: id, key, number and creation time.
-    deleting_versions: Vec<(String, String, i64, i64)>,
-    /// Changes of operators that are not audited yet, oldest first.
+    deleting: Vec<AnyRow>,
+    versions: Vec<AnyRow>,
+    /// Changes of operators that are not audited yet, oldest first. They are not signed.
     operator_events: Vec<String>,
+}
+
+impl ReplacedRows {
+    async fn read(path: &Path) -> Result<Self, StoreError> {
+        let url = utf8_percent_encode(text(path)?, NON_ALPHANUMERIC).to_string();
+        let url = format!("sqlite://{}", url.replace("%2F", "/"));
+        let mut connection = AnyConnection::connect(&url).await?;
+        let mut read = async |table: &Table, rest: &'static str| {
+            sqlx::query(table.select(rest)).fetch_all(&mut connection).await
+        };
+        let rows = Self {
+            metadata: read(&METADATA, "").await?,
+            tombstones: read(&TOMBSTONES, "").await?,
+            deleting: read(&KEYS, "WHERE state = 'Deleting'").await?,
+            versions: read(&VERSIONS, "").await?,
+            operator_events: event_bodies(&read(&EVENTS, "ORDER BY number").await?),
+        };
+        // Closing merges the WAL into the file.
+        connection.close().await?;
+        Ok(rows)
+    }
+
+    fn tombstones(&self, key: &RowKey) -> Vec<(String, i64)> {
+        let rows = signed_rows(&TOMBSTONES, &self.tombstones, key);
+        let tombstone = |values: Vec<Value>| match <[Value; 2]>::try_from(values) {
+            Ok([Value::Text(key), Value::Integer(removed)]) => Some((key, removed)),
+            _ => None,
+        };
+        rows.filter_map(tombstone).collect()
+    }
+
+    fn deleting(&self, key: &RowKey) -> Vec<String> {
+        let rows = signed_rows(&KEYS, &self.deleting, key);
+        let id = |values: Vec<Value>| match values.into_iter().next() {
+            Some(Value::Text(id)) => Some(id),
+            _ => None,
+        };
+        rows.filter_map(id).collect()
+    }
+
+    /// The values of the versions of a key.
+    fn versions(&self, of: &str, key: &RowKey) -> Vec<Vec<Value>> {
+        let rows = signed_rows(&VERSIONS, &self.versions, key);
+        rows.filter(|values| matches!(values.get(1), Some(Value::Text(key)) if key == of)).collect()
+    }
+}
+
+/// The bodies of events, as far as they can be read.
+fn event_bodies(rows: &[AnyRow]) -> Vec<String> {
+    rows.iter().filter_map(|row| row.try_get(1).ok()).collect()
+}
+
+/// The values of the rows that this key has signed.
+fn signed_rows<'r>(
+    table: &'static Table,
+    rows: &'r [AnyRow],
+    key: &'r RowKey,
+) -> impl Iterator<Item = Vec<Value>> + use<'r> {
+    let stored = rows.iter().filter_map(move |row| StoredRow::read(table, row, key).ok());
+    stored.filter(|row| row.is_valid).map(|row| row.values)
 }
 
 /// The result of a restore.
@@ -77,13 +147,14 @@ pub struct Replaced {
 }
 
 impl Replacement {
-    /// Locks the store exclusively, and makes a checked copy of the backup beside it.
+    /// Locks the store exclusively, and makes a copy of the backup beside it, whose file is checked. The
+    /// copy has to be unlocked, which checks its rows.
     ///
     /// # Errors
     /// [`StoreError::InUseElsewhere`] while another process uses the store;
     /// [`StoreError::NotAStore`], [`StoreError::Damaged`] or [`StoreError::Migration`] for an
     /// unusable backup; when a file cannot be read or written.
-    pub async fn prepare(url: &str, backup: &Path) -> Result<Self, StoreError> {
+    pub async fn prepare(url: &str, backup: &Path) -> Result<(Self, LockedStore), StoreError> {
         let path = connect::file(url)?;
         let (file, from) = (path.clone(), backup.to_owned());
         let (lock, staging) = blocking(move || {
@@ -95,52 +166,53 @@ impl Replacement {
         check::require_store(&staged).await.map_err(|error| of_backup(error, backup))?;
         let url = utf8_percent_encode(text(&staged)?, NON_ALPHANUMERIC).to_string();
         // The slashes of the path must not be encoded.
-        let store = Store::open(&format!("sqlite://{}", url.replace("%2F", "/"))).await?;
+        let url = format!("sqlite://{}", url.replace("%2F", "/"));
+        let store = LockedStore::open(&url).await?;
         let replaced = read_replaced_store(&path).await;
-        Ok(Self { path, _lock: lock, staging, store, replaced, noted: Vec::new() })
+        Ok((Self { path, _lock: lock, staging, replaced, noted: Vec::new() }, store))
     }
 
-    /// Records the restore as this operator's command, in the new store.
-    pub fn record_as(&mut self, operator: String, parameters: Vec<(&'static str, String)>) {
-        self.store.set_operator(operator);
+    /// Records the restore as the command of the copy's operator, in the new store.
+    pub fn record_as(&mut self, parameters: Vec<(&'static str, String)>) {
         self.noted = parameters;
     }
 
-    /// The copy of the backup.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// Adds a metadata entry to the copy, unless it has one with this name.
-    ///
-    /// # Errors
-    /// When the copy cannot be read or written.
-    pub async fn add_metadata(&self, name: &str, value: &str) -> Result<(), StoreError> {
-        match self.store.metadata(name).await? {
-            Some(_known) => Ok(()),
-            None => self.store.set_metadata(name, value).await,
-        }
-    }
-
-    /// A metadata entry of the store that will be replaced, if it could be read.
+    /// A metadata entry of the store that will be replaced, if it could be read. Nothing has checked it.
     pub fn replaced_metadata(&self, name: &str) -> Option<&str> {
-        let mut metadata = self.replaced.metadata.iter();
-        metadata.find(|(entry, _)| entry == name).map(|(_, value)| value.as_str())
+        let rows = self.replaced.rows.iter().flat_map(|rows| &rows.metadata);
+        let entry = |row: &'_ AnyRow| row.try_get::<String, _>(0).is_ok_and(|one| one == name);
+        let row = rows.into_iter().find(|row| entry(row))?;
+        row.try_get(1).ok()
     }
 
-    /// Replaces the store with the backup. After a kill either the old or the new store is
+    /// The metadata of the store that will be replaced, as far as the key of the copy has signed it.
+    pub fn signed_metadata(&self, copy: &Store) -> BTreeMap<String, String> {
+        let (Ok(key), Some(rows)) = (copy.row_key(), &self.replaced.rows) else {
+            return BTreeMap::new();
+        };
+        let entry = |values: Vec<Value>| match <[Value; 2]>::try_from(values) {
+            Ok([Value::Text(name), Value::Text(value)]) => Some((name, value)),
+            _ => None,
+        };
+        signed_rows(&METADATA, &rows.metadata, &key).filter_map(entry).collect()
+    }
+
+    /// Replaces the store with the copy of the backup. After a kill either the old or the new store is
     /// complete. The invocation counter of every key version is raised to `at_least`, because the
     /// backup does not have the later counts.
     ///
     /// # Errors
     /// When a file cannot be written; the store is then unchanged.
-    pub async fn install(self, now: Time, at_least: u64) -> Result<Replaced, StoreError> {
-        let mut replaced = self.apply_later_changes(now, at_least).await?;
-        replaced.keys = {
-            self.store.refresh().await?;
-            self.store.keys().len()
-        };
-        self.store.close().await;
+    pub async fn install(
+        self,
+        copy: Store,
+        now: Time,
+        at_least: u64,
+    ) -> Result<Replaced, StoreError> {
+        let mut replaced = self.apply_later_changes(&copy, now, at_least).await?;
+        copy.refresh().await?;
+        replaced.keys = copy.keys().len();
+        copy.close().await;
         let staged = staged_file(&self.staging);
         checkpoint_wal(&staged).await?;
         let (path, had_store) = (self.path.clone(), self.replaced.exists);
@@ -155,23 +227,30 @@ impl Replacement {
     }
 
     /// Applies to the copy what happened since the backup.
-    async fn apply_later_changes(&self, now: Time, at_least: u64) -> Result<Replaced, StoreError> {
-        let mut write = Write::begin(&self.store.inner).await?;
-        let connection = write.connection();
-        invocations::raise_to(connection, at_least).await?;
-        let incomplete = delete_incomplete(connection).await?;
-        let postponed = postpone_deletions(connection, now).await?;
-        let tombstones = self.replaced.tombstones.as_deref().unwrap_or_default();
-        let mut destroyed = insert_tombstones(connection, tombstones).await?;
-        destroyed.extend(resume_deletions(connection, &self.replaced, now).await?);
+    async fn apply_later_changes(
+        &self,
+        copy: &Store,
+        now: Time,
+        at_least: u64,
+    ) -> Result<Replaced, StoreError> {
+        let mut write = Write::begin(&copy.inner).await?;
+        write.raise_invocations(at_least).await?;
+        let incomplete = write.delete_incomplete().await?;
+        let postponed = write.postpone_deletions(now).await?;
+        let mut destroyed = Vec::new();
+        if let Some(rows) = &self.replaced.rows {
+            let key = write.row_key()?;
+            destroyed.extend(write.insert_tombstones(&rows.tombstones(&key)).await?);
+            destroyed.extend(write.resume_deletions(rows, &key, now).await?);
+        }
         // The incremented revision makes the catalogue read everything again.
-        super::metadata::increment(connection, super::refresh::REVISION).await?;
-        for event in &self.replaced.operator_events {
+        unsigned_metadata::increment(write.connection(), CATALOGUE_REVISION).await?;
+        for event in self.replaced.rows.iter().flat_map(|rows| &rows.operator_events) {
             write.keep_operator_event(event).await?;
         }
         write.note("RestoreDatabase", self.noted.clone()).await?;
         write.finish().await?;
-        let has_tombstones = !self.replaced.exists || self.replaced.tombstones.is_some();
+        let has_tombstones = !self.replaced.exists || self.replaced.rows.is_some();
         Ok(Replaced { kept: None, keys: 0, destroyed, postponed, incomplete, has_tombstones })
     }
 }
@@ -184,84 +263,92 @@ impl Store {
     /// When the database fails.
     pub async fn postpone_deletions(&self, now: Time) -> Result<Vec<KeyId>, StoreError> {
         let mut write = self.write().await?;
-        let postponed = postpone_deletions(write.connection(), now).await?;
-        super::metadata::increment(write.connection(), super::refresh::REVISION).await?;
+        let postponed = write.postpone_deletions(now).await?;
+        unsigned_metadata::increment(write.connection(), CATALOGUE_REVISION).await?;
         write.finish().await?;
         self.refresh().await?;
         Ok(postponed)
     }
 }
 
-/// Deletes incomplete rows: the token may have completed the key since, so the row must not cause
-/// its destruction.
-async fn delete_incomplete(connection: &mut Connection) -> Result<usize, StoreError> {
-    let mut count = 0;
-    for statement in
-        ["DELETE FROM keys WHERE state = 'Creating'", "DELETE FROM key_versions WHERE is_live = 0"]
-    {
-        count += connection.execute(sqlx::query(statement)).await?;
+impl Write {
+    /// Deletes incomplete rows: the token may have completed the key since, so the row must not cause
+    /// its destruction.
+    async fn delete_incomplete(&mut self) -> Result<usize, StoreError> {
+        let creating = "WHERE state = 'Creating'";
+        let mut count = 0;
+        for row in self.rows_with_valid_mac(&KEYS, creating, Vec::new()).await? {
+            if let Some(Value::Text(id)) = row.values.first() {
+                count += u64::from(self.delete_key(id).await?);
+            }
+        }
+        count += self.delete_rows(&VERSIONS, "is_live = 0", Vec::new()).await?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
-    Ok(usize::try_from(count).unwrap_or(usize::MAX))
-}
 
-async fn postpone_deletions(
-    connection: &mut Connection,
-    now: Time,
-) -> Result<Vec<KeyId>, StoreError> {
-    let update = sqlx::query(
-        "UPDATE keys SET delete_at = $1 WHERE state = 'PendingDeletion' AND delete_at < $1 \
-         RETURNING id",
-    );
-    let earliest = now.plus_seconds(MIN_DELETION_DELAY_SECONDS).unix();
-    let rows = connection.rows(update.bind(earliest)).await?;
-    Ok(rows.iter().filter_map(|row| row_name(row).parse().ok()).collect())
-}
+    async fn postpone_deletions(&mut self, now: Time) -> Result<Vec<KeyId>, StoreError> {
+        let earliest = now.plus_seconds(MIN_DELETION_DELAY_SECONDS);
+        let due = "WHERE state = 'PendingDeletion' AND delete_at < $1";
+        let mut postponed = Vec::new();
+        for row in self.rows_with_valid_mac(&KEYS, due, vec![earliest.into()]).await? {
+            let Some(id) = row.values.into_iter().next() else { continue };
+            if let Value::Text(text) = &id {
+                postponed.extend(text.parse::<KeyId>().ok());
+            }
+            self.change_row(&KEYS, &[id], vec![("delete_at", earliest.into())]).await?;
+        }
+        Ok(postponed)
+    }
 
-/// Keeps acknowledged deletions in force.
-async fn insert_tombstones(
-    connection: &mut Connection,
-    tombstones: &[(String, i64)],
-) -> Result<Vec<KeyId>, StoreError> {
-    let mut destroyed = Vec::new();
-    for (key, removed) in tombstones {
-        let delete = sqlx::query("DELETE FROM keys WHERE id = $1").bind(key);
-        if connection.execute(delete).await? > 0 {
+    /// Keeps acknowledged deletions in force.
+    async fn insert_tombstones(
+        &mut self,
+        tombstones: &[(String, i64)],
+    ) -> Result<Vec<KeyId>, StoreError> {
+        let mut destroyed = Vec::new();
+        for (key, removed) in tombstones {
+            if self.delete_key(key).await? {
+                destroyed.extend(key.parse::<KeyId>().ok());
+            }
+            if self.lock_row(&TOMBSTONES, &[Value::from(key.as_str())]).await?.is_none() {
+                self.put_tombstone(key, *removed).await?;
+            }
+        }
+        Ok(destroyed)
+    }
+
+    /// Keeps deletions that were in progress in force: the next start completes them, including
+    /// versions that the backup does not have.
+    async fn resume_deletions(
+        &mut self,
+        replaced: &ReplacedRows,
+        row_key: &RowKey,
+        now: Time,
+    ) -> Result<Vec<KeyId>, StoreError> {
+        let mut destroyed = Vec::new();
+        for key in replaced.deleting(row_key) {
+            let changes = vec![("state", Value::from("Deleting"))];
+            if !self.change_row(&KEYS, &[key.as_str().into()], changes).await? {
+                self.insert_tombstones(&[(key, now.unix())]).await?;
+                continue;
+            }
+            for version in replaced.versions(&key, row_key) {
+                self.insert_deleting_version(version).await?;
+            }
             destroyed.extend(key.parse::<KeyId>().ok());
         }
-        let insert = sqlx::query(
-            "INSERT INTO key_tombstones (key_id, removed) VALUES ($1, $2) \
-             ON CONFLICT (key_id) DO NOTHING",
-        );
-        connection.execute(insert.bind(key).bind(*removed)).await?;
+        Ok(destroyed)
     }
-    Ok(destroyed)
-}
 
-/// Keeps deletions that were in progress in force: the next start completes them, including
-/// versions that the backup does not have.
-async fn resume_deletions(
-    connection: &mut Connection,
-    replaced: &ReplacedStore,
-    now: Time,
-) -> Result<Vec<KeyId>, StoreError> {
-    let mut destroyed = Vec::new();
-    for key in &replaced.deleting {
-        let update = sqlx::query("UPDATE keys SET state = 'Deleting' WHERE id = $1").bind(key);
-        if connection.execute(update).await? == 0 {
-            insert_tombstones(connection, &[(key.clone(), now.unix())]).await?;
-            continue;
+    /// Inserts a version that is about to be destroyed, unless its id or number is taken.
+    async fn insert_deleting_version(&mut self, version: Vec<Value>) -> Result<(), StoreError> {
+        let taken = "WHERE id = $1 OR (key_id = $2 AND number = $3)";
+        let wanted = version.iter().take(3).cloned().collect();
+        if self.valid_rows(&VERSIONS, taken, wanted).await?.is_empty() {
+            self.insert_row(&VERSIONS, version).await?;
         }
-        destroyed.extend(key.parse::<KeyId>().ok());
-        let versions = replaced.deleting_versions.iter();
-        for (id, key, number, created) in versions.filter(|(_id, of, ..)| of == key) {
-            let insert = sqlx::query(
-                "INSERT INTO key_versions (id, key_id, number, created, is_live) \
-                 VALUES ($1, $2, $3, $4, 1) ON CONFLICT DO NOTHING",
-            );
-            connection.execute(insert.bind(id).bind(key).bind(*number).bind(*created)).await?;
-        }
+        Ok(())
     }
-    Ok(destroyed)
 }
 
 /// Reads the store that will be replaced. It may be damaged or missing.
@@ -269,40 +356,7 @@ async fn read_replaced_store(path: &Path) -> ReplacedStore {
     if !path.is_file() {
         return ReplacedStore::default();
     }
-    let read = async || -> Result<ReplacedStore, StoreError> {
-        let mut connection = check::connect(path, false).await?;
-        let tombstones = sqlx::query_as("SELECT key_id, removed FROM key_tombstones")
-            .fetch_all(&mut connection)
-            .await?;
-        let metadata =
-            sqlx::query_as("SELECT name, value FROM facts").fetch_all(&mut connection).await?;
-        let deleting = sqlx::query_scalar("SELECT id FROM keys WHERE state = 'Deleting'")
-            .fetch_all(&mut connection)
-            .await?;
-        let deleting_versions = sqlx::query_as(
-            "SELECT key_versions.id, key_id, number, key_versions.created FROM key_versions \
-             JOIN keys ON keys.id = key_id WHERE state = 'Deleting'",
-        )
-        .fetch_all(&mut connection)
-        .await?;
-        // An older program has no such table.
-        let operator_events =
-            sqlx::query_scalar("SELECT body FROM operator_events ORDER BY number")
-                .fetch_all(&mut connection)
-                .await
-                .unwrap_or_default();
-        // Closing merges the WAL into the file.
-        connection.close().await?;
-        Ok(ReplacedStore {
-            exists: true,
-            metadata,
-            tombstones: Some(tombstones),
-            deleting,
-            deleting_versions,
-            operator_events,
-        })
-    };
-    read().await.unwrap_or(ReplacedStore { exists: true, ..ReplacedStore::default() })
+    ReplacedStore { exists: true, rows: ReplacedRows::read(path).await.ok() }
 }
 
 /// Creates a directory beside the store with a copy of the backup and of its WAL, if any.

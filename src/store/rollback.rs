@@ -4,13 +4,15 @@
 //! Changes that this process acknowledged are then missing on disk. The database is neither read
 //! nor written until a restart.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use parking_lot::Mutex;
 use sqlx::{Connection as _, SqliteConnection};
 
-use super::refresh::REVISION;
+use super::row::Scope;
+use super::scope_reading::PartRevisions;
+use super::tables::CATALOGUE_REVISION;
 use super::{Inner, Store, StoreError, check};
 
 /// The metadata entry with the instance id.
@@ -27,6 +29,30 @@ pub(super) struct LastSeen {
     instance: Mutex<Option<String>>,
     /// The highest revision of principals and AccessKeys.
     access: Mutex<i64>,
+    /// The highest revision of each part of each scope.
+    parts: Mutex<BTreeMap<Scope, PartRevisions>>,
+}
+
+impl LastSeen {
+    /// The highest revisions of the parts of a scope.
+    pub(super) fn revisions(&self, scope: Scope) -> PartRevisions {
+        self.parts.lock().get(&scope).cloned().unwrap_or_default()
+    }
+
+    /// Records the revisions of the parts of a scope that were read.
+    pub(super) fn note_revisions(&self, scope: Scope, read: &PartRevisions) {
+        let mut parts = self.parts.lock();
+        let known = parts.entry(scope).or_default();
+        for (part, revision) in read {
+            let highest = known.entry(*part).or_insert(*revision);
+            *highest = (*highest).max(*revision);
+        }
+    }
+
+    /// Accepts the revisions that are read next, whatever they are: an operator signed the store.
+    pub(super) fn forget_revisions(&self) {
+        self.parts.lock().clear();
+    }
 }
 
 /// The state of the file, read through a new connection without a cache.
@@ -137,7 +163,7 @@ async fn read_from(connection: &mut SqliteConnection) -> Result<OnDisk, sqlx::Er
             .fetch_optional(&mut *reading)
             .await
     };
-    let revision = metadata(REVISION).await?.map_or(Some(0), |count| count.parse().ok());
+    let revision = metadata(CATALOGUE_REVISION).await?.map_or(Some(0), |count| count.parse().ok());
     let instance = metadata(INSTANCE_ID).await?;
     let keys: Vec<String> =
         sqlx::query_scalar("SELECT id FROM keys").fetch_all(&mut *reading).await?;

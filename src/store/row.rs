@@ -12,40 +12,198 @@ use crate::model::Time;
 
 /// A table and its columns, as a list in SQL. The first column names the row; values are bound in this
 /// order.
+#[derive(Debug)]
 pub(super) struct Table {
     pub(super) name: &'static str,
     pub(super) columns: &'static str,
+    /// How its rows are signed. `None` for rows that grant nothing.
+    pub(super) signed: Option<Signed>,
 }
 
+/// How the rows of a table are signed. Each has the column `row_mac`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signed {
+    /// The rows that are read and checked together.
+    pub(super) scope: Scope,
+    /// The number of columns, from the first one, that are the primary key.
+    pub(super) key_columns: usize,
+    /// What decides the part of a row.
+    pub(super) part_by: PartBy,
+    /// The names of the rows that are not signed.
+    unsigned_rows: &'static [&'static str],
+}
+
+/// What decides the part of a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PartBy {
+    /// The name of what the columns identify.
+    pub(super) name: &'static str,
+    /// The index of the first column.
+    pub(super) from: usize,
+    /// The number of columns.
+    pub(super) columns: usize,
+}
+
+/// The rows that are read and checked together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scope {
+    /// Keys, versions, aliases, documents and tombstones.
+    Catalogue,
+    /// Principals and AccessKeys.
+    Access,
+    /// Metadata.
+    Metadata,
+}
+
+impl Scope {
+    pub(super) const ALL: [Self; 3] = [Self::Catalogue, Self::Access, Self::Metadata];
+
+    /// Its name in the database.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Catalogue => "catalogue",
+            Self::Access => "access",
+            Self::Metadata => "metadata",
+        }
+    }
+
+    /// The number of parts, each with a digest. More parts let more writers of several gateways
+    /// change rows at once.
+    pub(super) const fn parts(self) -> u8 {
+        match self {
+            Self::Catalogue => 64,
+            Self::Access => 16,
+            Self::Metadata => 1,
+        }
+    }
+}
+
+/// The column with the MAC of a signed row.
+pub(super) const ROW_MAC: &str = "row_mac";
+
 impl Table {
-    /// The columns, each with the number of its value.
-    fn numbered(&self) -> impl Iterator<Item = (&'static str, usize)> {
-        self.columns.split(", ").zip(1..)
+    /// A table whose rows are signed.
+    pub(super) const fn signed(
+        name: &'static str,
+        columns: &'static str,
+        scope: Scope,
+        key_columns: usize,
+    ) -> Self {
+        Self {
+            name,
+            columns,
+            signed: Some(Signed {
+                scope,
+                key_columns,
+                part_by: PartBy { name, from: 0, columns: key_columns },
+                unsigned_rows: &[],
+            }),
+        }
+    }
+
+    /// The table with rows that are in the part of the row that the column at this index names, so that
+    /// a missing row makes that row unusable too.
+    pub(super) const fn in_part_of(self, owner: &'static str, column: usize) -> Self {
+        match self.signed {
+            Some(signed) => {
+                let part_by = PartBy { name: owner, from: column, columns: 1 };
+                Self { signed: Some(Signed { part_by, ..signed }), ..self }
+            }
+            None => self,
+        }
+    }
+
+    /// The table with rows that are not signed.
+    pub(super) const fn except(self, unsigned_rows: &'static [&'static str]) -> Self {
+        match self.signed {
+            Some(signed) => Self { signed: Some(Signed { unsigned_rows, ..signed }), ..self },
+            None => self,
+        }
+    }
+
+    /// Whether a row is signed.
+    pub(super) fn is_signed(&self, row: &AnyRow) -> bool {
+        self.signed.is_some_and(|signed| {
+            signed.unsigned_rows.is_empty() || !signed.unsigned_rows.contains(&&*row_name(row))
+        })
+    }
+
+    /// A table whose rows grant nothing, and are not signed.
+    pub(super) const fn unsigned(name: &'static str, columns: &'static str) -> Self {
+        Self { name, columns, signed: None }
+    }
+
+    /// The names of the columns, without the MAC.
+    pub(super) fn column_names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.columns.split(", ")
+    }
+
+    /// The columns as they are selected.
+    fn selected(&self) -> String {
+        let mac = self.signed.map_or("", |_signed| ", row_mac");
+        format!("{}{mac}", self.columns)
     }
 
     /// Selects rows. `rest` follows the table name.
-    pub(super) fn select(&self, rest: &'static str) -> impl SqlSafeStr + use<> {
-        AssertSqlSafe(format!("SELECT {} FROM {} {rest}", self.columns, self.name))
+    pub(super) fn select(&self, rest: &str) -> impl SqlSafeStr + use<> {
+        AssertSqlSafe(format!("SELECT {} FROM {} {rest}", self.selected(), self.name))
     }
 
-    /// The changed rows of an update.
-    pub(super) fn returning(&self, update: &'static str) -> impl SqlSafeStr + use<> {
-        AssertSqlSafe(format!("{update} RETURNING {}", self.columns))
+    /// Selects one row by its key and locks it until the transaction ends: an UPDATE locks on both
+    /// databases; only PostgreSQL has SELECT … FOR UPDATE.
+    pub(super) fn lock(&self) -> impl SqlSafeStr + use<> {
+        let first = self.column_names().next().unwrap_or_default();
+        let (name, condition, columns) = (self.name, self.key_condition(), self.selected());
+        AssertSqlSafe(format!(
+            "UPDATE {name} SET {first} = {first} WHERE {condition} RETURNING {columns}"
+        ))
     }
 
-    /// Inserts a row.
+    /// Inserts a row with its MAC.
     pub(super) fn insert(&self) -> impl SqlSafeStr + use<> {
-        let values: Vec<_> = self.numbered().map(|(_column, at)| format!("${at}")).collect();
-        let (name, columns, values) = (self.name, self.columns, values.join(", "));
-        AssertSqlSafe(format!("INSERT INTO {name} ({columns}) VALUES ({values})"))
+        let columns = self.selected();
+        let values: Vec<_> =
+            columns.split(", ").zip(1..).map(|(_column, at)| format!("${at}")).collect();
+        AssertSqlSafe(format!(
+            "INSERT INTO {} ({columns}) VALUES ({})",
+            self.name,
+            values.join(", ")
+        ))
     }
 
-    /// Updates the row that the first column names.
+    /// Updates the row with this key, and its MAC.
     pub(super) fn update(&self) -> impl SqlSafeStr + use<> {
-        let mut settings = self.numbered().map(|(column, at)| format!("{column} = ${at}"));
-        let row = settings.next().unwrap_or_default();
-        let values = settings.collect::<Vec<_>>().join(", ");
-        AssertSqlSafe(format!("UPDATE {} SET {values} WHERE {row}", self.name))
+        let columns = self.selected();
+        let keys = self.key_columns();
+        let settings = columns.split(", ").zip(1..).skip(keys);
+        let settings: Vec<_> = settings.map(|(column, at)| format!("{column} = ${at}")).collect();
+        let (name, values, condition) = (self.name, settings.join(", "), self.key_condition());
+        AssertSqlSafe(format!("UPDATE {name} SET {values} WHERE {condition}"))
+    }
+
+    /// Sets the MAC of the row with this key, and leaves its columns.
+    pub(super) fn update_mac(&self) -> impl SqlSafeStr + use<> {
+        let (name, condition) = (self.name, self.key_condition());
+        let mac = self.key_columns() + 1;
+        AssertSqlSafe(format!("UPDATE {name} SET row_mac = ${mac} WHERE {condition}"))
+    }
+
+    /// The condition that selects one row by its key.
+    fn key_condition(&self) -> String {
+        let columns = self.column_names().zip(1..).take(self.key_columns());
+        let columns: Vec<_> = columns.map(|(column, at)| format!("{column} = ${at}")).collect();
+        columns.join(" AND ")
+    }
+
+    /// What decides the part of a row.
+    pub(super) fn part_by(&self) -> PartBy {
+        let whole = PartBy { name: self.name, from: 0, columns: 1 };
+        self.signed.map_or(whole, |signed| signed.part_by)
+    }
+
+    /// The number of columns, from the first one, that are the primary key.
+    pub(super) fn key_columns(&self) -> usize {
+        self.signed.map_or(1, |signed| signed.key_columns)
     }
 
     /// The error for a value of one row that cannot be read or written.

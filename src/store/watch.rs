@@ -7,6 +7,7 @@ use sqlx::Connection as _;
 
 use super::error::{is_corrupt, is_io_error};
 use super::files::FileStamp;
+use super::tables::TRIAL_WRITE;
 use super::{Store, StoreError, check};
 use crate::model::clock;
 
@@ -21,8 +22,6 @@ const PAUSE_FACTOR: u32 = 100;
 const PAUSE_FACTOR_WHEN_DAMAGED: u32 = 2;
 /// Minimum time between two trial writes.
 const TRIAL_WRITE_INTERVAL: Duration = Duration::from_secs(1);
-/// The metadata entry that trial writes store.
-const TRIAL_WRITE: &str = "write-trial";
 
 /// The times of the last checks and the next trial write.
 #[derive(Debug, Default)]
@@ -185,7 +184,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::store::tests::{Bench, sample_key};
+    use crate::store::tests::{Bench, open, sample_key};
 
     fn path(bench: &Bench) -> PathBuf {
         Store::file(&bench.url).unwrap()
@@ -311,8 +310,12 @@ mod tests {
         bench.store.condition().unwrap();
         bench.tamper("PRAGMA wal_checkpoint(TRUNCATE)").await;
         let file = File::options().read(true).write(true).open(path(&bench)).unwrap();
-        let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
-        file.write_all_at(&vec![0x55; length - 4096], 4096).unwrap();
+        let root_page =
+            "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_facts_1'";
+        let pool = &bench.store.inner.database.pool;
+        let root_page: i64 = sqlx::query_scalar(root_page).fetch_one(pool).await.unwrap();
+        let offset = u64::try_from(root_page - 1).unwrap() * 4096;
+        file.write_all_at(&[0x55; 4096], offset).unwrap();
         std::mem::forget(file);
         while bench.store.inner.database.pool.size() > 0 {
             if let Some(connection) = bench.store.inner.database.pool.try_acquire() {
@@ -320,8 +323,9 @@ mod tests {
             }
             tokio::task::yield_now().await;
         }
-        bench.store.metadata("any").await.unwrap_err();
-        assert!(matches!(bench.store.condition(), Err(StoreError::Damaged { .. })));
+        let error = bench.store.metadata("any").await.unwrap_err();
+        let condition = bench.store.condition();
+        assert!(matches!(condition, Err(StoreError::Damaged { .. })), "{condition:?}: {error:?}");
     }
 
     #[test]
@@ -352,7 +356,7 @@ mod tests {
             bench.store.insert_key(sample_key()).await.unwrap();
         }
         bench.store.close().await;
-        assert_eq!(Store::open(&bench.url).await.unwrap().keys().len(), 4);
+        assert_eq!(open(&bench.url).await.unwrap().keys().len(), 4);
     }
 
     #[tokio::test]

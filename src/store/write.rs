@@ -6,8 +6,10 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::catalogue::Catalogue;
 use super::connection::{Connection, Statement};
-use super::refresh::REVISION;
-use super::{Inner, StoreError, metadata};
+use super::digest::{self, SetChanges};
+use super::row_key::RowKey;
+use super::tables::CATALOGUE_REVISION;
+use super::{Inner, StoreError, unsigned_metadata};
 
 /// Holds the writer lock and a transaction. Dropping it rolls back.
 ///
@@ -19,6 +21,8 @@ pub(super) struct Write {
     connection: Connection,
     writer_lock: OwnedMutexGuard<()>,
     inner: Arc<Inner>,
+    /// The changes of the digests until they are written.
+    set_changes: SetChanges,
 }
 
 impl Write {
@@ -35,7 +39,8 @@ impl Write {
             }
         })?;
         connection.begin_change(&inner.health).await?;
-        Ok(Self { connection, writer_lock, inner: Arc::clone(inner) })
+        let set_changes = SetChanges::new();
+        Ok(Self { connection, writer_lock, inner: Arc::clone(inner), set_changes })
     }
 
     /// The connection for the statements of this change.
@@ -53,14 +58,38 @@ impl Write {
         &self.inner
     }
 
+    /// The key that signs the rows of this change.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`].
+    pub(super) fn row_key(&self) -> Result<Arc<RowKey>, StoreError> {
+        self.inner.row_key.get().map(Arc::clone).ok_or(StoreError::Locked)
+    }
+
+    /// The changes of the digests until they are written.
+    pub(super) fn set_changes(&mut self) -> &mut SetChanges {
+        &mut self.set_changes
+    }
+
+    /// Writes the digests of the rows that were changed so far.
+    pub(super) async fn flush_digests(&mut self) -> Result<(), StoreError> {
+        let changes = std::mem::take(&mut self.set_changes);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let key = self.row_key()?;
+        digest::apply(&mut self.connection, &key, changes).await
+    }
+
     /// The operator on whose behalf the change is made, if any.
     pub(super) fn operator(&self) -> Option<&String> {
         self.inner.operator.get()
     }
 
     /// Commits a change that does not affect the catalogue.
-    pub(super) async fn finish(self) -> Result<(), StoreError> {
-        let Self { connection, writer_lock, inner } = self;
+    pub(super) async fn finish(mut self) -> Result<(), StoreError> {
+        self.flush_digests().await?;
+        let Self { connection, writer_lock, inner, .. } = self;
         end(connection, &inner).await?;
         drop(writer_lock);
         Ok(())
@@ -71,12 +100,14 @@ impl Write {
     ///
     /// Runs as a separate task, so that a canceled caller cannot make memory differ from disk.
     pub(super) async fn commit(
-        self,
+        mut self,
         remember: impl FnOnce(&mut Catalogue) + Send + 'static,
     ) -> Result<(), StoreError> {
-        let Self { mut connection, writer_lock, inner } = self;
         let finish = tokio::spawn(async move {
-            let revision = metadata::increment(&mut connection, REVISION).await?;
+            self.flush_digests().await?;
+            let Self { mut connection, writer_lock, inner, .. } = self;
+            let revision =
+                unsigned_metadata::increment(&mut connection, CATALOGUE_REVISION).await?;
             end(connection, &inner).await?;
             let mut catalogue = inner.catalogue.write();
             remember(&mut catalogue);

@@ -110,8 +110,11 @@ async fn no_caller_schedules_a_deletion_alone_and_a_release_is_for_one_call() {
         .failed(3);
 
     let audit = installation.audit_file();
-    events(&audit, "UseApproval", 1).await;
-    events(&audit, "RequestApproval", 5).await;
+    for (name, count) in
+        [("UseApproval", 1), ("RequestApproval", 5), ("ReleaseApproval", 1), ("RefuseApproval", 1)]
+    {
+        events(&audit, name, count).await;
+    }
     let named = |name: &str| -> Vec<Value> {
         let records = records(&audit).into_iter();
         records.filter(|one| one["eventName"] == name && one["record"] == "event").collect()

@@ -14,6 +14,7 @@ mod auditors;
 mod operator_events;
 mod quotas;
 mod rights;
+mod store;
 #[path = "../support/mod.rs"]
 mod support;
 mod tamperings;

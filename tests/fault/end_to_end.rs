@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, sign_rows};
 use crate::support::process::LIMIT;
 use crate::support::softhsm;
 
@@ -69,15 +69,13 @@ pub(crate) async fn count(database: &mut SqliteConnection, query: &'static str) 
     sqlx::query_scalar(query).fetch_one(database).await.unwrap()
 }
 
-/// Changes the rows of a key as another process would: the revision tells the gateway.
+/// Changes the rows of a key as another process would.
 pub(crate) async fn change(gateway: &Gateway, sql: &'static str, key: &str) {
-    const TELL: &str =
-        "UPDATE facts SET value = CAST(value AS INTEGER) + 1 WHERE name = 'catalogue-revision'";
     let mut database = open(gateway).await;
     let changed = sqlx::query(sql).bind(key).execute(&mut database).await.unwrap();
     assert_eq!(changed.rows_affected(), 1, "{sql}");
-    sqlx::query(TELL).execute(&mut database).await.unwrap();
     database.close().await.unwrap();
+    sign_rows(&gateway.state());
 }
 
 /// The database, beside the gateway.

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::support::gateway::{Gateway, text};
+use crate::support::gateway::{Gateway, sign_rows, text};
 use crate::support::key_material::wrap;
 use crate::support::process::{until, until_async};
 
@@ -75,6 +75,7 @@ async fn execute(state: &Path, sql: &'static str) {
     let changed = sqlx::query(sql).execute(&pool).await.unwrap();
     assert_eq!(changed.rows_affected(), 1, "{sql}");
     pool.close().await;
+    sign_rows(state);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::calls::refused;
 use super::process::{LIMIT, Process, within};
-use super::softhsm::scratch;
+use super::softhsm::{self, scratch};
 
 /// The line that `hsmgate dev --json` prints when it serves.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -130,6 +130,7 @@ impl Gateway {
         let changed = sqlx::query(change).execute(&pool).await.expect("the statement is good");
         assert!(changed.rows_affected() > 0, "{change}");
         pool.close().await;
+        sign_rows(&directory.path().join("state"));
         Self::start_in(directory, &[])
     }
 
@@ -251,6 +252,28 @@ pub(crate) fn dev_command(dir: &Path, address: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hsmgate"));
     command.args(["dev", "--json", "--listen", address, "--dir"]).arg(dir.join("state"));
     command
+}
+
+/// Signs the rows of a gateway for development after a test has changed them by SQL, as if the gateway had
+/// written them.
+pub(crate) fn sign_rows(state: &Path) {
+    let text = fs::read_to_string(state.join("hsmgate.toml")).expect("it is configured");
+    // The command uses the token itself, whatever module the gateway uses.
+    let module = format!("module = \"{}\"", softhsm::module().display());
+    let is_module = |line: &str| line.starts_with("module = ");
+    let lines = text.lines().map(|line| if is_module(line) { &*module } else { line });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("sign.toml");
+    fs::write(&config, text).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hsmgate"));
+    command
+        .args(["store", "sign", "--reason", "a test", "--config"])
+        .arg(config)
+        .env("SOFTHSM2_CONF", state.join("softhsm2.conf"))
+        .env("HSMGATE_ALLOW_ROOT", "1");
+    let output = command.output().expect("hsmgate starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Whether an object file of SoftHSM2 has a CKA_ID that is not empty: attribute number, type of a byte

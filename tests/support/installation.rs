@@ -239,8 +239,14 @@ impl Installation {
         SqliteConnection::connect(&url).await.unwrap()
     }
 
-    /// Executes a statement in the database.
+    /// Executes a statement in the database, and signs the rows as if the gateway had written them.
     pub(crate) async fn change(&self, sql: &'static str) {
+        self.tamper(sql).await;
+        self.sign();
+    }
+
+    /// Executes a statement in the database, as somebody without the token would.
+    pub(crate) async fn tamper(&self, sql: &'static str) {
         let mut database = self.database().await;
         sqlx::query(sql).execute(&mut database).await.unwrap();
         database.close().await.unwrap();
@@ -251,6 +257,11 @@ impl Installation {
         for suffix in ["", "-wal", "-shm"] {
             fs::remove_file(self.path(&format!("hsmgate.db{suffix}"))).ok();
         }
+    }
+
+    /// Signs the rows of the database as they are.
+    pub(crate) fn sign(&self) {
+        self.configured(&["store", "sign", "--reason", "a test"]).done();
     }
 
     /// The number of objects in its tokens.

@@ -127,8 +127,12 @@ impl Health {
             return Some("cannot load all changes of other processes from the store".to_owned());
         }
         let count = self.components.store.damaged_rows().len();
-        (count > 0)
-            .then(|| format!("{count} damaged rows are ignored: run hsmgate doctor to list them"))
+        if count > 0 {
+            let told = "damaged rows are ignored: run hsmgate doctor to list them";
+            return Some(format!("{count} {told}"));
+        }
+        let count = self.components.store.unsigned_revocations();
+        (count > 0).then(|| format!("{count} revocations are in force and not signed yet"))
     }
 
     /// All requests are rejected while the clock is behind the date from which requests are

@@ -158,7 +158,7 @@ mod tests {
     async fn the_last_use_is_kept_to_the_hour_and_stored_once() {
         let directory = TempDir::new().unwrap();
         let url = format!("sqlite://{}", directory.path().join("db").display());
-        let store = Store::open(&url).await.unwrap();
+        let store = crate::store::tests::open(&url).await.unwrap();
         let noon = Time::from_unix(1_700_000_000).hour();
         let policy = json!({"name": "any", "kms_instance": "", "description": "",
             "permissions": ["RbacPermission/Template/CryptoServiceKeyUser"],

@@ -5,7 +5,7 @@ use clap::Args;
 use super::super::exit::CliError;
 use super::super::settings::{ConfigFile, with_store};
 use crate::model::ClientKeyId;
-use crate::store::StoreError;
+use crate::store::Revocation;
 
 /// Deletes a client key, while the gateway runs or is stopped. It uses only the store, so that a client
 /// key can be revoked while the token is unavailable.
@@ -19,11 +19,11 @@ pub(in super::super) struct Delete {
 
 impl Delete {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        with_store(&self.file, async |store| match store.delete_client_key(self.id).await {
-            Err(StoreError::NotFound) => {
-                Err(CliError::NotFound(format!("the client key {} does not exist", self.id)).into())
+        with_store(&self.file, async |store| {
+            if store.revoke(Revocation::DeleteClientKey(self.id)).await? {
+                return Ok(());
             }
-            done => Ok(done?),
+            Err(CliError::NotFound(format!("the client key {} does not exist", self.id)).into())
         })
     }
 }

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use super::super::output;
 use super::super::paths::GatewayPaths;
 use crate::model::{ClientKeyRecord, Time, clock};
-use crate::store::{DanglingReference, Store};
+use crate::store::{DanglingReference, LockedStore};
 
 /// Lists all client keys, while the gateway runs or is stopped. The last use is precise to the hour, and
 /// stored once a minute and when the gateway stops. Missing documents that the access point of a client
@@ -42,12 +42,13 @@ struct Listed {
 }
 
 async fn keys(store_url: &str) -> anyhow::Result<Vec<Listed>> {
-    let store = Store::open(store_url).await?;
+    let locked = LockedStore::open(store_url).await?;
+    let store = locked.unchecked();
     let records = store.documents().into_iter();
     let keys = records
         .map(|record| Listed { dangling: store.dangling_references_of(&record), record })
         .collect();
-    store.close().await;
+    locked.close().await;
     Ok(keys)
 }
 

@@ -223,7 +223,8 @@ impl Dev {
         )?;
         let key_id = demo::key(&client).await?;
         if !self.aliases.is_empty() {
-            alias::ensure(&dev_directory.store_url()?, &self.aliases, key_id.parse()?).await?;
+            let url = dev_directory.store_url()?;
+            alias::ensure(store, &url, &self.aliases, key_id.parse()?).await?;
             store.refresh().await?;
         }
         let first_use = demo::first_use(&client).await?;

@@ -16,6 +16,7 @@ use super::exit::CliError;
 use super::output;
 use super::settings::ConfigFile;
 use crate::config::Config;
+use crate::store::LockedStore;
 
 /// Timeout for the threads of the runtime to end.
 const RUNTIME_END: Duration = Duration::from_secs(1);
@@ -113,10 +114,11 @@ impl Doctor {
 async fn run_checks(config: Config, is_deep: bool) -> Vec<Check> {
     let mut checks = system::files(&config);
     checks.push(access::exposed(&config));
-    let store = store::open(&config, &mut checks).await;
-    checks.extend(store.as_ref().map(store::dangling_references));
+    let locked = store::open(&config, &mut checks).await;
+    let unchecked = locked.as_ref().map(LockedStore::unchecked);
+    checks.extend(unchecked.map(store::dangling_references));
     checks.extend(system::certificate(&config));
-    checks.push(system::clock(store.as_ref()).await);
+    checks.push(system::clock(unchecked).await);
     let token = token::open(&config).await.map_err(|failed| checks.push(failed)).ok();
     let mut answers = false;
     if let Some(token) = &token {
@@ -124,8 +126,17 @@ async fn run_checks(config: Config, is_deep: bool) -> Vec<Check> {
         checks.extend(token::caller_iv(&config, token));
         answers = token::capability_tests(token, is_deep, &mut checks).await;
     }
+    let store = match (&locked, &token) {
+        (Some(locked), Some(token)) if answers => {
+            store::unlock(locked, token, &config, &mut checks).await
+        }
+        _ => None,
+    };
+    if let Some(rows) = store.as_ref().or(unchecked) {
+        store::rows(rows, &mut checks).await;
+    }
     match (&store, &token) {
-        (Some(store), Some(token)) if answers => {
+        (Some(store), Some(token)) => {
             checks.push(store::binding(store, token, &config.region_account).await);
             store::secrets(store, token, &mut checks).await;
             checks.extend(keys::compare(store, token, is_deep).await);
@@ -136,8 +147,8 @@ async fn run_checks(config: Config, is_deep: bool) -> Vec<Check> {
         token::close(token).await;
     }
     // The last connection removes the WAL; without this a WAL would stay, with the mode of the database.
-    if let Some(store) = store {
-        store.close().await;
+    if let Some(locked) = locked {
+        locked.close().await;
     }
     checks
 }

@@ -3,11 +3,11 @@
 use super::system::chain;
 use super::{Check, access};
 use crate::app;
-use crate::authn::CredentialStore;
+use crate::authn::{CredentialStore, row_key};
 use crate::authz::costly_policies;
 use crate::config::Config;
 use crate::model::RegionAccount;
-use crate::store::{AccessMode, DamagedRow, Schema, Store, StoreError};
+use crate::store::{AccessMode, DamagedRow, LockedStore, Schema, Store, StoreError};
 use crate::token::Token;
 
 const NAME: &str = "database";
@@ -17,7 +17,7 @@ const RESTORE: &str = "Stop the gateway and restore a backup with hsmgate restor
                        hsmgate recover.";
 
 /// Checks the file, and opens it if it is usable.
-pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Store> {
+pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<LockedStore> {
     let file = Store::file(&config.store_url);
     let found = match Store::check(&config.store_url).await {
         Ok(found) => found,
@@ -59,11 +59,8 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Sto
     if found.tables != Schema::Current {
         return None;
     }
-    match Store::open_existing(&config.store_url).await {
-        Ok(store) => {
-            rows(&store, checks).await;
-            Some(store)
-        }
+    match LockedStore::open_existing(&config.store_url).await {
+        Ok(locked) => Some(locked),
         Err(error) => {
             let remedy = access::remedy_or(file.as_deref(), RESTORE);
             checks.push(Check::failed(ROWS, chain(&error), remedy));
@@ -73,9 +70,32 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Sto
 }
 
 const ROWS: &str = "database rows";
+const SIGN: &str = "Restore a backup with hsmgate restore. If you trust the present content of the \
+                    database, sign it with hsmgate store sign --reason TEXT.";
 
-/// The rows that a gateway ignores, as far as this can be checked without the token.
-async fn rows(store: &Store, checks: &mut Vec<Check>) {
+/// Checks the MACs of the rows with the token.
+pub(super) async fn unlock(
+    locked: &LockedStore,
+    token: &Token,
+    config: &Config,
+    checks: &mut Vec<Check>,
+) -> Option<Store> {
+    const NAME: &str = "row signatures";
+    let account = &config.region_account.account;
+    match row_key::unlock(locked, token, account, AccessMode::ReadOnly).await {
+        Ok(store) => {
+            checks.push(Check::ok(NAME, "the key of the row signatures is usable"));
+            Some(store)
+        }
+        Err(error) => {
+            checks.push(Check::failed(NAME, chain(&error), SIGN));
+            None
+        }
+    }
+}
+
+/// The rows that a gateway ignores, as far as the key of their MACs is known.
+pub(super) async fn rows(store: &Store, checks: &mut Vec<Check>) {
     let access = match (store.access_state().await, store.operator_events().await) {
         (Ok(state), Ok(_events)) => state.damaged,
         (Err(error), _) | (_, Err(error)) => {
@@ -90,6 +110,14 @@ async fn rows(store: &Store, checks: &mut Vec<Check>) {
     }
     checks.extend(damaged.iter().map(damaged_row));
     checks.push(costly(store).await);
+    let unsigned = store.unsigned_revocations();
+    if unsigned > 0 {
+        checks.push(Check::warning(
+            "revocations",
+            format!("{unsigned} are in force and not signed yet"),
+            "A running gateway signs them within seconds; start it.",
+        ));
+    }
 }
 
 /// Policies that an older version accepted and that can exceed the steps of a decision.
@@ -158,6 +186,7 @@ fn damaged_row(row: &DamagedRow) -> Check {
             "The key cannot be used, but its aliases still refer to it. Restore a backup of the \
              database (hsmgate restore): the token still has the key."
         }
+        "row_digests" => SIGN,
         // Counters of changes. Other metadata is checked where it is used.
         "facts" => "The next change through the gateway or the command line corrects it.",
         _ => RESTORE,

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::model::{KeyRecord, KeyState, KeyVersion};
-use crate::store::tests::{Bench, sample_key, version};
+use crate::store::tests::{Bench, open, row_key, sample_key, version};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -32,7 +32,9 @@ fn leave(bench: Bench) -> (String, TempDir) {
 }
 
 async fn restore(url: &str, backup: &Path) -> Result<Replaced, StoreError> {
-    Replacement::prepare(url, backup).await?.install(now(), 0).await
+    let (replacement, copy) = Replacement::prepare(url, backup).await?;
+    let copy = copy.unlock(row_key()).await?;
+    replacement.install(copy, now(), 0).await
 }
 
 #[tokio::test]
@@ -45,11 +47,11 @@ async fn the_backup_replaces_the_store_and_the_old_store_is_kept() {
     let (url, directory) = leave(bench);
     let replaced = restore(&url, &backup).await.unwrap();
     assert_eq!((replaced.keys, replaced.has_tombstones), (1, true));
-    let store = Store::open(&url).await.unwrap();
+    let store = open(&url).await.unwrap();
     assert_eq!(store.keys(), [old]);
     let kept = replaced.kept.unwrap();
     assert_eq!(kept.parent().unwrap(), directory.path());
-    let kept = Store::open(&format!("sqlite://{}", kept.display())).await.unwrap();
+    let kept = open(&format!("sqlite://{}", kept.display())).await.unwrap();
     assert!(kept.key(later.id).is_some());
     assert!(backup.exists(), "the backup itself stays");
 }
@@ -63,7 +65,7 @@ async fn a_missing_store_is_created_from_the_backup() {
     std::fs::remove_file(directory.path().join("store.db")).unwrap();
     let replaced = restore(&url, &backup).await.unwrap();
     assert_eq!((replaced.kept, replaced.has_tombstones), (None, true));
-    assert_eq!(Store::open(&url).await.unwrap().keys(), [old]);
+    assert_eq!(open(&url).await.unwrap().keys(), [old]);
 }
 
 #[tokio::test]
@@ -93,7 +95,7 @@ async fn an_unusable_backup_leaves_the_store_unchanged() {
     let missing = copies.path().join("missing.db");
     let refused = restore(&url, &missing).await.unwrap_err();
     assert!(matches!(&refused, StoreError::NoFile(path) if *path == missing), "{refused:?}");
-    assert_eq!(Store::open(&url).await.unwrap().keys(), [old]);
+    assert_eq!(open(&url).await.unwrap().keys(), [old]);
     let left: Vec<_> = std::fs::read_dir(directory.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -122,10 +124,10 @@ async fn each_wal_is_applied_only_to_its_own_file() {
     std::fs::copy(&killed, &log).unwrap();
     std::fs::remove_file(&shared).ok();
     let replaced = restore(&url, &backup).await.unwrap();
-    let store = Store::open(&url).await.unwrap();
+    let store = open(&url).await.unwrap();
     assert_eq!(store.keys(), [Arc::clone(&old)]);
     let kept = format!("sqlite://{}", replaced.kept.unwrap().display());
-    assert!(Store::open(&kept).await.unwrap().key(later.id).is_some());
+    assert!(open(&kept).await.unwrap().key(later.id).is_some());
 }
 
 #[tokio::test]
@@ -138,7 +140,7 @@ async fn keys_destroyed_since_the_backup_stay_destroyed() {
     let (url, _directory) = leave(bench);
     let replaced = restore(&url, &backup).await.unwrap();
     assert_eq!(replaced.destroyed, [gone.id]);
-    let store = Store::open(&url).await.unwrap();
+    let store = open(&url).await.unwrap();
     assert_eq!(store.keys(), [kept]);
     assert!(store.removed_at(gone.id).await.unwrap().is_some());
 }
@@ -159,7 +161,7 @@ async fn a_destruction_in_progress_is_completed_after_the_restore() {
     let (url, _directory) = leave(bench);
     let replaced = restore(&url, &backup).await.unwrap();
     assert_eq!(replaced.destroyed, [doomed.id]);
-    let store = Store::open(&url).await.unwrap();
+    let store = open(&url).await.unwrap();
     let found = store.key(doomed.id).unwrap();
     assert_eq!((found.state, &found.versions), (KeyState::Deleting, &begun.versions));
     assert!(store.removed_at(newer.id).await.unwrap().is_some());
@@ -186,7 +188,7 @@ async fn neither_incomplete_keys_nor_due_deletions_are_restored() {
     let replaced = restore(&url, &backup).await.unwrap();
     assert_eq!((replaced.incomplete, replaced.keys), (2, 3));
     assert_eq!(replaced.postponed, [soon.id]);
-    let store = Store::open(&url).await.unwrap();
+    let store = open(&url).await.unwrap();
     assert_eq!(store.key(half.id), None);
     assert_eq!(store.key(rotating.id).unwrap().versions, rotating.versions[..1]);
     let week = Some(now().plus_seconds(MIN_DELETION_DELAY_SECONDS));

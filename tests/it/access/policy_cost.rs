@@ -83,6 +83,7 @@ async fn a_stored_policy_that_is_too_costly_denies_and_delays_no_other_request()
             .unwrap();
         keys.push(key);
     }
+    installation.sign();
     assert_eq!(server.stop(), Some(0));
     let doctor = installation.configured(&["doctor", "--json"]).stdout;
     let doctor: serde_json::Value = serde_json::from_slice(&doctor).unwrap();

@@ -137,6 +137,7 @@ async fn a_damaged_access_key_affects_no_other_access_key() {
     .execute(&mut database)
     .await
     .unwrap();
+    installation.sign();
     installation.configured(&["access-key", "disable", &carol.id]).done();
     until_code(&server.client(&carol), "ListKeys", &[], "InvalidAccessKeyId.Inactive").await;
     until_code(&server.client(&bob), "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
@@ -246,5 +247,7 @@ async fn a_damaged_row_gives_no_right_and_other_rows_stay_valid() {
     let found = installation.configured(&["recover", "--dry-run", "--json"]).json();
     assert_eq!((&found["keys"], found["left_alone"].as_array().unwrap().len()), (&json!([]), 2));
     installation.configured(&["user", "detach", "bob", "deny"]).done();
+    // The gateway makes the signed change.
+    assert_eq!(installation.serve().stop(), Some(0));
     assert!(!named(&installation).contains(&"principals \"user/bob\"".to_owned()));
 }

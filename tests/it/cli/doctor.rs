@@ -187,7 +187,7 @@ async fn a_clock_that_is_behind_the_database_is_found() {
 async fn tables_of_a_newer_program_are_found() {
     let installation = with_keys().await;
     installation
-        .change(
+        .tamper(
             "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
              VALUES (99990101, 'later', 1, x'00', 0)",
         )

@@ -135,6 +135,7 @@ async fn an_exhausted_version_encrypts_nothing_more_and_decrypts_everything() {
     let external = "UPDATE keys SET origin = 'EXTERNAL', material_check = x'00', \
                     material_is_present = 1 WHERE id = $1";
     sqlx::query(external).bind(&key).execute(&mut database).await.unwrap();
+    installation.sign();
 
     let server = installation.serve();
     let client = server.client(&user);

@@ -28,6 +28,8 @@ async fn change(installation: &Installation, statements: &[(&'static str, &[&str
         query.execute(&mut database).await.unwrap();
     }
     database.close().await.unwrap();
+    // Even a row that is signed cannot do it.
+    installation.sign();
 }
 
 #[track_caller]

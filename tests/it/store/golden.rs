@@ -282,6 +282,7 @@ async fn every_state_of_an_earlier_program_is_served() {
     for state in states() {
         let (installation, expected) = (installed(&state), expected(&state));
         println!("{}: {}, schema {}", state.display(), expected.program, expected.schema);
+        // A state of a program that did not sign rows is signed once; `change` does it.
         installation.change(STILL_PENDING).await;
         does_what_it_did(&installation, &expected).await;
         audit_is_whole(&installation, "bundle");

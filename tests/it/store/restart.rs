@@ -1,5 +1,6 @@
 //! Keys, ciphertexts and deletions after a restart.
 
+use crate::support::calls::until_code;
 use crate::support::gateway::{Gateway, text};
 use crate::support::process::until_async;
 
@@ -34,7 +35,7 @@ async fn a_key_is_destroyed_when_its_window_ends() {
     let gateway =
         gateway.restart_with("UPDATE keys SET delete_at = 1 WHERE delete_at IS NOT NULL").await;
     let gone = (404, "Forbidden.KeyNotFound".to_owned());
-    until_async(async || gateway.refused("DescribeKey", &id).await == gone).await;
+    until_code(&gateway.client, "DescribeKey", &id, "Forbidden.KeyNotFound").await;
     let blob = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
     assert_eq!(gateway.refused("Decrypt", &blob).await, gone);
     // The alias goes with the row, which is removed last.

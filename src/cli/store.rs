@@ -1,0 +1,80 @@
+//! `hsmgate store sign`: signs the rows of the database as they are.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::output;
+use super::settings::{self, ConfigFile};
+use crate::app;
+use crate::authn::row_key;
+use crate::config::Config;
+use crate::store::{LockedStore, SignedRows};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Store {
+    /// Sign all rows of the database as they are
+    Sign(Sign),
+}
+
+/// Signs all rows of the database as they are, whoever wrote them. Use it once for the database of a version
+/// that did not sign rows, and after a change from outside that you trust: it is recorded in the audit with
+/// the reason. Check principals, AccessKeys, access points and client keys first
+#[derive(Debug, Args)]
+pub(super) struct Sign {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Why the present content is trusted, for the audit
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Print a JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+impl Store {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Sign(sign) => sign.run(),
+        }
+    }
+}
+
+impl Sign {
+    fn run(&self) -> anyhow::Result<()> {
+        let config = self.file.load()?;
+        let signed = Runtime::new()?.block_on(self.sign(config))?;
+        output::list(&signed, self.json, in_json, |one| (one.table.to_owned(), in_words(one)))?;
+        Ok(())
+    }
+
+    async fn sign(&self, config: Config) -> anyhow::Result<Vec<SignedRows>> {
+        let token = settings::token_settings(config.token, &config.state_directory)?;
+        let locked = LockedStore::open(&config.store_url).await?;
+        let token = app::open_token_alone(token).await?;
+        locked.unchecked().set_operator(settings::operator());
+        let account = &config.region_account.account;
+        let outcome = row_key::sign(&locked, &token, account, &self.reason).await;
+        app::close_token(token).await;
+        locked.close().await;
+        Ok(outcome?.1)
+    }
+}
+
+fn in_json(signed: &SignedRows) -> Value {
+    json!({
+        "table": signed.table,
+        "rows": signed.rows,
+        "changed": signed.changed,
+        "unreadable": signed.unreadable,
+    })
+}
+
+fn in_words(signed: &SignedRows) -> String {
+    let SignedRows { rows, changed, unreadable, .. } = signed;
+    let unreadable = match unreadable {
+        0 => String::new(),
+        count => format!(", {count} cannot be read and stay unsigned"),
+    };
+    format!("{rows} rows, {changed} had no valid signature{unreadable}")
+}

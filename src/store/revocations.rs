@@ -1,0 +1,260 @@
+//! Rights that an operator takes away without the token, and so without the key that signs rows.
+//!
+//! A revocation can only take away: every process that reads the store honors it at once, although it
+//! is not signed. The next process that has the key makes the signed change and deletes the revocation.
+
+use sqlx::any::AnyRow;
+
+use super::connection::Connection;
+use super::damage::ReadRows;
+use super::document_cache::{Document, DocumentCache};
+use super::principals::policies_without;
+use super::row::{Scope, Table};
+use super::scope_reading::{ScopeCheck, ScopeReading};
+use super::tables::{DOCUMENTS, PRINCIPALS};
+use super::write::Write;
+use super::{Store, StoreError};
+use crate::model::{AccessKeyId, ClientKeyId, ClientKeyRecord, PrincipalName, RequestId, clock};
+
+/// A right that is taken away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revocation {
+    /// An AccessKey is not accepted any more.
+    DisableAccessKey(AccessKeyId),
+    /// An AccessKey is deleted.
+    DeleteAccessKey(AccessKeyId),
+    /// A principal is deleted with its AccessKeys.
+    DeletePrincipal(PrincipalName),
+    /// A policy is detached from a principal.
+    DetachPolicy {
+        /// The principal.
+        principal: PrincipalName,
+        /// The name of the policy.
+        policy: String,
+    },
+    /// A client key is deleted.
+    DeleteClientKey(ClientKeyId),
+}
+
+static REVOCATIONS: Table = Table::unsigned("revocations", "id, kind, subject, policy");
+
+/// A stored revocation, with its id.
+pub(super) type Pending = (String, Revocation);
+
+impl Revocation {
+    /// Its kind in the database.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::DisableAccessKey(_) => "disable-access-key",
+            Self::DeleteAccessKey(_) => "delete-access-key",
+            Self::DeletePrincipal(_) => "delete-principal",
+            Self::DetachPolicy { .. } => "detach-policy",
+            Self::DeleteClientKey(_) => "delete-client-key",
+        }
+    }
+
+    fn subject(&self) -> String {
+        match self {
+            Self::DisableAccessKey(id) | Self::DeleteAccessKey(id) => id.to_string(),
+            Self::DeletePrincipal(principal) | Self::DetachPolicy { principal, .. } => {
+                principal.to_string()
+            }
+            Self::DeleteClientKey(id) => id.to_string(),
+        }
+    }
+
+    fn policy(&self) -> Option<&str> {
+        match self {
+            Self::DetachPolicy { policy, .. } => Some(policy),
+            _ => None,
+        }
+    }
+
+    /// The event for the audit, and its parameters.
+    fn event(&self) -> (&'static str, Vec<(&'static str, String)>) {
+        let subject = self.subject();
+        match self {
+            Self::DisableAccessKey(_) => {
+                let status = ("Status", "Inactive".to_owned());
+                ("UpdateAccessKey", vec![("UserAccessKeyId", subject), status])
+            }
+            Self::DeleteAccessKey(_) => ("DeleteAccessKey", vec![("UserAccessKeyId", subject)]),
+            Self::DeletePrincipal(_) => ("DeletePrincipal", vec![("Principal", subject)]),
+            Self::DetachPolicy { policy, .. } => {
+                ("DetachPolicy", vec![("Principal", subject), ("PolicyName", policy.clone())])
+            }
+            Self::DeleteClientKey(_) => ("DeleteClientKey", vec![("ClientKeyId", subject)]),
+        }
+    }
+
+    fn read(row: &AnyRow) -> Result<Pending, StoreError> {
+        let fields = REVOCATIONS.fields(row);
+        let revocation = match fields.get::<&str>("kind")? {
+            "disable-access-key" => Self::DisableAccessKey(fields.parsed("subject")?),
+            "delete-access-key" => Self::DeleteAccessKey(fields.parsed("subject")?),
+            "delete-principal" => Self::DeletePrincipal(fields.parsed("subject")?),
+            "detach-policy" => Self::DetachPolicy {
+                principal: fields.parsed("subject")?,
+                policy: fields.get("policy")?,
+            },
+            "delete-client-key" => Self::DeleteClientKey(fields.parsed("subject")?),
+            _ => return Err(fields.corrupt("kind", "unknown kind")),
+        };
+        Ok((fields.get("id")?, revocation))
+    }
+}
+
+/// Reads the revocations that are not signed yet, oldest first.
+pub(super) async fn read(connection: &mut Connection) -> Result<ReadRows<Pending>, StoreError> {
+    let mut reading = ScopeReading::new(connection, Scope::Access, None);
+    let rows = reading.rows(&REVOCATIONS, "ORDER BY created, id").await?;
+    rows.read(&ScopeCheck::default(), Revocation::read)
+}
+
+/// Takes away the client keys that these revocations delete.
+pub(super) fn apply_to_documents(documents: &mut DocumentCache, revocations: &[Pending]) {
+    for (_id, revocation) in revocations {
+        if let Revocation::DeleteClientKey(id) = revocation {
+            ClientKeyRecord::index_mut(documents).remove(&id.to_string());
+        }
+    }
+}
+
+impl Store {
+    /// Takes a right away, without the key that signs rows. Returns whether what is taken away exists.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the principal of a policy does not exist; when the database fails.
+    pub async fn revoke(&self, revocation: Revocation) -> Result<bool, StoreError> {
+        let mut write = self.write().await?;
+        let pending = read(write.connection()).await?.whole;
+        if pending.iter().any(|(_id, one)| *one == revocation) {
+            return Ok(matches!(revocation, Revocation::DisableAccessKey(_)));
+        }
+        if !write.has_revoked(&revocation, &pending).await? {
+            return Ok(false);
+        }
+        let insert = sqlx::query(
+            "INSERT INTO revocations (id, kind, subject, policy, created) VALUES ($1, $2, $3, $4, $5)",
+        );
+        let insert = insert
+            .bind(RequestId::random().to_string())
+            .bind(revocation.kind())
+            .bind(revocation.subject())
+            .bind(revocation.policy().map(ToOwned::to_owned))
+            .bind(clock::now().unix());
+        write.execute(insert).await?;
+        let (event, parameters) = revocation.event();
+        write.note(event, parameters).await?;
+        write.count_access_change().await?;
+        write
+            .commit(move |catalogue| {
+                apply_to_documents(&mut catalogue.documents, &[(String::new(), revocation)]);
+            })
+            .await?;
+        Ok(true)
+    }
+
+    /// Makes the signed changes of the revocations that are in force. Returns their number. A revocation
+    /// of a row with a wrong MAC stays in force.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`], and when the database fails.
+    pub async fn sign_revocations(&self) -> Result<usize, StoreError> {
+        let mut write = self.write().await?;
+        let pending = read(write.connection()).await?.whole;
+        let mut signed = Vec::new();
+        for (id, revocation) in pending {
+            match write.carry_out(&revocation).await {
+                Ok(()) | Err(StoreError::NotFound) => {
+                    let delete = sqlx::query("DELETE FROM revocations WHERE id = $1");
+                    write.execute(delete.bind(id.clone())).await?;
+                    signed.push((id, revocation));
+                }
+                Err(StoreError::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let count = signed.len();
+        self.inner.pending_revocations.fetch_sub(
+            count.min(self.unsigned_revocations()),
+            std::sync::atomic::Ordering::Relaxed,
+        );
+        if count > 0 {
+            write.count_access_change().await?;
+            write
+                .commit(move |catalogue| apply_to_documents(&mut catalogue.documents, &signed))
+                .await?;
+            tracing::info!(
+                event = "store.revocations_signed",
+                count,
+                "signed revocations of operators"
+            );
+        }
+        Ok(count)
+    }
+}
+
+impl Write {
+    /// Whether what a revocation takes away exists, as far as the rows tell.
+    async fn has_revoked(
+        &mut self,
+        revocation: &Revocation,
+        pending: &[Pending],
+    ) -> Result<bool, StoreError> {
+        let is_deleted = |one: &Revocation| pending.iter().any(|(_id, other)| one == other);
+        let subject = revocation.subject();
+        let sql = match revocation {
+            Revocation::DisableAccessKey(id) | Revocation::DeleteAccessKey(id) => {
+                if is_deleted(&Revocation::DeleteAccessKey(id.clone())) {
+                    return Ok(false);
+                }
+                "SELECT 1 FROM access_keys WHERE id = $1"
+            }
+            Revocation::DeletePrincipal(_) => "SELECT 1 FROM principals WHERE name = $1",
+            Revocation::DeleteClientKey(_) => {
+                "SELECT 1 FROM documents WHERE name = $1 AND kind = 'client-key'"
+            }
+            Revocation::DetachPolicy { principal, policy } => {
+                if is_deleted(&Revocation::DeletePrincipal(principal.clone())) {
+                    return Err(StoreError::NotFound);
+                }
+                return self.has_policy(principal, policy).await;
+            }
+        };
+        Ok(self.connection().row(sqlx::query(sql).bind(subject)).await?.is_some())
+    }
+
+    async fn has_policy(
+        &mut self,
+        principal: &PrincipalName,
+        policy: &str,
+    ) -> Result<bool, StoreError> {
+        let select = sqlx::query("SELECT policies FROM principals WHERE name = $1");
+        let select = select.bind(principal.to_string());
+        let corrupt = |error: sqlx::Error| PRINCIPALS.corrupt(principal, "policies", error);
+        let text = self.connection().text(select, corrupt).await?.ok_or(StoreError::NotFound)?;
+        Ok(policies_without(principal, &text, policy)?.is_some())
+    }
+
+    /// Makes the signed change of a revocation.
+    async fn carry_out(&mut self, revocation: &Revocation) -> Result<(), StoreError> {
+        match revocation {
+            Revocation::DisableAccessKey(id) => {
+                self.set_access_key_active(id.as_str(), false).await.map(drop)
+            }
+            Revocation::DeleteAccessKey(id) => self.delete_access_key(id.as_str()).await.map(drop),
+            Revocation::DeletePrincipal(name) => {
+                self.delete_principal(&name.to_string()).await.map(drop)
+            }
+            Revocation::DetachPolicy { principal, policy } => {
+                self.detach_policy(principal, policy).await.map(drop)
+            }
+            Revocation::DeleteClientKey(id) => {
+                let condition = "name = $1 AND kind = $2";
+                let row_key = vec![id.to_string().into(), ClientKeyRecord::KIND.into()];
+                self.delete_rows(&DOCUMENTS, condition, row_key).await.map(drop)
+            }
+        }
+    }
+}

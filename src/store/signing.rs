@@ -1,0 +1,195 @@
+//! Signs all rows of a store, and checks all of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use sqlx::any::AnyRow;
+
+use super::connection::Connection;
+use super::digest::{self, RowSet};
+use super::error::is_decode_error;
+use super::row::{Scope, Table};
+use super::row_key::RowKey;
+use super::scope_reading::{ScopeCheck, ScopeReading};
+use super::signature::{StoredRow, mac, scope};
+use super::tables::{APPROVALS, METADATA, ROW_KEY, SIGNED};
+use super::value::bind;
+use super::write::Write;
+use super::{Part, Store, StoreError};
+use crate::model::clock;
+
+/// The maximum time between two checks of all rows.
+const CHECK_INTERVAL: Duration = Duration::from_mins(5);
+
+/// What was signed in one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedRows {
+    /// The table.
+    pub table: &'static str,
+    /// The number of its rows that are signed now.
+    pub rows: u64,
+    /// The number of those that had no MAC or a wrong one.
+    pub changed: u64,
+    /// The number of rows that cannot be read, and stay without a MAC.
+    pub unreadable: u64,
+}
+
+/// When each scope was last checked.
+#[derive(Debug, Default)]
+pub(super) struct CheckTimes(Mutex<BTreeMap<Scope, Instant>>);
+
+impl CheckTimes {
+    /// Records that a scope was checked now.
+    pub(super) fn note(&self, scope: Scope) {
+        self.0.lock().insert(scope, clock::monotonic());
+    }
+
+    /// Whether a scope was checked, too long ago.
+    pub(super) fn is_due(&self, scope: Scope) -> bool {
+        let last = self.0.lock().get(&scope).copied();
+        last.is_some_and(|at| clock::monotonic().saturating_duration_since(at) >= CHECK_INTERVAL)
+    }
+}
+
+impl Store {
+    /// Sets the key of the row MACs. Only the first call has an effect.
+    pub(super) fn set_row_key(&self, key: Arc<RowKey>) {
+        // A store has one key.
+        let _ = self.inner.row_key.set(key);
+    }
+
+    /// The key of the row MACs.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`].
+    pub(super) fn row_key(&self) -> Result<Arc<RowKey>, StoreError> {
+        self.inner.row_key.get().map(Arc::clone).ok_or(StoreError::Locked)
+    }
+
+    /// Reads and checks the catalogue and the metadata. The rows of principals and AccessKeys are
+    /// checked whenever they are read.
+    pub(super) async fn check_all(&self) -> Result<(), StoreError> {
+        self.reload().await?;
+        self.check_metadata_rows().await
+    }
+
+    /// Checks the metadata, of which each entry is read separately later.
+    pub(super) async fn check_metadata_rows(&self) -> Result<(), StoreError> {
+        let mut connection = self.inner.connection().await?;
+        connection.begin_read().await?;
+        let key = self.inner.row_key.get().map(Arc::clone);
+        let mut reading = ScopeReading::new(&mut connection, Scope::Metadata, key);
+        let rows = reading.rows(&METADATA, "").await?;
+        let approvals = reading.rows(&APPROVALS, "").await?;
+        let is_checked = self.inner.row_key.get().is_some();
+        let check = reading.check(&self.inner.last_seen.revisions(Scope::Metadata)).await?;
+        connection.rollback().await?;
+        self.inner.last_seen.note_revisions(Scope::Metadata, &check.revisions);
+        // Each entry says itself whether its MAC is right; the digest is reported once.
+        let alone = ScopeCheck::of_rows(is_checked);
+        let mut damaged = rows.read(&alone, |_row| Ok(()))?.damaged;
+        damaged.extend(approvals.read(&alone, |_row| Ok(()))?.damaged);
+        damaged.extend(check.damaged);
+        self.note_damaged(Part::Metadata, damaged);
+        Ok(())
+    }
+
+    /// Whether there is no row to sign.
+    pub(super) async fn has_no_signed_row(&self) -> Result<bool, StoreError> {
+        let mut connection = self.inner.connection().await?;
+        let mut has_row = false;
+        for table in SIGNED {
+            let see = |row: Result<AnyRow, sqlx::Error>| {
+                match row {
+                    Ok(row) => has_row |= table.is_signed(&row),
+                    Err(error) if is_decode_error(&error) => has_row = true,
+                    Err(error) => return Err(error.into()),
+                }
+                Ok(())
+            };
+            connection.each_row(sqlx::query(table.select("LIMIT 100")), see).await?;
+        }
+        Ok(!has_row)
+    }
+
+    /// Signs all rows as they are, stores the encrypted key, and records the reason for the audit. All in
+    /// one transaction.
+    pub(super) async fn sign_all(
+        &self,
+        wrapped_key: &str,
+        reason: &str,
+    ) -> Result<Vec<SignedRows>, StoreError> {
+        let mut write = self.write().await?;
+        let key = write.row_key()?;
+        write.put_metadata(ROW_KEY, wrapped_key).await?;
+        let mut sets: BTreeMap<Scope, BTreeMap<u8, RowSet>> = BTreeMap::new();
+        let mut signed = Vec::new();
+        for table in SIGNED {
+            let sets = sets.entry(scope(table)).or_default();
+            signed.push(sign_table(&mut write, table, &key, sets).await?);
+        }
+        for scope in Scope::ALL {
+            let sets = sets.remove(&scope).unwrap_or_default();
+            digest::replace(write.connection(), &key, scope, &sets).await?;
+        }
+        let changed: u64 = signed.iter().map(|table| table.changed).sum();
+        let parameters = vec![("Reason", reason.to_owned()), ("Rows", changed.to_string())];
+        write.note("SignStore", parameters).await?;
+        write.count_access_change().await?;
+        write.commit(|_catalogue| {}).await?;
+        self.inner.last_seen.forget_revisions();
+        Ok(signed)
+    }
+}
+
+/// Gives each row of a table its MAC, and adds it to the set of its part.
+async fn sign_table(
+    write: &mut Write,
+    table: &'static Table,
+    key: &RowKey,
+    sets: &mut BTreeMap<u8, RowSet>,
+) -> Result<SignedRows, StoreError> {
+    let mut signed = SignedRows { table: table.name, rows: 0, changed: 0, unreadable: 0 };
+    let (rows, unreadable) = readable_rows(write.connection(), table, key).await?;
+    signed.unreadable = unreadable;
+    for row in rows {
+        let mac = mac(table, &row.values, key);
+        signed.rows += 1;
+        sets.entry(row.part).or_default().add(key, &mac);
+        if !row.is_valid {
+            signed.changed += 1;
+            let row_key = row.values.into_iter().take(table.key_columns()).collect();
+            let update = bind(sqlx::query(table.update_mac()), row_key).bind(mac.to_vec());
+            write.execute(update).await?;
+        }
+    }
+    Ok(signed)
+}
+
+/// The rows of a table that can be read, and the number of the others.
+async fn readable_rows(
+    connection: &mut Connection,
+    table: &'static Table,
+    key: &RowKey,
+) -> Result<(Vec<StoredRow>, u64), StoreError> {
+    let (mut rows, mut unreadable) = (Vec::new(), 0);
+    let see = |row: Result<AnyRow, sqlx::Error>| {
+        match row {
+            Ok(row) if !table.is_signed(&row) => {}
+            Ok(row) => match StoredRow::read(table, &row, key) {
+                Ok(row) => rows.push(row),
+                Err(_wrong_type) => unreadable += 1,
+            },
+            Err(error) if is_decode_error(&error) => unreadable += 1,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    };
+    connection.each_row(sqlx::query(table.select("")), see).await?;
+    Ok((rows, unreadable))
+}
+
+#[cfg(test)]
+mod tests;
