@@ -76,7 +76,6 @@ impl Reservation {
         self.0.left.fetch_add(MAX_USES.saturating_sub(encrypted.uses), Ordering::Relaxed);
         if self.0.failed_encryptions.load(Ordering::Relaxed) != 0 {
             self.0.failed_encryptions.store(0, Ordering::Relaxed);
-            self.0.is_unusable.store(false, Ordering::Relaxed);
         }
     }
 }
