@@ -147,11 +147,7 @@ impl Store {
         let (event, parameters) = revocation.event();
         write.note(event, parameters).await?;
         write.count_access_change().await?;
-        write
-            .commit(move |catalogue| {
-                apply_to_documents(&mut catalogue.documents, &[(String::new(), revocation)]);
-            })
-            .await?;
+        write.finish_revocations(vec![(String::new(), revocation)]).await?;
         Ok(true)
     }
 
@@ -182,9 +178,7 @@ impl Store {
         );
         if count > 0 {
             write.count_access_change().await?;
-            write
-                .commit(move |catalogue| apply_to_documents(&mut catalogue.documents, &signed))
-                .await?;
+            write.finish_revocations(signed).await?;
             tracing::info!(
                 event = "store.revocations_signed",
                 count,
@@ -196,6 +190,16 @@ impl Store {
 }
 
 impl Write {
+    /// Commits revocations. Only those of client keys change the catalogue.
+    async fn finish_revocations(self, revocations: Vec<Pending>) -> Result<(), StoreError> {
+        let of_client_key = |(_id, one): &Pending| matches!(one, Revocation::DeleteClientKey(_));
+        if !revocations.iter().any(of_client_key) {
+            return self.finish().await;
+        }
+        self.commit(move |catalogue| apply_to_documents(&mut catalogue.documents, &revocations))
+            .await
+    }
+
     /// Whether what a revocation takes away exists, as far as the rows tell.
     async fn has_revoked(
         &mut self,
