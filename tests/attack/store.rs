@@ -8,24 +8,10 @@ use sqlx::{Connection as _, SqliteConnection};
 use crate::support::admin_client::get;
 use crate::support::calls::{code, until_code};
 use crate::support::gateway::text;
-use crate::support::installation::{AccessKey, Installation, Server};
+use crate::support::installation::{Installation, Server};
 use crate::support::process::{eventually, until};
 
 const FULL: &str = "AliyunKMSFullAccess";
-
-fn with_admin() -> (Installation, AccessKey) {
-    let (installation, admin) = Installation::prepared();
-    installation.configure(|text| {
-        *text = text.replace("[admin]\naddress = \"\"", "[admin]\naddress = \"127.0.0.1:0\"");
-    });
-    (installation, admin)
-}
-
-fn make(installation: &Installation, user: &str, policies: &[&str]) -> AccessKey {
-    let mut create = vec!["access-key", "create", "--json", "--user", user];
-    create.extend(policies.iter().flat_map(|policy| ["--policy", policy]));
-    AccessKey::of(&installation.configured(&create).json())
-}
 
 /// Waits until readiness says that the store is degraded.
 async fn is_degraded(server: &Server) {
@@ -51,8 +37,8 @@ fn failed_checks(installation: &Installation) -> Vec<String> {
 
 #[tokio::test]
 async fn a_user_who_writes_his_own_policy_gets_no_right() {
-    let (installation, _admin) = with_admin();
-    let mallory = make(&installation, "mallory", &[]);
+    let (installation, _admin) = Installation::prepared_with_admin_listener();
+    let mallory = installation.create_access_key("mallory", &[]);
     let server = installation.serve();
     let client = server.client(&mallory);
     until_code(&client, "ListKeys", &[], "Forbidden.NoPermission").await;
@@ -84,8 +70,8 @@ async fn an_access_key_that_is_given_to_the_root_or_enabled_again_is_not_accepte
         "UPDATE access_keys SET session_policy = NULL, is_active = 1 \
          WHERE principal = 'user/mallory'",
     ] {
-        let (installation, _admin) = with_admin();
-        let mallory = make(&installation, "mallory", &[FULL]);
+        let (installation, _admin) = Installation::prepared_with_admin_listener();
+        let mallory = installation.create_access_key("mallory", &[FULL]);
         installation.configured(&["access-key", "disable", &mallory.id]).done();
         // Signs the revocation.
         assert_eq!(installation.serve().stop(), Some(0));
@@ -100,7 +86,7 @@ async fn an_access_key_that_is_given_to_the_root_or_enabled_again_is_not_accepte
 
 #[tokio::test]
 async fn a_client_key_that_is_written_into_the_database_opens_nothing() {
-    let (installation, admin) = with_admin();
+    let (installation, admin) = Installation::prepared_with_admin_listener();
     let server = installation.serve();
     let client = server.client(&admin);
     let policy = [
@@ -138,7 +124,7 @@ async fn a_key_that_is_enabled_moved_or_taken_off_its_deletion_in_the_database_i
         "DELETE FROM key_versions WHERE key_id IN \
          (SELECT id FROM keys WHERE state = 'PendingDeletion')",
     ] {
-        let (installation, admin) = with_admin();
+        let (installation, admin) = Installation::prepared_with_admin_listener();
         let server = installation.serve();
         let client = server.client(&admin);
         let mut keys = Vec::new();
@@ -169,8 +155,8 @@ async fn a_key_that_is_enabled_moved_or_taken_off_its_deletion_in_the_database_i
 
 #[tokio::test]
 async fn a_database_whose_key_of_the_signatures_was_removed_or_replaced_is_refused() {
-    let (installation, _admin) = with_admin();
-    let (other, _admin) = with_admin();
+    let (installation, _admin) = Installation::prepared_with_admin_listener();
+    let (other, _admin) = Installation::prepared_with_admin_listener();
     let mut database = other.database().await;
     let foreign = "SELECT value FROM facts WHERE name = 'row-mac-key'";
     let foreign: String = sqlx::query_scalar(foreign).fetch_one(&mut database).await.unwrap();
@@ -196,8 +182,8 @@ async fn a_database_whose_key_of_the_signatures_was_removed_or_replaced_is_refus
 
 #[tokio::test]
 async fn a_forged_backup_is_not_restored() {
-    let (installation, _admin) = with_admin();
-    let mallory = make(&installation, "mallory", &[]);
+    let (installation, _admin) = Installation::prepared_with_admin_listener();
+    let mallory = installation.create_access_key("mallory", &[]);
     let backup = installation.path("backup.db");
     installation.configured(&["backup", "--out", backup.to_str().unwrap()]).done();
     let url = format!("sqlite://{}", backup.display());
@@ -215,8 +201,8 @@ async fn a_forged_backup_is_not_restored() {
 
 #[tokio::test]
 async fn a_revocation_is_in_force_without_the_token_and_gives_nothing() {
-    let (installation, admin) = with_admin();
-    let bob = make(&installation, "bob", &[FULL]);
+    let (installation, admin) = Installation::prepared_with_admin_listener();
+    let bob = installation.create_access_key("bob", &[FULL]);
     fs::rename(installation.path("tokens"), installation.path("away")).unwrap();
     installation.configured(&["access-key", "disable", &bob.id]).done();
     let listed = installation.configured(&["access-key", "list", "--json"]).json();

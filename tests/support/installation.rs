@@ -149,6 +149,22 @@ impl Installation {
         self.configured(&["init", "--so-pin-file", so_pin.to_str().unwrap(), "--json"])
     }
 
+    /// As [`Installation::prepared`], with an admin listener.
+    pub(crate) fn prepared_with_admin_listener() -> (Self, AccessKey) {
+        let (installation, key) = Self::prepared();
+        installation.configure(|text| {
+            *text = text.replace("[admin]\naddress = \"\"", "[admin]\naddress = \"127.0.0.1:0\"");
+        });
+        (installation, key)
+    }
+
+    /// Creates an AccessKey of a user with these policies.
+    pub(crate) fn create_access_key(&self, user: &str, policies: &[&str]) -> AccessKey {
+        let mut create = vec!["access-key", "create", "--json", "--user", user];
+        create.extend(policies.iter().flat_map(|policy| ["--policy", policy]));
+        AccessKey::of(&self.configured(&create).json())
+    }
+
     /// The state directory of a stopped gateway for development.
     pub(crate) fn of_development(dir: TempDir) -> Self {
         let program = env!("CARGO_BIN_EXE_hsmgate").into();

@@ -9,22 +9,8 @@ use serde_json::{Value, json};
 use crate::support::admin_client::get;
 use crate::support::calls::{code, until_code};
 use crate::support::gateway::text;
-use crate::support::installation::{AccessKey, Installation, Server};
+use crate::support::installation::{Installation, Server};
 use crate::support::process::until;
-
-fn with_admin() -> (Installation, AccessKey) {
-    let (installation, admin) = Installation::prepared();
-    installation.configure(|text| {
-        *text = text.replace("[admin]\naddress = \"\"", "[admin]\naddress = \"127.0.0.1:0\"");
-    });
-    (installation, admin)
-}
-
-fn make(installation: &Installation, user: &str, policies: &[&str]) -> AccessKey {
-    let mut create = vec!["access-key", "create", "--json", "--user", user];
-    create.extend(policies.iter().flat_map(|policy| ["--policy", policy]));
-    AccessKey::of(&installation.configured(&create).json())
-}
 
 async fn ready(server: &Server) -> (u16, Value) {
     // An answer stands for a second.
@@ -57,12 +43,12 @@ fn named(installation: &Installation) -> Vec<String> {
 
 #[tokio::test]
 async fn rights_are_revoked_while_the_token_is_unavailable() {
-    let (installation, admin) = with_admin();
+    let (installation, admin) = Installation::prepared_with_admin_listener();
     let server = installation.serve();
     let admin = server.client(&admin);
     let full = ["AliyunKMSFullAccess"];
-    let keys =
-        ["disabled", "deleted", "limited", "gone"].map(|user| make(&installation, user, &full));
+    let keys = ["disabled", "deleted", "limited", "gone"]
+        .map(|user| installation.create_access_key(user, &full));
     installation.configured(&["role", "create", "ci", "--policy", full[0]]).done();
     let assumed = installation.configured(&["sts", "assume", "--role-name", "ci", "--json"]).json();
     let assumed = &assumed["Credentials"];
@@ -121,10 +107,10 @@ async fn rights_are_revoked_while_the_token_is_unavailable() {
 
 #[tokio::test]
 async fn a_damaged_access_key_affects_no_other_access_key() {
-    let (installation, admin) = with_admin();
+    let (installation, admin) = Installation::prepared_with_admin_listener();
     let server = installation.serve();
     let full = ["AliyunKMSFullAccess"];
-    let [bob, carol] = ["bob", "carol"].map(|user| make(&installation, user, &full));
+    let [bob, carol] = ["bob", "carol"].map(|user| installation.create_access_key(user, &full));
     for key in [&bob, &carol] {
         until_code(&server.client(key), "ListKeys", &[], "").await;
     }
@@ -152,7 +138,7 @@ async fn a_damaged_access_key_affects_no_other_access_key() {
     assert_eq!(server.stop(), Some(0));
 
     // Others are made, switched off and refused as before, and a restart succeeds.
-    let dave = make(&installation, "dave", &full);
+    let dave = installation.create_access_key("dave", &full);
     let server = installation.serve();
     until_code(&server.client(&dave), "ListKeys", &[], "").await;
     until_code(&server.client(&admin), "ListKeys", &[], "").await;
@@ -170,7 +156,7 @@ async fn a_damaged_access_key_affects_no_other_access_key() {
 
 #[tokio::test]
 async fn a_damaged_row_gives_no_right_and_other_rows_stay_valid() {
-    let (installation, admin) = with_admin();
+    let (installation, admin) = Installation::prepared_with_admin_listener();
     let server = installation.serve();
     let client = server.client(&admin);
     let mut keys = Vec::new();
@@ -194,8 +180,9 @@ async fn a_damaged_row_gives_no_right_and_other_rows_stay_valid() {
         .to_string(),
     )
     .unwrap();
-    let bob = make(&installation, "bob", &["AliyunKMSFullAccess", deny.to_str().unwrap()]);
-    let carol = make(&installation, "carol", &["AliyunKMSFullAccess"]);
+    let bob =
+        installation.create_access_key("bob", &["AliyunKMSFullAccess", deny.to_str().unwrap()]);
+    let carol = installation.create_access_key("carol", &["AliyunKMSFullAccess"]);
     until_code(&server.client(&carol), "ListKeys", &[], "").await;
     for sql in [
         "UPDATE keys SET spec = 'x' WHERE description = 'bad'",

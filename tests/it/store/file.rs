@@ -41,10 +41,7 @@ async fn assert_changes_are_refused(client: &Client, key: &str) {
 
 /// A gateway that serves, with the id of a key that has encrypted.
 async fn serving() -> (Installation, AccessKey, Server, Client, String) {
-    let (installation, user) = Installation::prepared();
-    installation.configure(|text| {
-        *text = text.replace("[admin]\naddress = \"\"", "[admin]\naddress = \"127.0.0.1:0\"");
-    });
+    let (installation, user) = Installation::prepared_with_admin_listener();
     let server = installation.serve();
     let client = server.client(&user);
     let created = client.call("CreateKey", &[]).await.unwrap();
