@@ -237,17 +237,22 @@ impl Digests {
         for row in rows.iter().filter(|row| row.is_valid) {
             valid.add(key, &row.stored_mac);
         }
-        let wrong: Vec<&[u8]> =
-            rows.iter().filter(|row| !row.is_valid).map(|row| &*row.stored_mac).collect();
-        let combinations = 1_u32 << wrong.len().min(MAX_TRIED_ROWS);
+        let wrong = rows.iter().filter(|row| !row.is_valid);
+        let mut wrong: Vec<RowSet> =
+            wrong.map(|row| RowSet { elements: key.element(&row.stored_mac), count: 1 }).collect();
+        let count = wrong.len();
+        // More rows than can be tried are counted, so that a flood of rows costs no more than itself.
+        for row in wrong.drain(count.min(MAX_TRIED_ROWS)..) {
+            valid.apply(&row);
+        }
         // All wrong rows first: values that were changed are the usual case.
-        (0..combinations).rev().find_map(|combination| {
+        (0..1_u32 << wrong.len()).rev().find_map(|combination| {
             let is_counted = |at: usize| at >= MAX_TRIED_ROWS || combination >> at & 1 == 1;
             let mut set = valid;
-            for (_at, mac) in wrong.iter().enumerate().filter(|(at, _mac)| is_counted(*at)) {
-                set.add(key, mac);
+            for (_at, row) in wrong.iter().enumerate().filter(|(at, _row)| is_counted(*at)) {
+                set.apply(row);
             }
-            (set == wanted).then(|| (0..wrong.len()).map(is_counted).collect())
+            (set == wanted).then(|| (0..count).map(is_counted).collect())
         })
     }
 }
