@@ -12,7 +12,7 @@ use super::value::Value;
 use super::write::Write;
 use super::{DamagedRow, Store, StoreError};
 use crate::model::{
-    AccessPoint, AccessPolicy, ClientKeyId, ClientKeyRecord, ImportParameters, NetworkRule, Time,
+    AccessPoint, AccessPolicy, ClientKeyRecord, ImportParameters, NetworkRule, Time,
 };
 
 impl Store {
@@ -114,43 +114,31 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when the document does not exist.
     pub async fn remove_document<D: Document>(&self, name: &str) -> Result<(), StoreError> {
-        self.remove::<D>(name, None).await
-    }
-
-    /// Deletes a client key for an operator, as [`Store::remove_document`] does.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when no client key has this id.
-    pub async fn delete_client_key(&self, id: ClientKeyId) -> Result<(), StoreError> {
-        let note = ("DeleteClientKey", "ClientKeyId");
-        self.remove::<ClientKeyRecord>(&id.to_string(), Some(note)).await
-    }
-
-    /// Deletes a document. An operator's change is recorded under an event name, with the document
-    /// under a parameter name.
-    async fn remove<D: Document>(
-        &self,
-        name: &str,
-        note: Option<(&str, &str)>,
-    ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        // Programs up to 0.1.0 stored the references to this document. Their foreign key would
-        // prevent the deletion.
-        let references = sqlx::query(
-            "DELETE FROM document_references WHERE target_kind = $1 AND target_name = $2",
-        );
-        write.execute(references.bind(D::KIND).bind(name)).await?;
-        let condition = "name = $1 AND kind = $2";
-        if write.delete_rows(&DOCUMENTS, condition, row_key::<D>(name).into()).await? == 0 {
+        if !write.delete_document::<D>(name).await? {
             return Err(StoreError::NotFound);
-        }
-        if let Some((change, parameter)) = note {
-            write.note(change, vec![(parameter, name.to_owned())]).await?;
         }
         let name = name.to_owned();
         write
             .commit(move |catalogue| drop(D::index_mut(&mut catalogue.documents).remove(&name)))
             .await
+    }
+}
+
+impl Write {
+    /// Deletes a document. Returns whether it existed.
+    pub(super) async fn delete_document<D: Document>(
+        &mut self,
+        name: &str,
+    ) -> Result<bool, StoreError> {
+        // Programs up to 0.1.0 stored the references to this document. Their foreign key would
+        // prevent the deletion.
+        let references = sqlx::query(
+            "DELETE FROM document_references WHERE target_kind = $1 AND target_name = $2",
+        );
+        self.execute(references.bind(D::KIND).bind(name)).await?;
+        let condition = "name = $1 AND kind = $2";
+        Ok(self.delete_rows(&DOCUMENTS, condition, row_key::<D>(name).into()).await? > 0)
     }
 }
 
@@ -222,7 +210,8 @@ fn body<D: Document>(document: &D) -> Result<String, StoreError> {
 mod tests {
     use super::*;
     use crate::model::{
-        AuthenticationMethod, FromParam, ImportId, KeyId, KeyVersionId, WrappingAlgorithm,
+        AuthenticationMethod, ClientKeyId, FromParam, ImportId, KeyId, KeyVersionId,
+        WrappingAlgorithm,
     };
     use crate::store::tests::{Bench, open};
 

@@ -86,43 +86,6 @@ impl Store {
         write.note("SetPrincipalPolicies", parameters).await?;
         Ok(write.finish().await?)
     }
-
-    /// Detaches a policy from a principal by its name. Returns whether it was attached. The other
-    /// policies are not parsed and stay unchanged, because the policy to detach may be the one that
-    /// makes the row unreadable.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when the principal does not exist; [`StoreError::Corrupt`] when its
-    /// policies are not a list.
-    pub async fn detach_policy(
-        &self,
-        name: &PrincipalName,
-        policy: &str,
-    ) -> Result<bool, StoreError> {
-        let mut write = self.write().await?;
-        write.count_access_change().await?;
-        let Some(text) = write.detach_policy(name, policy).await? else { return Ok(false) };
-        let parameters = vec![("Principal", name.to_string()), ("Policies", text)];
-        write.note("SetPrincipalPolicies", parameters).await?;
-        write.finish().await?;
-        Ok(true)
-    }
-
-    /// Deletes a principal with its AccessKeys and temporary credentials. Returns whether it
-    /// existed.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub async fn delete_principal(&self, name: &PrincipalName) -> Result<bool, StoreError> {
-        let mut write = self.write().await?;
-        write.count_access_change().await?;
-        if !write.delete_principal(&name.to_string()).await? {
-            return Ok(false);
-        }
-        write.note("DeletePrincipal", vec![("Principal", name.to_string())]).await?;
-        write.finish().await?;
-        Ok(true)
-    }
 }
 
 impl Write {
@@ -135,23 +98,25 @@ impl Write {
         Ok(true)
     }
 
-    /// Detaches a policy. Returns the policies that remain; `None` if it was not attached.
+    /// Detaches a policy by its name. Does nothing if it is not attached. The other policies are not
+    /// parsed and stay unchanged, because the policy to detach may be the one that makes the row
+    /// unreadable.
     ///
     /// # Errors
-    /// As [`Store::detach_policy`].
+    /// [`StoreError::NotFound`] when the principal does not exist; [`StoreError::Corrupt`] when its
+    /// policies are not a list.
     pub(super) async fn detach_policy(
         &mut self,
         name: &PrincipalName,
         policy: &str,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<(), StoreError> {
         let row_key = [Value::from(name.to_string())];
         let row = self.lock_row(&PRINCIPALS, &row_key).await?;
         let (row, _stored) = row.ok_or(StoreError::NotFound)?;
         let text: &str = PRINCIPALS.fields(&row).get("policies")?;
-        let Some(policies) = policies_without(name, text, policy)? else { return Ok(None) };
-        let changes = vec![("policies", policies.clone().into())];
-        self.change_row(&PRINCIPALS, &row_key, changes).await?;
-        Ok(Some(policies))
+        let Some(policies) = policies_without(name, text, policy)? else { return Ok(()) };
+        let changes = vec![("policies", policies.into())];
+        self.change_row(&PRINCIPALS, &row_key, changes).await.map(drop)
     }
 
     /// Fails if the principal does not exist.
@@ -192,6 +157,7 @@ fn policies_text(row: &Principal) -> Result<String, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Revocation;
     use crate::store::tests::Bench;
 
     fn row(name: &str, policies: &[&str]) -> Principal {
@@ -257,9 +223,13 @@ mod tests {
         let [damaged] = &*state.damaged else { panic!("{state:?}") };
         assert_eq!((damaged.table, damaged.row.as_str()), ("principals", "user/a"));
         assert!(damaged.why.starts_with("column policies: "), "{}", damaged.why);
-        let name = "user/a".parse().unwrap();
-        assert!(!bench.store.detach_policy(&name, "other").await.unwrap());
-        assert!(bench.store.detach_policy(&name, "bad").await.unwrap());
+        let detach = |policy: &str| Revocation::DetachPolicy {
+            principal: "user/a".parse().unwrap(),
+            policy: policy.to_owned(),
+        };
+        assert!(!bench.store.revoke(detach("other")).await.unwrap());
+        assert!(bench.store.revoke(detach("bad")).await.unwrap());
+        bench.store.sign_revocations().await.unwrap();
         let state = bench.store.access_state().await.unwrap();
         assert_eq!(state.damaged, []);
         assert_eq!(state.principals[0], row("user/a", &["AliyunKMSFullAccess"]));

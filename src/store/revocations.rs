@@ -11,7 +11,7 @@ use super::document_cache::{Document, DocumentCache};
 use super::principals::policies_without;
 use super::row::{Scope, Table};
 use super::scope_reading::{ScopeCheck, ScopeReading};
-use super::tables::{DOCUMENTS, PRINCIPALS};
+use super::tables::PRINCIPALS;
 use super::write::Write;
 use super::{Store, StoreError};
 use crate::model::{AccessKeyId, ClientKeyId, ClientKeyRecord, PrincipalName, RequestId, clock};
@@ -252,12 +252,10 @@ impl Write {
                 self.delete_principal(&name.to_string()).await.map(drop)
             }
             Revocation::DetachPolicy { principal, policy } => {
-                self.detach_policy(principal, policy).await.map(drop)
+                self.detach_policy(principal, policy).await
             }
             Revocation::DeleteClientKey(id) => {
-                let condition = "name = $1 AND kind = $2";
-                let row_key = vec![id.to_string().into(), ClientKeyRecord::KIND.into()];
-                self.delete_rows(&DOCUMENTS, condition, row_key).await.map(drop)
+                self.delete_document::<ClientKeyRecord>(&id.to_string()).await.map(drop)
             }
         }
     }
