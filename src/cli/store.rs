@@ -51,6 +51,8 @@ impl Sign {
     async fn sign(&self, config: Config) -> anyhow::Result<Vec<SignedRows>> {
         let token = settings::token_settings(config.token, &config.state_directory)?;
         let locked = LockedStore::open(&config.store_url).await?;
+        // The account is part of each signature.
+        locked.unchecked().check_region_account(&config.region_account).await?;
         let token = app::open_token_alone(token).await?;
         locked.unchecked().set_operator(settings::operator());
         let account = &config.region_account.account;
