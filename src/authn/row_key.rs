@@ -65,17 +65,20 @@ pub async fn unlock(
     mode: AccessMode,
 ) -> Result<Store, RowKeyError> {
     let encryption_key = open_encryption_key(locked.unchecked(), token, mode).await?;
-    match locked.wrapped_row_key().await? {
-        Some(wrapped) => {
-            let secret = decrypt(token, encryption_key, &wrapped).await?;
-            Ok(locked.unlock(RowKey::new(&secret, account)).await?)
+    let is_new = mode == AccessMode::ReadWrite
+        && locked.wrapped_row_key().await?.is_none()
+        && locked.is_new().await?;
+    if is_new {
+        let (secret, wrapped) = generate(token, encryption_key).await?;
+        match locked.sign_new(RowKey::new(&secret, account), &wrapped).await {
+            // Another process was faster: its key is the one of the store.
+            Err(StoreError::Exists) => {}
+            signed => return Ok(signed?),
         }
-        None if mode == AccessMode::ReadWrite && locked.is_new().await? => {
-            let (secret, wrapped) = generate(token, encryption_key).await?;
-            Ok(locked.sign_new(RowKey::new(&secret, account), &wrapped).await?)
-        }
-        None => Err(RowKeyError::Unsigned),
     }
+    let wrapped = locked.wrapped_row_key().await?.ok_or(RowKeyError::Unsigned)?;
+    let secret = decrypt(token, encryption_key, &wrapped).await?;
+    Ok(locked.unlock(RowKey::new(&secret, account)).await?)
 }
 
 /// Signs all rows as they are, with the present key of the store if the token can decrypt it. For an

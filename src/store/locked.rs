@@ -114,18 +114,26 @@ impl LockedStore {
         wrapped_key: &str,
         reason: &str,
     ) -> Result<(Store, Vec<SignedRows>), StoreError> {
-        self.0.set_row_key(Arc::new(key));
-        let signed = self.0.sign_all(wrapped_key, reason).await?;
-        self.0.check_all().await?;
-        Ok((self.0.clone(), signed))
+        self.sign_and_unlock(Arc::new(key), wrapped_key, Some(reason)).await
+    }
+
+    async fn sign_and_unlock(
+        &self,
+        key: Arc<RowKey>,
+        wrapped_key: &str,
+        reason: Option<&str>,
+    ) -> Result<(Store, Vec<SignedRows>), StoreError> {
+        let signed = Box::pin(self.0.sign_all(&key, wrapped_key, reason)).await?;
+        Ok((self.unlock_with(key).await?, signed))
     }
 
     /// Signs a store that has no row yet.
     ///
     /// # Errors
-    /// When the database cannot be read or written.
+    /// [`StoreError::Exists`] when another process has signed it meanwhile; when the database cannot be
+    /// read or written.
     pub async fn sign_new(&self, key: RowKey, wrapped_key: &str) -> Result<Store, StoreError> {
-        Ok(self.sign(key, wrapped_key, "new store").await?.0)
+        Ok(self.sign_and_unlock(Arc::new(key), wrapped_key, None).await?.0)
     }
 
     /// Waits for running changes and closes the database.

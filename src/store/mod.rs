@@ -344,10 +344,9 @@ pub(crate) mod tests {
     /// Opens a store whose rows the key of tests signs.
     pub(crate) async fn open(url: &str) -> Result<Store, StoreError> {
         let locked = LockedStore::open(url).await?;
-        if locked.wrapped_row_key().await?.is_some() {
-            locked.unlock(row_key()).await
-        } else {
-            locked.sign_new(row_key(), "the key of tests").await
+        match locked.sign_new(row_key(), "the key of tests").await {
+            Err(StoreError::Exists) => locked.unlock(row_key()).await,
+            signed => signed,
         }
     }
 

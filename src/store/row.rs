@@ -189,7 +189,7 @@ impl Table {
     }
 
     /// The condition that selects one row by its key.
-    fn key_condition(&self) -> String {
+    pub(super) fn key_condition(&self) -> String {
         let columns = self.column_names().zip(1..).take(self.key_columns());
         let columns: Vec<_> = columns.map(|(column, at)| format!("{column} = ${at}")).collect();
         columns.join(" AND ")

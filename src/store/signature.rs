@@ -4,6 +4,8 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::StoreError;
+use super::connection::{Connection, Statement};
+use super::error::is_decode_error;
 use super::row::{ROW_MAC, Scope, Table};
 use super::row_key::{Mac, RowKey, is_mac};
 use super::value::Value;
@@ -36,6 +38,38 @@ impl StoredRow {
         let part = part(table, &values, key);
         Ok(Self { values, stored_mac, is_valid, part })
     }
+}
+
+/// The signed rows that a statement returns.
+pub(super) struct FoundRows {
+    /// The rows that can be read, whether their MAC is right or wrong.
+    pub(super) rows: Vec<StoredRow>,
+    /// The number of the others.
+    pub(super) unreadable: u64,
+}
+
+/// Reads the signed rows that a statement returns.
+pub(super) async fn read_rows(
+    connection: &mut Connection,
+    table: &Table,
+    select: Statement<'static>,
+    key: &RowKey,
+) -> Result<FoundRows, StoreError> {
+    let mut found = FoundRows { rows: Vec::new(), unreadable: 0 };
+    let see = |row: Result<AnyRow, sqlx::Error>| {
+        match row {
+            Ok(row) if !table.is_signed(&row) => {}
+            Ok(row) => match StoredRow::read(table, &row, key) {
+                Ok(row) => found.rows.push(row),
+                Err(_wrong_type) => found.unreadable += 1,
+            },
+            Err(error) if is_decode_error(&error) => found.unreadable += 1,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    };
+    connection.each_row(select, see).await?;
+    Ok(found)
 }
 
 /// The MAC of a row with these values.

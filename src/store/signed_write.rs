@@ -13,7 +13,7 @@ use super::error::is_decode_error;
 use super::row::{ROW_MAC, Scope, Table};
 use super::row_key::RowKey;
 use super::scope_reading::ScopeReading;
-use super::signature::{StoredRow, WRONG_MAC, mac, part, scope};
+use super::signature::{StoredRow, WRONG_MAC, mac, part, read_rows, scope};
 use super::tables::tables_of;
 use super::value::{Value, bind};
 use super::write::Write;
@@ -52,23 +52,12 @@ impl Write {
                 *value = changed;
             }
         }
-        self.replace_row(table, &stored.stored_mac, values).await?;
-        Ok(true)
-    }
-
-    /// Writes all columns of the row with this key, over the row that was read.
-    async fn replace_row(
-        &mut self,
-        table: &'static Table,
-        old_mac: &[u8],
-        values: Vec<Value>,
-    ) -> Result<(), StoreError> {
         let key = self.row_key()?;
         let mac = mac(table, &values, &key);
-        let set = self.set_of(table, part(table, &values, &key));
-        set.remove(&key, old_mac);
-        set.add(&key, &mac);
-        self.execute_with(table.update(), values, &mac).await.map(drop)
+        self.set_of(table, stored.part).remove(&key, &stored.stored_mac);
+        self.set_of(table, part(table, &values, &key)).add(&key, &mac);
+        self.execute_with(table.update(), values, &mac).await?;
+        Ok(true)
     }
 
     /// Inserts a row, or replaces the row with its key, even one with a wrong MAC.
@@ -80,15 +69,8 @@ impl Write {
         table: &'static Table,
         values: Vec<Value>,
     ) -> Result<(), StoreError> {
-        let columns = table.key_columns().min(values.len());
-        let (row_key, _rest) = values.split_at(columns);
-        let condition: Vec<_> = table
-            .column_names()
-            .zip(1..)
-            .take(columns)
-            .map(|(column, at)| format!("{column} = ${at}"))
-            .collect();
-        self.delete_rows(table, &condition.join(" AND "), row_key.to_vec()).await?;
+        let row_key = values.iter().take(table.key_columns()).cloned().collect();
+        self.delete_rows(table, &table.key_condition(), row_key).await?;
         self.insert_row(table, values).await
     }
 
@@ -104,19 +86,10 @@ impl Write {
     ) -> Result<u64, StoreError> {
         let key = self.row_key()?;
         let select = bind(sqlx::query(table.select(&format!("WHERE {condition}"))), values.clone());
-        let (mut rows, mut has_wrong_row) = (Vec::new(), false);
-        let see = |row: Result<AnyRow, sqlx::Error>| {
-            match row.map(|row| StoredRow::read(table, &row, &key)) {
-                Ok(Ok(row)) if row.is_valid => rows.push(row),
-                Ok(_wrong) => has_wrong_row = true,
-                Err(error) if is_decode_error(&error) => has_wrong_row = true,
-                Err(error) => return Err(error.into()),
-            }
-            Ok(())
-        };
-        self.connection().each_row(select, see).await?;
+        let found = read_rows(self.connection(), table, select, &key).await?;
+        let has_wrong_row = found.unreadable > 0 || found.rows.iter().any(|row| !row.is_valid);
         if !has_wrong_row {
-            for row in rows {
+            for row in found.rows {
                 self.set_of(table, row.part).remove(&key, &row.stored_mac);
             }
         }
@@ -223,18 +196,8 @@ impl Write {
     ) -> Result<Vec<StoredRow>, StoreError> {
         let key = self.row_key()?;
         let select = bind(sqlx::query(table.select(condition)), values);
-        let mut valid = Vec::new();
-        let see = |row: Result<AnyRow, sqlx::Error>| {
-            match row.map(|row| StoredRow::read(table, &row, &key)) {
-                Ok(Ok(row)) if row.is_valid => valid.push(row),
-                Ok(_wrong) => {}
-                Err(error) if is_decode_error(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
-            Ok(())
-        };
-        self.connection().each_row(select, see).await?;
-        Ok(valid)
+        let found = read_rows(self.connection(), table, select, &key).await?;
+        Ok(found.rows.into_iter().filter(|row| row.is_valid).collect())
     }
 
     /// The change of the set of a part in this transaction.

@@ -7,17 +7,16 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use sqlx::any::AnyRow;
 
-use super::connection::Connection;
 use super::digest::{self, RowSet};
 use super::error::is_decode_error;
 use super::row::{Scope, Table};
 use super::row_key::RowKey;
 use super::scope_reading::{ScopeCheck, ScopeReading};
-use super::signature::{StoredRow, mac, scope};
+use super::signature::{mac, read_rows, scope};
 use super::tables::{APPROVALS, METADATA, ROW_KEY, SIGNED};
 use super::value::bind;
 use super::write::Write;
-use super::{Part, Store, StoreError};
+use super::{Part, Store, StoreError, unsigned_metadata};
 use crate::model::clock;
 
 /// The maximum time between two checks of all rows.
@@ -115,27 +114,36 @@ impl Store {
     }
 
     /// Signs all rows as they are, stores the encrypted key, and records the reason for the audit. All in
-    /// one transaction.
+    /// one transaction. Without a reason the store must have no key yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when another process has signed the store meanwhile.
     pub(super) async fn sign_all(
         &self,
+        key: &RowKey,
         wrapped_key: &str,
-        reason: &str,
+        reason: Option<&str>,
     ) -> Result<Vec<SignedRows>, StoreError> {
         let mut write = self.write().await?;
-        let key = write.row_key()?;
+        if reason.is_none() && unsigned_metadata::exists(write.connection(), ROW_KEY).await? {
+            return Err(StoreError::Exists);
+        }
         write.put_metadata(ROW_KEY, wrapped_key).await?;
         let mut sets: BTreeMap<Scope, BTreeMap<u8, RowSet>> = BTreeMap::new();
         let mut signed = Vec::new();
         for table in SIGNED {
             let sets = sets.entry(scope(table)).or_default();
-            signed.push(sign_table(&mut write, table, &key, sets).await?);
+            signed.push(sign_table(&mut write, table, key, sets).await?);
         }
         for scope in Scope::ALL {
             let sets = sets.remove(&scope).unwrap_or_default();
-            digest::replace(write.connection(), &key, scope, &sets).await?;
+            digest::replace(write.connection(), key, scope, &sets).await?;
         }
         let changed: u64 = signed.iter().map(|table| table.changed).sum();
-        let parameters = vec![("Reason", reason.to_owned()), ("Rows", changed.to_string())];
+        let parameters = vec![
+            ("Reason", reason.unwrap_or("new store").to_owned()),
+            ("Rows", changed.to_string()),
+        ];
         write.note("SignStore", parameters).await?;
         write.count_access_change().await?;
         write.commit(|_catalogue| {}).await?;
@@ -152,9 +160,10 @@ async fn sign_table(
     sets: &mut BTreeMap<u8, RowSet>,
 ) -> Result<SignedRows, StoreError> {
     let mut signed = SignedRows { table: table.name, rows: 0, changed: 0, unreadable: 0 };
-    let (rows, unreadable) = readable_rows(write.connection(), table, key).await?;
-    signed.unreadable = unreadable;
-    for row in rows {
+    let select = sqlx::query(table.select(""));
+    let found = read_rows(write.connection(), table, select, key).await?;
+    signed.unreadable = found.unreadable;
+    for row in found.rows {
         let mac = mac(table, &row.values, key);
         signed.rows += 1;
         sets.entry(row.part).or_default().add(key, &mac);
@@ -166,29 +175,6 @@ async fn sign_table(
         }
     }
     Ok(signed)
-}
-
-/// The rows of a table that can be read, and the number of the others.
-async fn readable_rows(
-    connection: &mut Connection,
-    table: &'static Table,
-    key: &RowKey,
-) -> Result<(Vec<StoredRow>, u64), StoreError> {
-    let (mut rows, mut unreadable) = (Vec::new(), 0);
-    let see = |row: Result<AnyRow, sqlx::Error>| {
-        match row {
-            Ok(row) if !table.is_signed(&row) => {}
-            Ok(row) => match StoredRow::read(table, &row, key) {
-                Ok(row) => rows.push(row),
-                Err(_wrong_type) => unreadable += 1,
-            },
-            Err(error) if is_decode_error(&error) => unreadable += 1,
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    };
-    connection.each_row(sqlx::query(table.select("")), see).await?;
-    Ok((rows, unreadable))
 }
 
 #[cfg(test)]
