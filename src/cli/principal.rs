@@ -1,7 +1,7 @@
 //! `hsmgate user|role create|list|attach|detach|delete`.
 //!
-//! They use only the store, so that rights can be revoked while the token is unavailable. A running
-//! gateway applies the change within a second.
+//! Commands that take rights away use only the store, so that they work while the token is unavailable.
+//! A running gateway applies the change within a second.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
