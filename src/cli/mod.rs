@@ -56,6 +56,7 @@ mod policy;
 mod policy_arg;
 mod principal;
 mod private_files;
+mod reason;
 mod recover;
 mod response;
 mod restart_on_hang;
@@ -209,8 +210,9 @@ mod tests {
             "hsmgate access-key delete --config c LTAIx",
             "hsmgate doctor --config c --deep --json",
             "hsmgate backup --config c --out o --force --json",
-            "hsmgate restore --config c --from f --force --json",
+            "hsmgate restore --config c --from f --force --reason r --json",
             "hsmgate recover --config c --dry-run --json",
+            "hsmgate recover --config c --reason r --json",
             "hsmgate audit verify a b --public-key k --from 1 --to 2024-03-01T08:30:00Z --json",
             "hsmgate audit verify --expect-sequence 7 bundle",
             "hsmgate audit export --config c --out o",
@@ -252,6 +254,8 @@ mod tests {
     fn a_wrong_command_line_is_refused() {
         for (line, kind) in [
             ("hsmgate serve", ErrorKind::MissingRequiredArgument),
+            ("hsmgate restore --config c --from f", ErrorKind::MissingRequiredArgument),
+            ("hsmgate recover --config c", ErrorKind::MissingRequiredArgument),
             ("hsmgate audit verify", ErrorKind::MissingRequiredArgument),
             ("hsmgate audit export --out o", ErrorKind::MissingRequiredArgument),
             ("hsmgate audit verify a --from then", ErrorKind::ValueValidation),

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::output;
+use super::reason::Reason;
 use super::settings::{self, ConfigFile};
 use crate::config::Config;
 use crate::keyring::recovery::{self, Findings};
@@ -36,8 +37,8 @@ pub(super) struct Recover {
     #[arg(long)]
     dry_run: bool,
     /// Why keys are imported, for the record
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    reason: Option<Reason>,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -111,7 +112,7 @@ impl Recover {
         let noted = vec![
             ("Keys", findings.keys.len().to_string()),
             ("KeyIds", keys.join(",")),
-            ("Reason", self.reason.clone().unwrap_or_default()),
+            ("Reason", self.reason.as_ref().map(ToString::to_string).unwrap_or_default()),
         ];
         store.record_operator_command("RecoverKeys", noted).await
     }

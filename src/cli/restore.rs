@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::exit::CliError;
 use super::output;
+use super::reason::Reason;
 use super::settings::{self, ConfigFile};
 use crate::app;
 use crate::audit;
@@ -34,7 +35,7 @@ pub(super) struct Restore {
     force: bool,
     /// Why the database is replaced, for the record
     #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    reason: Reason,
     /// Accept a backup that is not signed, or was changed since, and sign its content as it is
     #[arg(long)]
     trust_content: bool,
@@ -80,7 +81,7 @@ impl Restore {
             ("Backup", self.from.display().to_string()),
             ("Force", self.force.to_string()),
             ("TrustContent", self.trust_content.to_string()),
-            ("Reason", self.reason.clone().unwrap_or_default()),
+            ("Reason", self.reason.to_string()),
         ]);
         let rotate_at = config.keyring.iv_budget.rotate_at;
         replacement
@@ -98,8 +99,8 @@ impl Restore {
     ) -> anyhow::Result<Store> {
         let account = &config.region_account.account;
         if self.trust_content {
-            let reason = "hsmgate restore --trust-content";
-            return Ok(row_key::sign(&copy, token, account, reason).await?.0);
+            let reason = format!("hsmgate restore --trust-content: {}", self.reason);
+            return Ok(row_key::sign(&copy, token, account, &reason).await?.0);
         }
         let copy = row_key::unlock(&copy, token, account, AccessMode::ReadWrite).await?;
         let damaged = copy.damaged_rows().into_iter().chain(copy.access_state().await?.damaged);

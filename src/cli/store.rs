@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::output;
+use super::reason::Reason;
 use super::settings::{self, ConfigFile};
 use crate::app;
 use crate::authn::row_key;
@@ -26,7 +27,7 @@ pub(super) struct Sign {
     file: ConfigFile,
     /// Why the present content is trusted, for the audit
     #[arg(long, value_name = "TEXT")]
-    reason: String,
+    reason: Reason,
     /// Print a JSON array
     #[arg(long)]
     json: bool,
@@ -56,7 +57,7 @@ impl Sign {
         let token = app::open_token_alone(token).await?;
         locked.unchecked().set_operator(settings::operator());
         let account = &config.region_account.account;
-        let outcome = row_key::sign(&locked, &token, account, &self.reason).await;
+        let outcome = row_key::sign(&locked, &token, account, self.reason.as_str()).await;
         app::close_token(token).await;
         locked.close().await;
         Ok(outcome?.1)

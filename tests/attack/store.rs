@@ -192,7 +192,7 @@ async fn a_forged_backup_is_not_restored() {
     sqlx::query(root).execute(&mut forged).await.unwrap();
     forged.close().await.unwrap();
     let before = fs::read(installation.path("hsmgate.db")).unwrap();
-    let from = ["restore", "--from", backup.to_str().unwrap()];
+    let from = ["restore", "--from", backup.to_str().unwrap(), "--reason", "a test"];
     let told = installation.configured(&from).failed(2);
     assert!(told.contains("the backup was changed or is damaged"), "{told}");
     assert!(told.contains(&mallory.id), "{told}");

@@ -178,7 +178,7 @@ async fn another_serial_number_is_accepted_from_the_token_that_has_the_key() {
     {
         if changes == 1 && start != "the first start" {
             // The backup names the number before.
-            installation.configured(&["restore", "--from", backup]).done();
+            installation.configured(&["restore", "--from", backup, "--reason", "a test"]).done();
         }
         let server = installation.serve();
         assert_eq!(server.count_logged(CHANGED), changes, "{start}: {}", server.log());

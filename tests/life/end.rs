@@ -84,7 +84,7 @@ fn failures(table: &str) -> String {
 pub(crate) async fn recover(life: &mut Life) {
     const ROW: &str = "database lost: recover, every ciphertext decrypts";
     life.installation.lose_database();
-    let outcome = life.installation.configured(&["recover", "--json"]);
+    let outcome = life.installation.configured(&["recover", "--reason", "a test", "--json"]);
     let recovered = succeeded(&outcome).and_then(|()| {
         let found: Value = serde_json::from_slice(&outcome.stdout).unwrap();
         // Wrapping pairs of imports are of no use without their parameters.

@@ -234,7 +234,7 @@ async fn foreign_objects_are_counted_and_never_taken() {
     assert_eq!(check["verdict"], "warning", "{check}");
     assert!(check["found"].as_str().unwrap().starts_with('1'), "{check}");
     installation.lose_database();
-    let found = installation.configured(&["recover", "--json"]).json();
+    let found = installation.configured(&["recover", "--reason", "a test", "--json"]).json();
     assert_eq!(found["unreadable_objects"], 1, "{found}");
     assert_eq!(found["left_alone"].as_array().unwrap().len(), 0, "{found}");
     assert_eq!(found["keys"].as_array().unwrap().len(), 1, "{found}");
@@ -292,7 +292,7 @@ async fn material_is_recognized_by_a_message_where_the_token_makes_no_check_valu
         decrypts(&client, &blob).await;
         assert_eq!(server.stop(), Some(0));
         installation.lose_database();
-        let found = installation.configured(&["recover", "--json"]).json();
+        let found = installation.configured(&["recover", "--reason", "a test", "--json"]).json();
         assert_eq!(found["keys"][0]["key_id"], *key, "{found}");
         let user = AccessKey::of(&installation.init().json());
         let server = installation.serve();
@@ -318,7 +318,7 @@ async fn keys_with_ivs_of_16_bytes_are_recovered() {
     blobs.push(field(&encrypt(&client, &generated).await.unwrap(), "CiphertextBlob"));
     assert_eq!(server.stop(), Some(0));
     installation.lose_database();
-    let found = installation.configured(&["recover", "--json"]).json();
+    let found = installation.configured(&["recover", "--reason", "a test", "--json"]).json();
     assert_eq!(found["keys"].as_array().unwrap().len(), 2, "{found}");
     let user = AccessKey::of(&installation.init().json());
     let server = installation.serve();

@@ -76,7 +76,7 @@ async fn an_encryption_key_that_the_database_lost_is_not_replaced() {
         damage(&installation, sql, &["access-key-seal"]).await;
         let refused = installation.configured(&["access-key", "replace-encryption-key"]).failed(1);
         assert!(refused.contains("nothing was replaced"), "{refused}");
-        installation.configured(&["recover", "--json"]).json();
+        installation.configured(&["recover", "--reason", "a test", "--json"]).json();
         let server = installation.serve();
         server.client(&user).call("ListKeys", &[]).await.unwrap();
         assert_eq!(server.stop(), Some(0));

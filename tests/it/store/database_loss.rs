@@ -64,14 +64,14 @@ async fn every_old_ciphertext_decrypts_after_the_catalogue_was_rebuilt_from_the_
     let dry: Value = installation.configured(&["recover", "--dry-run", "--json"]).json();
     assert_eq!(dry["keys"].as_array().unwrap().len(), 5, "{dry}");
     assert!(!installation.path("hsmgate.db").exists(), "a dry run makes nothing");
-    let found: Value = installation.configured(&["recover", "--json"]).json();
+    let found: Value = installation.configured(&["recover", "--reason", "a test", "--json"]).json();
     assert_eq!(found["keys_in_store"], 5, "{found}");
     assert_eq!(found["left_alone"], serde_json::json!([]));
     let services: Vec<_> = found["service_keys"].as_array().unwrap().iter().map(text).collect();
     // The key that encrypts AccessKeys was found when the database was opened.
     assert_eq!(services, ["audit-checkpoint"]);
     assert!(text(&found["not_rebuilt"][0]).contains("aliases"));
-    let again: Value = installation.configured(&["recover", "--json"]).json();
+    let again: Value = installation.configured(&["recover", "--reason", "a test", "--json"]).json();
     assert_eq!(again["keys"], serde_json::json!([]), "it may be run again");
 
     let user = new_administrator(&installation);
@@ -110,7 +110,7 @@ async fn keys_made_since_a_backup_are_found_and_those_destroyed_since_stay_so() 
     let blobs = [encrypt(&client, &newer).await, encrypt(&client, &old).await];
     let window = ("PendingWindowInDays", "7");
     client.call("ScheduleKeyDeletion", &[("KeyId", &doomed), window]).await.unwrap();
-    let from = ["restore", "--from", backup.to_str().unwrap(), "--json"];
+    let from = ["restore", "--from", backup.to_str().unwrap(), "--reason", "a test", "--json"];
     let told = installation.configured(&from).failed(1);
     assert!(told.contains("another process uses the store"), "{told}");
     assert_eq!(server.stop(), Some(0));
@@ -129,7 +129,7 @@ async fn keys_made_since_a_backup_are_found_and_those_destroyed_since_stay_so() 
     assert!(!decrypts(&client, &blobs[0]).await, "its row is not there yet");
     assert_eq!(server.stop(), Some(0));
 
-    let found: Value = installation.configured(&["recover", "--json"]).json();
+    let found: Value = installation.configured(&["recover", "--reason", "a test", "--json"]).json();
     let mut ids: Vec<_> =
         found["keys"].as_array().unwrap().iter().map(|key| text(&key["key_id"])).collect();
     ids.sort_unstable();
@@ -153,7 +153,7 @@ async fn the_audit_continues_after_a_restore_of_a_readable_and_an_unreadable_dat
     create(&server.client(&user), &[]).await;
     assert_eq!(server.stop(), Some(0));
     installation.configured(&["backup", "--out", backup.to_str().unwrap()]).done();
-    let from = ["restore", "--from", backup.to_str().unwrap()];
+    let from = ["restore", "--from", backup.to_str().unwrap(), "--reason", "a test"];
     for is_readable in [true, false] {
         // Two files on, and the one that the backup knows is gone.
         for name in ["one", "two"] {
@@ -188,12 +188,14 @@ async fn a_backup_of_another_installation_and_another_file_are_refused() {
     let backup = installation.path("backup.db");
     installation.configured(&["backup", "--out", backup.to_str().unwrap()]).done();
     let (other, _user) = Installation::prepared();
-    let from = ["restore", "--from", backup.to_str().unwrap()];
+    let from = ["restore", "--from", backup.to_str().unwrap(), "--reason", "a test"];
     let before = fs::read(other.path("hsmgate.db")).unwrap();
     assert!(other.configured(&from).failed(2).contains("the backup is of token-serial"));
     let text = other.path("text");
     fs::write(&text, "no database").unwrap();
-    let told = other.configured(&["restore", "--from", text.to_str().unwrap()]).failed(1);
+    let told = other
+        .configured(&["restore", "--from", text.to_str().unwrap(), "--reason", "a test"])
+        .failed(1);
     assert!(told.contains("is not a store of hsmgate"), "{told}");
     assert_eq!(fs::read(other.path("hsmgate.db")).unwrap(), before);
 }

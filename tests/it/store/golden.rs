@@ -291,7 +291,8 @@ async fn every_state_of_an_earlier_program_is_served() {
         audit_is_whole(&installation, "again");
         let backup = installation.path("backup.db");
         installation.configured(&["backup", "--out", backup.to_str().unwrap()]).done();
-        let restore = ["restore", "--from", backup.to_str().unwrap(), "--json"];
+        let restore =
+            ["restore", "--from", backup.to_str().unwrap(), "--reason", "a test", "--json"];
         installation.configured(&restore).json();
         let deep = installation.configured(&["doctor", "--deep", "--json"]).json();
         assert_eq!(deep["is_well"], true, "{deep}");
