@@ -20,8 +20,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::audit::{Actor, NotRecorded, RecordError, Recorder, SystemEvent};
+use crate::audit::{Actor, NotRecorded, RecordError, Recorder, SystemEvent, SystemFailure};
 use crate::authn::{AccessKeyError, ClientKeys, CredentialStore, ReplayError, ReplayGuard};
+use crate::error::ErrorCode;
 use crate::keyring::{Keyring, KeyringError};
 use crate::model::{ImportParameters, KeyId, Time, clock};
 use crate::store::{EventGap, Store, StoreError};
@@ -483,7 +484,9 @@ async fn record_operator_events(store: &Store, audit: &Recorder) -> Result<(), J
             parameters: event.parameters,
             key: None,
         };
-        audit.record(&system_event).await?;
+        let failure =
+            event.refusal.map(|message| SystemFailure { code: ErrorCode::NoPermission, message });
+        audit.record_outcome(&system_event, failure).await?;
         store.delete_operator_event(number).await?;
     }
     Ok(())

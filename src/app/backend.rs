@@ -12,6 +12,7 @@ use crate::store::{AccessMode, LockedStore, Store};
 use crate::token::{Token, TokenMetrics, TokenSettings};
 
 /// The store and its token, both open.
+#[derive(Clone)]
 pub struct Backend {
     pub(super) store: Store,
     pub(super) token: Token,
@@ -53,6 +54,13 @@ impl Backend {
         self.access_keys.refresh().await?;
         self.store.refresh().await?;
         Ok(())
+    }
+
+    /// The same components, for changes on behalf of this operator, to be audited.
+    #[must_use]
+    pub fn on_behalf_of(&self, operator: &str) -> Self {
+        let access_keys = Arc::new(self.access_keys.on_behalf_of(operator));
+        Self { store: self.store.on_behalf_of(operator), token: self.token.clone(), access_keys }
     }
 
     /// The AccessKeys.

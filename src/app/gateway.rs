@@ -224,6 +224,16 @@ impl Gateway {
         self.certificate.clone()
     }
 
+    /// Store and token, for commands of operators.
+    pub fn backend(&self) -> Backend {
+        self.backend.clone()
+    }
+
+    /// The recorder of the audit.
+    pub fn recorder(&self) -> Recorder {
+        self.audit.as_ref().map_or(Recorder::off(), AuditLog::recorder)
+    }
+
     /// The AccessKeys.
     pub fn access_keys(&self) -> &CredentialStore {
         self.backend.access_keys()

@@ -67,7 +67,7 @@ pub use metrics::AuditMetrics;
 pub use parameters::{NEVER, Parameters};
 pub use record::{RequestDetails, UsedResources};
 pub use recorder::{OpenRecord, Recorded, Recorder, Status};
-pub use system_event::{Actor, SystemEvent};
+pub use system_event::{Actor, SystemEvent, SystemFailure};
 pub use system_recorder::RecordError;
 pub use verify::{Bound, Expectation, Fault, FaultKind, Report, SignedBy, Verifier};
 pub use witness::{WitnessError, Witnesses};

@@ -25,6 +25,22 @@ pub struct SystemEvent {
     pub key: Option<KeyId>,
 }
 
+/// Why an action without a request failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemFailure {
+    /// The code in the record.
+    pub code: ErrorCode,
+    /// The text for people. It contains no secret.
+    pub message: String,
+}
+
+impl SystemFailure {
+    /// A failure without a code of its own.
+    pub(super) fn internal(error: &dyn std::error::Error) -> Self {
+        Self { code: ErrorCode::InternalFailure, message: error.to_string() }
+    }
+}
+
 /// Who performs an action without a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Actor {
@@ -57,7 +73,7 @@ impl SystemEvent {
     pub(super) fn members(
         &self,
         region_account: &RegionAccount,
-        outcome: Option<&Result<(), String>>,
+        outcome: Option<&Result<(), SystemFailure>>,
     ) -> Box<[u8]> {
         let parameters = Parameters(&self.parameters);
         let name = (self.name.as_str(), self.time);
@@ -75,7 +91,7 @@ impl SystemEvent {
         line::members(&match outcome {
             None => event,
             Some(Ok(())) => event.done(None, None),
-            Some(Err(message)) => event.failed(ErrorCode::InternalFailure, message),
+            Some(Err(failure)) => event.failed(failure.code, &failure.message),
         })
     }
 
@@ -135,7 +151,13 @@ mod tests {
             SystemEvent { key: None, ..system_event(Actor::Operator("alice".to_owned())) };
         let cases = [
             (system_event(Actor::Gateway), None),
-            (system_event(Actor::Gateway), Some(Err("no".to_owned()))),
+            (
+                system_event(Actor::Gateway),
+                Some(Err(SystemFailure {
+                    code: ErrorCode::InternalFailure,
+                    message: "no".to_owned(),
+                })),
+            ),
             (by_hand, Some(Ok(()))),
         ];
         // Behind those of requests.

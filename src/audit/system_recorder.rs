@@ -2,7 +2,7 @@
 
 use super::line::Kind;
 use super::recorder::Recorder;
-use super::system_event::{Actor, SystemEvent};
+use super::system_event::{Actor, SystemEvent, SystemFailure};
 use super::writer::NotRecorded;
 
 /// Why a system event failed.
@@ -30,7 +30,7 @@ impl Recorder {
             .await
             .map_err(RecordError::NotRecorded)?;
         let outcome = work.await;
-        let told = outcome.as_ref().map(drop).map_err(ToString::to_string);
+        let told = outcome.as_ref().map(drop).map_err(|error| SystemFailure::internal(error));
         let retry_until_written = system_event.actor == Actor::Gateway;
         self.put(Kind::Event, &system_event, Some(told), retry_until_written)
             .await
@@ -47,11 +47,31 @@ impl Recorder {
         self.put(Kind::Event, system_event, Some(Ok(())), false).await
     }
 
+    /// Records that an action begins. [`Recorder::record_outcome`] must follow with the same event.
+    ///
+    /// # Errors
+    /// When it could not be recorded: then the action may not begin.
+    pub async fn record_intent(&self, system_event: &SystemEvent) -> Result<(), NotRecorded> {
+        self.put(Kind::Intent, system_event, None, false).await
+    }
+
+    /// Records an action that is done, or has failed.
+    ///
+    /// # Errors
+    /// When it could not be recorded.
+    pub async fn record_outcome(
+        &self,
+        system_event: &SystemEvent,
+        failure: Option<SystemFailure>,
+    ) -> Result<(), NotRecorded> {
+        self.put(Kind::Event, system_event, Some(failure.map_or(Ok(()), Err)), false).await
+    }
+
     async fn put(
         &self,
         kind: Kind,
         system_event: &SystemEvent,
-        outcome: Option<Result<(), String>>,
+        outcome: Option<Result<(), SystemFailure>>,
         retry_until_written: bool,
     ) -> Result<(), NotRecorded> {
         let Some(inner) = self.inner() else { return Ok(()) };

@@ -169,8 +169,8 @@ pub struct CredentialStore {
     token: Token,
     encryption_key: KeyIdentity,
     /// Held while everything is reloaded, so that no older state replaces a newer one.
-    revision: Mutex<Option<i64>>,
-    snapshot: ArcSwap<Snapshot>,
+    revision: Arc<Mutex<Option<i64>>>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
 }
 
 /// All credentials and principals at one time.
@@ -246,12 +246,18 @@ impl CredentialStore {
     }
 
     fn with_encryption_key(store: Store, token: Token, encryption_key: KeyIdentity) -> Self {
+        Self { store, token, encryption_key, revision: Arc::default(), snapshot: Arc::default() }
+    }
+
+    /// The same AccessKeys, for changes on behalf of this operator, to be audited.
+    #[must_use]
+    pub fn on_behalf_of(&self, operator: &str) -> Self {
         Self {
-            store,
-            token,
-            encryption_key,
-            revision: Mutex::new(None),
-            snapshot: ArcSwap::default(),
+            store: self.store.on_behalf_of(operator),
+            token: self.token.clone(),
+            encryption_key: self.encryption_key,
+            revision: Arc::clone(&self.revision),
+            snapshot: Arc::clone(&self.snapshot),
         }
     }
 

@@ -1,19 +1,23 @@
 //! `hsmgate access-key create|list|disable|enable|rotate|delete|replace-encryption-key`.
 //!
-//! They use store and token directly, so that creating the first AccessKey needs no AccessKey. Commands
-//! that take rights away use only the store, so that AccessKeys can be revoked while the token is
-//! unavailable. A running gateway applies the change.
+//! They need no AccessKey, so that they can create the first one. Commands that take rights away use only
+//! the store, so that AccessKeys can be revoked while the token is unavailable.
 
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::exit::CliError;
-use super::settings::{self, ConfigAndFormat, ConfigFile, with_backend, with_store};
+use super::operator::{Operator, OperatorCommand, execute, require_duty};
+use super::output::Output;
+use super::settings::{self, ConfigAndFormat, ConfigAndReason};
 use super::{output, policy_arg};
-use crate::app;
-use crate::authn::{AccessKeyError, CredentialStore, row_key};
+use crate::app::{self, Backend};
+use crate::authn::{AccessKeyError, row_key};
+use crate::config::Duty;
+use crate::model::policy::AttachedPolicy;
 use crate::model::{AccessKeyId, PrincipalName};
 use crate::store::{AccessKeyRow, AccessMode, Revocation, Store, StoreError};
 
@@ -39,7 +43,7 @@ pub(super) enum AccessKey {
 #[derive(Debug, Args)]
 pub(super) struct Create {
     #[command(flatten)]
-    file: ConfigFile,
+    common: ConfigAndReason,
     #[command(flatten)]
     owner: Owner,
     /// Attach a system policy or the document in a file (may be repeated)
@@ -64,7 +68,7 @@ struct Owner {
 #[derive(Debug, Args)]
 pub(super) struct AccessKeyArg {
     #[command(flatten)]
-    file: ConfigFile,
+    common: ConfigAndReason,
     /// The AccessKey id
     id: AccessKeyId,
 }
@@ -81,20 +85,39 @@ pub(super) struct Rotate {
 impl AccessKey {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Create(create) => {
-                with_access_keys(&create.file, async |keys| create_key(keys, &create).await)
+            Self::Create(create) => create.run(),
+            Self::List(list) => execute(&list.file, None, &ListAccessKeys { json: list.json }),
+            Self::Disable(one) => one.revoke(false),
+            Self::Enable(one) => one.execute(&EnableAccessKey { id: one.id.clone() }),
+            Self::Rotate(Rotate { access_key, json }) => {
+                access_key.execute(&RotateAccessKey { id: access_key.id.clone(), json })
             }
-            Self::List(list) => {
-                with_store(&list.file, async |store| list_keys(store, list.json).await)
-            }
-            Self::Disable(one) => revoke(&one, Revocation::DisableAccessKey(one.id.clone())),
-            Self::Enable(one) => enable(&one),
-            Self::Rotate(rotate) => with_access_keys(&rotate.access_key.file, async |keys| {
-                rotate_key(keys, &rotate).await
-            }),
-            Self::Delete(one) => revoke(&one, Revocation::DeleteAccessKey(one.id.clone())),
+            Self::Delete(one) => one.revoke(true),
             Self::ReplaceEncryptionKey(arguments) => replace_encryption_key(&arguments),
         }
+    }
+}
+
+impl Create {
+    fn run(self) -> anyhow::Result<()> {
+        let owner = match &self.owner.user {
+            Some(user) => PrincipalName::user(user)?,
+            None => PrincipalName::root(),
+        };
+        let policies = self.policies.iter().map(|one| policy_arg::read(one));
+        let policies = policies.collect::<Result<_, _>>()?;
+        let command = CreateAccessKey { owner, policies, json: self.json };
+        self.common.execute(&command)
+    }
+}
+
+impl AccessKeyArg {
+    fn execute(&self, command: &impl OperatorCommand) -> anyhow::Result<()> {
+        self.common.execute(command)
+    }
+
+    fn revoke(&self, is_deletion: bool) -> anyhow::Result<()> {
+        self.execute(&RevokeAccessKey { id: self.id.clone(), is_deletion })
     }
 }
 
@@ -103,6 +126,7 @@ impl AccessKey {
 /// No gateway may be running.
 fn replace_encryption_key(arguments: &ConfigAndFormat) -> anyhow::Result<()> {
     let config = arguments.file.load()?;
+    require_duty(&config.operators, Duty::Restore)?;
     let deleted = Runtime::new()?.block_on(async {
         let token = settings::token_settings(config.token, &config.state_directory)?;
         let mode = AccessMode::ReadWrite;
@@ -123,49 +147,144 @@ fn replace_encryption_key(arguments: &ConfigAndFormat) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens store and token, does the work, and closes them, even after an error.
-pub(super) fn with_access_keys(
-    file: &ConfigFile,
-    work: impl AsyncFnOnce(&CredentialStore) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    with_backend(file, async |backend| work(backend.access_keys()).await)
+/// Creates an AccessKey, and its user if it does not exist.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CreateAccessKey {
+    owner: PrincipalName,
+    policies: Vec<AttachedPolicy>,
+    json: bool,
 }
 
-async fn create_key(keys: &CredentialStore, create: &Create) -> anyhow::Result<()> {
-    let owner = match &create.owner.user {
-        Some(user) => PrincipalName::user(user)?,
-        None => PrincipalName::root(),
-    };
-    let policies: Vec<_> =
-        create.policies.iter().map(|one| policy_arg::read(one)).collect::<Result<_, _>>()?;
-    keys.ensure_principal(&owner, Vec::new()).await?;
-    for policy in policies {
-        keys.attach(&owner, policy).await?;
+impl OperatorCommand for CreateAccessKey {
+    const NAME: &'static str = "access-key create";
+    const DUTY: Option<Duty> = Some(Duty::Principals);
+    type On = Backend;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        let policies: Vec<_> = self.policies.iter().map(AttachedPolicy::name).collect();
+        vec![("Principal", self.owner.to_string()), ("Policies", policies.join(","))]
     }
-    let key = keys.create(&owner).await?;
-    if key.principal.policies.is_empty() && owner != PrincipalName::root() {
-        output::print_note(
-            "The user has no policy and no permissions yet: attach one with hsmgate user attach",
-        );
+
+    async fn run(&self, on: &Backend, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
+        self.policies.iter().try_for_each(policy_arg::check)?;
+        let keys = on.access_keys();
+        keys.ensure_principal(&self.owner, Vec::new()).await?;
+        for policy in &self.policies {
+            keys.attach(&self.owner, policy.clone()).await?;
+        }
+        let key = keys.create(&self.owner).await?;
+        if key.principal.policies.is_empty() && self.owner != PrincipalName::root() {
+            output.note(
+                "The user has no policy and no permissions yet: attach one with hsmgate user attach",
+            );
+        }
+        output.access_key(&key.id, key.secret.expose_secret(), self.json)?;
+        Ok(())
     }
-    output::access_key(&key.id, key.secret.expose_secret(), create.json)?;
-    Ok(())
 }
 
-async fn rotate_key(keys: &CredentialStore, rotate: &Rotate) -> anyhow::Result<()> {
-    let old = keys.find(rotate.access_key.id.as_str()).filter(|key| key.session.is_none());
-    let old = old.ok_or_else(|| not_found(&rotate.access_key.id))?;
-    let new = keys.create(&old.principal.name).await?;
-    output::print_note(&format!("Disable and delete {} when no program uses it.", old.id));
-    output::access_key(&new.id, new.secret.expose_secret(), rotate.json)?;
-    Ok(())
+/// Creates a second AccessKey for the user of one.
+#[derive(Serialize, Deserialize)]
+pub(super) struct RotateAccessKey {
+    id: AccessKeyId,
+    json: bool,
 }
 
-async fn list_keys(store: &Store, as_json: bool) -> anyhow::Result<()> {
-    let state = store.access_state().await?;
-    output::damaged(&state.damaged);
-    let row = |key: &AccessKeyRow| (key.id.to_string(), in_words(key));
-    Ok(output::list(&state.keys, as_json, in_json, row)?)
+impl OperatorCommand for RotateAccessKey {
+    const NAME: &'static str = "access-key rotate";
+    const DUTY: Option<Duty> = Some(Duty::Principals);
+    type On = Backend;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![("UserAccessKeyId", self.id.to_string())]
+    }
+
+    async fn run(&self, on: &Backend, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
+        let keys = on.access_keys();
+        let old = keys.find(self.id.as_str()).filter(|key| key.session.is_none());
+        let old = old.ok_or_else(|| not_found(&self.id))?;
+        let new = keys.create(&old.principal.name).await?;
+        output.note(&format!("Disable and delete {} when no program uses it.", old.id));
+        output.access_key(&new.id, new.secret.expose_secret(), self.json)?;
+        Ok(())
+    }
+}
+
+/// Lists all AccessKeys.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ListAccessKeys {
+    json: bool,
+}
+
+impl OperatorCommand for ListAccessKeys {
+    const NAME: &'static str = "access-key list";
+    const DUTY: Option<Duty> = None;
+    type On = Store;
+
+    async fn run(&self, store: &Store, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
+        let state = store.access_state().await?;
+        output.damaged(&state.damaged);
+        let row = |key: &AccessKeyRow| (key.id.to_string(), in_words(key));
+        Ok(output.list(&state.keys, self.json, in_json, row)?)
+    }
+}
+
+/// Enables an AccessKey.
+#[derive(Serialize, Deserialize)]
+pub(super) struct EnableAccessKey {
+    id: AccessKeyId,
+}
+
+impl OperatorCommand for EnableAccessKey {
+    const NAME: &'static str = "access-key enable";
+    const DUTY: Option<Duty> = Some(Duty::Principals);
+    type On = Backend;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![("UserAccessKeyId", self.id.to_string())]
+    }
+
+    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+        let store = on.store();
+        match store.set_access_key_active(&self.id, true).await {
+            Err(StoreError::NotFound) => Err(not_found(&self.id).into()),
+            Err(StoreError::LimitReached) => {
+                let keys = store.access_keys().await?;
+                let key = keys.into_iter().find(|key| key.id == self.id);
+                let principal = key.map_or_else(PrincipalName::root, |key| key.principal);
+                Err(AccessKeyError::TooManyKeys(principal).into())
+            }
+            done => Ok(done?),
+        }
+    }
+}
+
+/// Disables or deletes an AccessKey.
+#[derive(Serialize, Deserialize)]
+pub(super) struct RevokeAccessKey {
+    id: AccessKeyId,
+    is_deletion: bool,
+}
+
+impl OperatorCommand for RevokeAccessKey {
+    const NAME: &'static str = "access-key revoke";
+    const DUTY: Option<Duty> = Some(Duty::Revoke);
+    type On = Store;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        let action = if self.is_deletion { "delete" } else { "disable" };
+        vec![("UserAccessKeyId", self.id.to_string()), ("Action", action.to_owned())]
+    }
+
+    async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+        let id = self.id.clone();
+        let revocation = if self.is_deletion {
+            Revocation::DeleteAccessKey(id)
+        } else {
+            Revocation::DisableAccessKey(id)
+        };
+        if store.revoke(revocation).await? { Ok(()) } else { Err(not_found(&self.id).into()) }
+    }
 }
 
 fn in_json(key: &AccessKeyRow) -> Value {
@@ -192,28 +311,6 @@ fn in_words(key: &AccessKeyRow) -> String {
     };
     let last_used = key.last_used.map_or("never used".to_owned(), |hour| format!("used {hour}"));
     format!("{}  {state}  {last_used}  {}", key.created, key.principal)
-}
-
-fn enable(one: &AccessKeyArg) -> anyhow::Result<()> {
-    with_backend(&one.file, async |backend| {
-        let store = backend.store();
-        match store.set_access_key_active(&one.id, true).await {
-            Err(StoreError::NotFound) => Err(not_found(&one.id).into()),
-            Err(StoreError::LimitReached) => {
-                let keys = store.access_keys().await?;
-                let key = keys.into_iter().find(|key| key.id == one.id);
-                let principal = key.map_or_else(PrincipalName::root, |key| key.principal);
-                Err(AccessKeyError::TooManyKeys(principal).into())
-            }
-            done => Ok(done?),
-        }
-    })
-}
-
-fn revoke(one: &AccessKeyArg, revocation: Revocation) -> anyhow::Result<()> {
-    with_store(&one.file, async |store| {
-        if store.revoke(revocation).await? { Ok(()) } else { Err(not_found(&one.id).into()) }
-    })
 }
 
 fn not_found(id: &AccessKeyId) -> CliError {

@@ -1,18 +1,22 @@
 //! `hsmgate alias create|update|list|delete`.
 //!
-//! A running gateway applies the change within a second. Unlike the API, they
-//! can create the names that the cloud reserves for its services: clients such as Nacos use these names
-//! without configuration.
+//! Unlike the API, they can create the names that the cloud reserves for its services: clients such as Nacos
+//! use these names without configuration.
 
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::exit::CliError;
-use super::output;
-use super::settings::{ConfigAndFormat, ConfigFile, operator, with_backend, with_store};
+use super::operator::{Operator, OperatorCommand, execute};
+use super::output::Output;
+use super::settings::{ConfigAndFormat, ConfigAndReason, operator};
+use crate::app::Backend;
+use crate::config::Duty;
 use crate::keyring::{KeyAction, check_state};
 use crate::model::key_ref::KeyName;
 use crate::model::{self, KeyId, KeyRecord, KeyRef, OperatorAlias};
@@ -33,7 +37,7 @@ pub(super) enum Alias {
 #[derive(Debug, Args)]
 pub(super) struct AliasAndKeyArgs {
     #[command(flatten)]
-    file: ConfigFile,
+    common: ConfigAndReason,
     /// The alias, with or without alias/ in front: acs/mse and acs/acm for Nacos
     #[arg(value_parser = parse::<OperatorAlias>)]
     alias: OperatorAlias,
@@ -44,7 +48,7 @@ pub(super) struct AliasAndKeyArgs {
 #[derive(Debug, Args)]
 pub(super) struct AliasArg {
     #[command(flatten)]
-    file: ConfigFile,
+    common: ConfigAndReason,
     /// The alias, with or without alias/ in front
     #[arg(value_parser = parse::<model::Alias>)]
     alias: model::Alias,
@@ -53,61 +57,130 @@ pub(super) struct AliasArg {
 impl Alias {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Create(named) => named.create(),
-            Self::Update(named) => named.update(),
-            Self::List(list) => list_aliases(&list),
-            Self::Delete(one) => one.delete(),
+            Self::Create(AliasAndKeyArgs { common, alias, key }) => {
+                common.execute(&CreateAlias { alias, key: named(key)? })
+            }
+            Self::Update(AliasAndKeyArgs { common, alias, key }) => {
+                common.execute(&UpdateAlias { alias, key: named(key)? })
+            }
+            Self::List(list) => execute(&list.file, None, &ListAliases { json: list.json }),
+            Self::Delete(AliasArg { common, alias }) => common.execute(&DeleteAlias { alias }),
         }
     }
 }
 
-impl AliasAndKeyArgs {
-    fn create(&self) -> anyhow::Result<()> {
-        with_backend(&self.file, async |backend| {
-            let store = backend.store();
-            let key = key(store, &self.key, KeyAction::CreateAlias)?;
-            let alias = self.alias.alias();
-            match store.create_alias(alias, key.id).await {
-                Err(StoreError::Exists) => {
-                    Err(CliError::usage(format!("{alias} already exists")).into())
-                }
-                done => Ok(done?),
-            }
-        })
-    }
+/// The key of an alias.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum NamedKey {
+    Id(KeyId),
+    Alias(model::Alias),
+}
 
-    fn update(&self) -> anyhow::Result<()> {
-        with_backend(&self.file, async |backend| {
-            let store = backend.store();
-            let key = key(store, &self.key, KeyAction::Annotate)?;
-            let alias = self.alias.alias();
-            let agree = |_from: &KeyRecord, _to: &KeyRecord| Ok::<_, StoreError>(());
-            match store.update_alias(alias, key.id, agree).await {
-                Err(StoreError::NotFound) => Err(absent(alias)),
-                done => Ok(done?),
-            }
-        })
+impl fmt::Display for NamedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Alias(alias) => alias.fmt(f),
+        }
     }
 }
 
-fn list_aliases(arguments: &ConfigAndFormat) -> anyhow::Result<()> {
-    with_store(&arguments.file, async |store| {
+/// Creates an alias of a key.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CreateAlias {
+    alias: OperatorAlias,
+    key: NamedKey,
+}
+
+impl OperatorCommand for CreateAlias {
+    const NAME: &'static str = "alias create";
+    const DUTY: Option<Duty> = Some(Duty::Keys);
+    type On = Backend;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![("AliasName", self.alias.to_string()), ("KeyId", self.key.to_string())]
+    }
+
+    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+        let store = on.store();
+        let key = key(store, &self.key, KeyAction::CreateAlias)?;
+        let alias = self.alias.alias();
+        match store.create_alias(alias, key.id).await {
+            Err(StoreError::Exists) => {
+                Err(CliError::usage(format!("{alias} already exists")).into())
+            }
+            done => Ok(done?),
+        }
+    }
+}
+
+/// Changes the key of an alias.
+#[derive(Serialize, Deserialize)]
+pub(super) struct UpdateAlias {
+    alias: OperatorAlias,
+    key: NamedKey,
+}
+
+impl OperatorCommand for UpdateAlias {
+    const NAME: &'static str = "alias update";
+    const DUTY: Option<Duty> = Some(Duty::Keys);
+    type On = Backend;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![("AliasName", self.alias.to_string()), ("KeyId", self.key.to_string())]
+    }
+
+    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+        let store = on.store();
+        let key = key(store, &self.key, KeyAction::Annotate)?;
+        let alias = self.alias.alias();
+        let agree = |_from: &KeyRecord, _to: &KeyRecord| Ok::<_, StoreError>(());
+        match store.update_alias(alias, key.id, agree).await {
+            Err(StoreError::NotFound) => Err(absent(alias)),
+            done => Ok(done?),
+        }
+    }
+}
+
+/// Lists all aliases.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ListAliases {
+    json: bool,
+}
+
+impl OperatorCommand for ListAliases {
+    const NAME: &'static str = "alias list";
+    const DUTY: Option<Duty> = None;
+    type On = Store;
+
+    async fn run(&self, store: &Store, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         let row =
             |one: &AliasRecord| (one.name.to_string(), format!("{}  {}", one.key, one.created));
-        Ok(output::list(&store.aliases(), arguments.json, in_json, row)?)
-    })
+        Ok(output.list(&store.aliases(), self.json, in_json, row)?)
+    }
 }
 
-impl AliasArg {
-    fn delete(&self) -> anyhow::Result<()> {
-        with_backend(&self.file, async |backend| {
-            let store = backend.store();
-            let agree = |_key: &KeyRecord| Ok::<_, StoreError>(());
-            match store.delete_alias(&self.alias, agree).await {
-                Err(StoreError::NotFound) => Err(absent(&self.alias)),
-                done => Ok(done?),
-            }
-        })
+/// Deletes an alias.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DeleteAlias {
+    alias: model::Alias,
+}
+
+impl OperatorCommand for DeleteAlias {
+    const NAME: &'static str = "alias delete";
+    const DUTY: Option<Duty> = Some(Duty::Keys);
+    type On = Backend;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![("AliasName", self.alias.to_string())]
+    }
+
+    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+        let agree = |_key: &KeyRecord| Ok::<_, StoreError>(());
+        match on.store().delete_alias(&self.alias, agree).await {
+            Err(StoreError::NotFound) => Err(absent(&self.alias)),
+            done => Ok(done?),
+        }
     }
 }
 
@@ -135,21 +208,33 @@ pub(super) async fn ensure(
     Ok(outcome?)
 }
 
-/// The named key, if its state allows `wanted`.
-fn key(store: &Store, named: &KeyRef, wanted: KeyAction) -> anyhow::Result<Arc<KeyRecord>> {
-    if named.region_account.is_some() {
+/// The name of a key on the command line.
+fn named(key: KeyRef) -> anyhow::Result<NamedKey> {
+    if key.region_account.is_some() {
         return Err(CliError::usage("name the key by its id or an alias, not by an ARN").into());
     }
-    let id = match &named.name {
-        KeyName::Id(id) => Some(*id),
-        KeyName::Alias(alias) => store.alias_target(alias),
-        KeyName::Absent(_) => None,
+    match key.name {
+        KeyName::Id(id) => Ok(NamedKey::Id(id)),
+        KeyName::Alias(alias) => Ok(NamedKey::Alias(alias)),
+        KeyName::Absent(_) => Err(no_key().into()),
+    }
+}
+
+/// The named key, if its state allows `wanted`.
+fn key(store: &Store, named: &NamedKey, wanted: KeyAction) -> anyhow::Result<Arc<KeyRecord>> {
+    let id = match named {
+        NamedKey::Id(id) => Some(*id),
+        NamedKey::Alias(alias) => store.alias_target(alias),
     };
     let record = id.and_then(|id| store.key(id)).filter(|record| record.state.is_visible());
-    let record = record.ok_or_else(|| CliError::NotFound("the key does not exist".to_owned()))?;
+    let record = record.ok_or_else(no_key)?;
     check_state(&record, wanted)
         .map_err(|code| CliError::WrongState(format!("{}: {}", record.id, code.message())))?;
     Ok(record)
+}
+
+fn no_key() -> CliError {
+    CliError::NotFound("the key does not exist".to_owned())
 }
 
 fn absent(alias: &model::Alias) -> anyhow::Error {

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use tokio::runtime::Runtime;
 
+use super::operator::require_duty;
 use super::output;
 use super::paths::{Files, GatewayPaths};
 use super::settings::{self, ConfigFile};
@@ -13,6 +14,7 @@ use crate::audit::{
     self, AuditKey, Bound, Bundle, Expectation, KeyChange, MANIFEST, Manifest, Report, Sources,
     StoredHead, Verifier, Witnesses, export,
 };
+use crate::config::Duty;
 use crate::store::{AccessMode, LockedStore, MetadataValue, Store};
 
 commands! {
@@ -128,7 +130,8 @@ impl Verify {
 
 impl Export {
     fn run(self) -> anyhow::Result<()> {
-        let Files { audit: file, forwarded, store_url } = self.gateway.files()?;
+        let Files { audit: file, forwarded, store_url, operators } = self.gateway.files()?;
+        require_duty(&operators, Duty::Audit)?;
         let manifest = Runtime::new()?.block_on(async {
             let locked = LockedStore::open(&store_url).await?;
             let store = locked.unchecked();
@@ -187,6 +190,7 @@ fn warn_of_beginning(manifest: &Manifest) {
 impl ReplaceKey {
     fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
+        require_duty(&config.operators, Duty::Restore)?;
         let change = Runtime::new()?.block_on(replace_key(config))?;
         let fingerprint = |key: &str| AuditKey::from_pem(key).map(|key| key.fingerprint());
         let old = fingerprint(&change.old_key.public_key).unwrap_or_else(|_lost| "lost".to_owned());

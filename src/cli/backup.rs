@@ -6,8 +6,10 @@ use clap::Args;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
+use super::operator::require_duty;
 use super::output;
 use super::settings::{self, ConfigFile};
+use crate::config::Duty;
 use crate::store::Store;
 
 /// Copies the database to a file, while gateways use it. The key material is only in the token
@@ -29,6 +31,7 @@ pub(super) struct Backup {
 impl Backup {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
+        require_duty(&config.operators, Duty::Restore)?;
         let (operator, url) = (settings::operator(), &config.store_url);
         Runtime::new()?.block_on(Store::backup_as(operator, url, &self.out, self.force))?;
         if self.json {

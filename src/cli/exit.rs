@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use serde::{Deserialize, Serialize};
+
 use super::client::CallError;
 use crate::app::StartError;
 use crate::config::ownership::InsecurePermissions;
@@ -10,7 +12,8 @@ use crate::telemetry::TelemetryError;
 use crate::token::ErrorClass;
 
 /// The exit codes of every command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub(super) enum Exit {
     /// The command succeeded.
@@ -49,6 +52,20 @@ pub(super) enum CliError {
     /// A simulated request is denied.
     #[error("the simulated request is denied")]
     Denied,
+    /// The operator may not run the command.
+    #[error("{0}")]
+    Refused(String),
+    /// The running gateway does not answer.
+    #[error("{0}")]
+    Unreachable(String),
+    /// A command failed in the running gateway.
+    #[error("{message}")]
+    OfGateway {
+        /// The exit code of the command.
+        exit: Exit,
+        /// What the gateway reports.
+        message: String,
+    },
 }
 
 impl CliError {
@@ -71,7 +88,9 @@ impl Exit {
                         CliError::Usage(_) => Self::Usage,
                         CliError::NotFound(_) => Self::NotFound,
                         CliError::WrongState(_) => Self::WrongState,
-                        CliError::Denied => Self::Refused,
+                        CliError::Denied | CliError::Refused(_) => Self::Refused,
+                        CliError::Unreachable(_) => Self::Unreachable,
+                        CliError::OfGateway { exit, .. } => *exit,
                         CliError::DoctorFailed => Self::DoctorFailed,
                     });
                 }

@@ -50,6 +50,7 @@ mod init;
 mod key;
 pub mod load;
 mod open_files;
+mod operator;
 mod output;
 mod paths;
 mod policy;

@@ -5,18 +5,117 @@
 
 use std::io::{self, Write};
 
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::config::ConfigError;
 use crate::model::AccessKeyId;
 use crate::store::DamagedRow;
 
+/// The output of a command, which is printed where its operator is.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Output {
+    /// What goes to standard output. It may be a secret.
+    result: String,
+    /// What goes to standard error.
+    notes: Vec<String>,
+}
+
+impl Output {
+    /// Adds a result as one line of JSON.
+    pub(super) fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
+        let text = Zeroizing::new(serde_json::to_string(value)?);
+        self.line(&text);
+        Ok(())
+    }
+
+    /// Adds a result as a line of text.
+    pub(super) fn line(&mut self, text: &str) {
+        // Growth would leave a copy of a secret.
+        let mut result = String::with_capacity(self.result.len() + text.len() + 1);
+        result.push_str(&self.result);
+        result.push_str(text);
+        result.push('\n');
+        self.result.zeroize();
+        self.result = result;
+    }
+
+    /// Adds names and values in two columns.
+    pub(super) fn columns(&mut self, rows: &[(impl AsRef<str>, String)]) {
+        let width = rows.iter().map(|(name, _)| name.as_ref().len()).max().unwrap_or_default();
+        let lines = rows.iter().map(|(name, value)| {
+            Zeroizing::new(format!("{:width$}  {value}", name.as_ref()).trim_end().to_owned())
+        });
+        let lines: Vec<_> = lines.collect();
+        let lines: Vec<&str> = lines.iter().map(|line| line.as_str()).collect();
+        if !lines.is_empty() {
+            self.line(&Zeroizing::new(lines.join("\n")));
+        }
+    }
+
+    /// Adds a list as a JSON array of objects, or as names and values in two columns.
+    pub(super) fn list<T, N: AsRef<str>>(
+        &mut self,
+        items: &[T],
+        as_json: bool,
+        object: impl Fn(&T) -> Value,
+        row: impl Fn(&T) -> (N, String),
+    ) -> io::Result<()> {
+        if as_json {
+            return self.json(&items.iter().map(object).collect::<Vec<_>>());
+        }
+        self.columns(&items.iter().map(row).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    /// Adds a new AccessKey. Its secret is shown only here.
+    pub(super) fn access_key(
+        &mut self,
+        id: &AccessKeyId,
+        secret: &str,
+        as_json: bool,
+    ) -> io::Result<()> {
+        if as_json {
+            return self.json(&json!({"access_key_id": id, "access_key_secret": secret}));
+        }
+        self.columns(&[("AccessKeyId", id.to_string()), ("AccessKeySecret", secret.to_owned())]);
+        Ok(())
+    }
+
+    /// Adds a note for people.
+    pub(super) fn note(&mut self, text: &str) {
+        self.notes.push(text.to_owned());
+    }
+
+    /// Reports damaged rows, which the output omits.
+    pub(super) fn damaged(&mut self, rows: &[DamagedRow]) {
+        if !rows.is_empty() {
+            let count = rows.len();
+            self.note(&format!(
+                "{count} damaged rows are omitted: run hsmgate doctor to list them."
+            ));
+        }
+    }
+
+    /// Prints everything.
+    pub(super) fn print(&self) -> io::Result<()> {
+        self.notes.iter().for_each(|note| print_note(note));
+        if self.result.is_empty() { Ok(()) } else { bytes(self.result.as_bytes()) }
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.result.zeroize();
+    }
+}
+
 /// Writes a result as one line of JSON.
 pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
-    let mut text = serde_json::to_vec(value)?;
-    text.push(b'\n');
-    bytes(&text)
+    let mut output = Output::default();
+    output.json(value)?;
+    output.print()
 }
 
 /// Writes a result as a line of text.
@@ -26,9 +125,9 @@ pub(super) fn line(text: &str) -> io::Result<()> {
 
 /// Writes names and values in two columns.
 pub(super) fn columns(rows: &[(impl AsRef<str>, String)]) -> io::Result<()> {
-    let width = rows.iter().map(|(name, _)| name.as_ref().len()).max().unwrap_or_default();
-    rows.iter()
-        .try_for_each(|(name, value)| line(format!("{:width$}  {value}", name.as_ref()).trim_end()))
+    let mut output = Output::default();
+    output.columns(rows);
+    output.print()
 }
 
 /// Writes a list as a JSON array of objects, or as names and values in two columns.
@@ -38,18 +137,16 @@ pub(super) fn list<T, N: AsRef<str>>(
     object: impl Fn(&T) -> Value,
     row: impl Fn(&T) -> (N, String),
 ) -> io::Result<()> {
-    if as_json {
-        return json(&items.iter().map(object).collect::<Vec<_>>());
-    }
-    columns(&items.iter().map(row).collect::<Vec<_>>())
+    let mut output = Output::default();
+    output.list(items, as_json, object, row)?;
+    output.print()
 }
 
 /// Writes a new AccessKey. Its secret is shown only here.
 pub(super) fn access_key(id: &AccessKeyId, secret: &str, as_json: bool) -> io::Result<()> {
-    if as_json {
-        return json(&serde_json::json!({"access_key_id": id, "access_key_secret": secret}));
-    }
-    columns(&[("AccessKeyId", id.to_string()), ("AccessKeySecret", secret.to_owned())])
+    let mut output = Output::default();
+    output.access_key(id, secret, as_json)?;
+    output.print()
 }
 
 /// Writes a result unchanged.
@@ -70,13 +167,5 @@ pub(super) fn print_error(error: &anyhow::Error) {
         // Each fault begins with its file and line, which editors and terminals recognize.
         Some(ConfigError::Faults(faults)) => print_note(&faults.to_string()),
         _ => print_note(&format!("hsmgate: {error:#}")),
-    }
-}
-
-/// Reports damaged rows, which the output omits.
-pub(super) fn damaged(rows: &[DamagedRow]) {
-    if !rows.is_empty() {
-        let count = rows.len();
-        print_note(&format!("{count} damaged rows are omitted: run hsmgate doctor to list them."));
     }
 }

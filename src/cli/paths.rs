@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::dev::directory::{AUDIT_FILE, DATABASE};
+use super::dev::directory::{AUDIT_FILE, CONFIGURATION_FILE, DATABASE};
 use super::exit::CliError;
-use crate::config::Config;
+use crate::config::{Config, Operators};
 
 /// Selects a gateway.
 #[derive(Debug, Args)]
@@ -28,9 +28,27 @@ pub(super) struct Files {
     pub(super) forwarded: Vec<PathBuf>,
     /// The URL of the database.
     pub(super) store_url: String,
+    /// The duties of operators.
+    pub(super) operators: Operators,
 }
 
 impl GatewayPaths {
+    /// The configuration of the gateway.
+    ///
+    /// # Errors
+    /// With all faults of the configuration, or when there is no such directory.
+    pub(super) fn config(&self) -> anyhow::Result<Config> {
+        if let Some(config) = &self.config {
+            return Ok(Config::load(config)?);
+        }
+        let directory = self.dev_dir.as_deref().unwrap_or(Path::new("."));
+        let file = directory.join(CONFIGURATION_FILE);
+        if !file.is_file() {
+            return Err(not_a_dev_directory(directory).into());
+        }
+        Ok(Config::read(&file)?)
+    }
+
     /// The files of the gateway.
     ///
     /// # Errors
@@ -42,18 +60,27 @@ impl GatewayPaths {
                 forwarded: config.audit.forward.paths(),
                 audit: config.audit.file,
                 store_url: config.store_url,
+                operators: config.operators,
             });
         }
         let directory = self.dev_dir.as_deref().unwrap_or(Path::new("."));
         let database = directory.join(DATABASE);
         if !database.is_file() {
-            let what = format!(
-                "{} is not the directory of a gateway for development",
-                directory.display()
-            );
-            return Err(CliError::NotFound(what).into());
+            return Err(not_a_dev_directory(directory).into());
         }
         let store_url = format!("sqlite://{}", database.canonicalize()?.display());
-        Ok(Files { audit: directory.join(AUDIT_FILE), forwarded: Vec::new(), store_url })
+        Ok(Files {
+            audit: directory.join(AUDIT_FILE),
+            forwarded: Vec::new(),
+            store_url,
+            operators: Operators::default(),
+        })
     }
+}
+
+fn not_a_dev_directory(directory: &Path) -> CliError {
+    CliError::NotFound(format!(
+        "{} is not the directory of a gateway for development",
+        directory.display()
+    ))
 }

@@ -20,12 +20,19 @@ pub(super) fn read(name_or_file: &str) -> anyhow::Result<AttachedPolicy> {
     let path = Path::new(name_or_file);
     let document = text(path)?;
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    let attached = AttachedPolicy::custom(name, &document).and_then(|attached| {
-        attached.policy().check_cost()?;
-        Ok(attached)
-    });
     let error = |error: InvalidAttachment| CliError::usage(format!("{name_or_file}: {error}"));
-    Ok(attached.map_err(error)?)
+    let attached = AttachedPolicy::custom(name, &document).map_err(error)?;
+    check(&attached)?;
+    Ok(attached)
+}
+
+/// Checks that a policy can be attached.
+///
+/// # Errors
+/// When it exceeds the cost limit of a decision.
+pub(super) fn check(attached: &AttachedPolicy) -> Result<(), CliError> {
+    let checked = attached.policy().check_cost();
+    checked.map_err(|fault| CliError::usage(format!("the policy {:?}: {fault}", attached.name())))
 }
 
 /// Reads a policy document from its file.

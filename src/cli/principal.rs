@@ -1,18 +1,22 @@
 //! `hsmgate user|role create|list|attach|detach|delete`.
 //!
 //! Commands that take rights away use only the store, so that they work while the token is unavailable.
-//! A running gateway applies the change within a second.
 
 use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::exit::CliError;
-use super::settings::{ConfigAndFormat, ConfigFile, with_backend, with_store};
-use super::{output, policy_arg};
+use super::operator::{Operator, OperatorCommand, execute};
+use super::output::Output;
+use super::policy_arg;
+use super::settings::{ConfigAndFormat, ConfigAndReason};
+use crate::app::Backend;
 use crate::authn::{AccessKeyError, attach_policy, create_principal};
+use crate::config::Duty;
 use crate::model::policy::AttachedPolicy;
 use crate::model::{PrincipalKind, PrincipalName};
-use crate::store::{self, Revocation, StoreError};
+use crate::store::{self, Revocation, Store, StoreError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Principal {
@@ -49,7 +53,7 @@ pub(super) struct Policy {
 #[derive(Debug, Args)]
 pub(super) struct NameArg {
     #[command(flatten)]
-    file: ConfigFile,
+    common: ConfigAndReason,
     /// Its name
     name: String,
 }
@@ -58,11 +62,23 @@ impl Principal {
     /// Runs the command for users or for roles.
     pub(super) fn run(self, kind: PrincipalKind) -> anyhow::Result<()> {
         match self {
-            Self::Create(create) => create.run(kind),
-            Self::List(list) => list_principals(&list, kind),
-            Self::Attach(attach) => attach.attach(kind),
-            Self::Detach(detach) => detach.detach(kind),
-            Self::Delete(one) => one.delete(kind),
+            Self::Create(create) => {
+                let policies = create.policies.iter().map(|one| policy_arg::read(one));
+                let policies = policies.collect::<Result<_, _>>()?;
+                let principal = create.name_arg.name(kind)?;
+                create.name_arg.execute(&CreatePrincipal { principal, policies })
+            }
+            Self::List(list) => {
+                execute(&list.file, None, &ListPrincipals { kind, json: list.json })
+            }
+            Self::Attach(Policy { name_arg, policy }) => {
+                let policy = policy_arg::read(&policy)?;
+                name_arg.execute(&AttachPolicy { principal: name_arg.name(kind)?, policy })
+            }
+            Self::Detach(Policy { name_arg, policy }) => {
+                name_arg.execute(&DetachPolicy { principal: name_arg.name(kind)?, policy })
+            }
+            Self::Delete(one) => one.execute(&DeletePrincipal { principal: one.name(kind)? }),
         }
     }
 }
@@ -76,66 +92,134 @@ impl NameArg {
         name.map_err(|error| CliError::usage(format!("{:?}: {error}", self.name)).into())
     }
 
-    fn delete(&self, kind: PrincipalKind) -> anyhow::Result<()> {
-        let name = self.name(kind)?;
-        with_store(&self.file, async |store| {
-            if store.revoke(Revocation::DeletePrincipal(name.clone())).await? {
-                return Ok(());
+    fn execute(&self, command: &impl OperatorCommand) -> anyhow::Result<()> {
+        self.common.execute(command)
+    }
+}
+
+/// Creates a user or a role.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CreatePrincipal {
+    principal: PrincipalName,
+    policies: Vec<AttachedPolicy>,
+}
+
+impl OperatorCommand for CreatePrincipal {
+    const NAME: &'static str = "principal create";
+    const DUTY: Option<Duty> = Some(Duty::Principals);
+    type On = Backend;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        let policies: Vec<_> = self.policies.iter().map(AttachedPolicy::name).collect();
+        vec![("Principal", self.principal.to_string()), ("Policies", policies.join(","))]
+    }
+
+    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+        self.policies.iter().try_for_each(policy_arg::check)?;
+        Ok(create_principal(on.store(), &self.principal, self.policies.clone()).await?)
+    }
+}
+
+/// Attaches a policy to a user or a role.
+#[derive(Serialize, Deserialize)]
+pub(super) struct AttachPolicy {
+    principal: PrincipalName,
+    policy: AttachedPolicy,
+}
+
+impl OperatorCommand for AttachPolicy {
+    const NAME: &'static str = "principal attach";
+    const DUTY: Option<Duty> = Some(Duty::Principals);
+    type On = Backend;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        let policy = self.policy.name().to_owned();
+        vec![("Principal", self.principal.to_string()), ("PolicyName", policy)]
+    }
+
+    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+        policy_arg::check(&self.policy)?;
+        Ok(attach_policy(on.store(), &self.principal, self.policy.clone()).await?)
+    }
+}
+
+/// Detaches a policy from a user or a role.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DetachPolicy {
+    principal: PrincipalName,
+    policy: String,
+}
+
+impl OperatorCommand for DetachPolicy {
+    const NAME: &'static str = "principal detach";
+    const DUTY: Option<Duty> = Some(Duty::Revoke);
+    type On = Store;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![("Principal", self.principal.to_string()), ("PolicyName", self.policy.clone())]
+    }
+
+    async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+        let (principal, policy) = (self.principal.clone(), self.policy.clone());
+        match store.revoke(Revocation::DetachPolicy { principal, policy }).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(StoreError::NotFound) => {
+                return Err(AccessKeyError::PrincipalNotFound(self.principal.clone()).into());
             }
-            Err(CliError::NotFound(format!("{name} does not exist")).into())
-        })
+            Err(error) => return Err(error.into()),
+        }
+        let what = format!("{} has no policy {}", self.principal, self.policy);
+        Err(CliError::NotFound(what).into())
     }
 }
 
-impl Create {
-    fn run(&self, kind: PrincipalKind) -> anyhow::Result<()> {
-        let name = self.name_arg.name(kind)?;
-        let policies =
-            self.policies.iter().map(|one| policy_arg::read(one)).collect::<Result<_, _>>()?;
-        with_backend(&self.name_arg.file, async |backend| {
-            Ok(create_principal(backend.store(), &name, policies).await?)
-        })
+/// Deletes a user or a role.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DeletePrincipal {
+    principal: PrincipalName,
+}
+
+impl OperatorCommand for DeletePrincipal {
+    const NAME: &'static str = "principal delete";
+    const DUTY: Option<Duty> = Some(Duty::Revoke);
+    type On = Store;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![("Principal", self.principal.to_string())]
+    }
+
+    async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+        if store.revoke(Revocation::DeletePrincipal(self.principal.clone())).await? {
+            return Ok(());
+        }
+        Err(CliError::NotFound(format!("{} does not exist", self.principal)).into())
     }
 }
 
-impl Policy {
-    fn attach(&self, kind: PrincipalKind) -> anyhow::Result<()> {
-        let name = self.name_arg.name(kind)?;
-        let policy = policy_arg::read(&self.policy)?;
-        with_backend(&self.name_arg.file, async |backend| {
-            Ok(attach_policy(backend.store(), &name, policy).await?)
-        })
-    }
-
-    fn detach(&self, kind: PrincipalKind) -> anyhow::Result<()> {
-        let name = self.name_arg.name(kind)?;
-        with_store(&self.name_arg.file, async |store| {
-            let (principal, policy) = (name.clone(), self.policy.clone());
-            match store.revoke(Revocation::DetachPolicy { principal, policy }).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(StoreError::NotFound) => {
-                    return Err(AccessKeyError::PrincipalNotFound(name).into());
-                }
-                Err(error) => return Err(error.into()),
-            }
-            Err(CliError::NotFound(format!("{name} has no policy {}", self.policy)).into())
-        })
-    }
+/// Lists all users or all roles.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ListPrincipals {
+    kind: PrincipalKind,
+    json: bool,
 }
 
-fn list_principals(arguments: &ConfigAndFormat, kind: PrincipalKind) -> anyhow::Result<()> {
-    with_store(&arguments.file, async |store| {
+impl OperatorCommand for ListPrincipals {
+    const NAME: &'static str = "principal list";
+    const DUTY: Option<Duty> = None;
+    type On = Store;
+
+    async fn run(&self, store: &Store, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         let state = store.access_state().await?;
-        output::damaged(&state.damaged);
+        output.damaged(&state.damaged);
         let mut all = state.principals;
-        all.retain(|one| one.name.kind() == kind);
+        all.retain(|one| one.name.kind() == self.kind);
         let row = |one: &store::Principal| {
             let text = format!("{}  {}", one.created, names(one).join(" "));
             (one.name.name().to_owned(), text)
         };
-        Ok(output::list(&all, arguments.json, in_json, row)?)
-    })
+        Ok(output.list(&all, self.json, in_json, row)?)
+    }
 }
 
 fn in_json(principal: &store::Principal) -> Value {

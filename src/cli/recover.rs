@@ -5,10 +5,11 @@ use serde::Serialize;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use super::operator::require_duty;
 use super::output;
 use super::reason::Reason;
 use super::settings::{self, ConfigFile};
-use crate::config::Config;
+use crate::config::{Config, Duty};
 use crate::keyring::recovery::{self, Findings};
 use crate::model::{KeyId, KeySpec, KeyUsage, KeyVersionId, clock};
 use crate::store::{AccessMode, LockedStore, Store, StoreError};
@@ -75,6 +76,7 @@ struct IgnoredObject {
 impl Recover {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
+        require_duty(&config.operators, Duty::Restore)?;
         let shown = Runtime::new()?.block_on(self.recover(config))?;
         if self.json { Ok(output::json(&shown)?) } else { Ok(shown.tell()?) }
     }

@@ -8,13 +8,14 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::exit::CliError;
+use super::operator::require_duty;
 use super::output;
 use super::reason::Reason;
 use super::settings::{self, ConfigFile};
 use crate::app;
 use crate::audit;
 use crate::authn::{REPLAY_JOURNAL, row_key};
-use crate::config::Config;
+use crate::config::{Config, Duty};
 use crate::model::clock;
 use crate::store::{
     AccessMode, BINDING_METADATA, DamagedRow, LockedStore, Replaced, Replacement, Store,
@@ -47,6 +48,7 @@ pub(super) struct Restore {
 impl Restore {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
+        require_duty(&config.operators, Duty::Restore)?;
         let replaced = Runtime::new()?.block_on(self.restore(&config))?;
         if self.json { show(&replaced) } else { tell(&replaced) }
     }

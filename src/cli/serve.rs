@@ -13,6 +13,7 @@ use tokio::runtime::{self, Runtime};
 
 use super::exit::is_pin_refused;
 use super::handover::{Report, SupervisorChannel};
+use super::operator::OperatorServer;
 use super::settings::{self, ConfigFile};
 use super::shutdown_timeout::{STOP_LIMIT, end_at_once, end_within};
 use super::signals::{ServerSignals, StopSignals};
@@ -20,7 +21,7 @@ use super::{hardening, restart_on_hang, supervise};
 use crate::app::{
     self, Gateway, Listeners, LockError, Prepared, Settings, ShutdownOutcome, StartMode, Stop,
 };
-use crate::config::Config;
+use crate::config::{Config, Operators};
 use crate::model::RegionAccount;
 use crate::ops::CallRates;
 use crate::token::Token;
@@ -73,7 +74,8 @@ impl Serve {
             };
             warn_of_changed_addresses(&config, &listeners);
             let (hang_timeout, drain) = (config.token.hang_timeout, config.drain);
-            let start = Start { settings: settings::settings(config)?, listeners, mode };
+            let operators = config.operators.clone();
+            let start = Start { settings: settings::settings(config)?, listeners, mode, operators };
             runtime.block_on(self.serve(start, supervisor, signals, Limits { hang_timeout, drain }))
         };
         drop(entered);
@@ -92,6 +94,7 @@ impl Serve {
         let ignoring = tokio::spawn(user.ignore());
         let region_account = start.settings.region_account.clone();
         let call_rates = start.settings.limits.call_rates;
+        let operators = start.operators.clone();
         let gateway = match start.gateway(supervisor.as_mut(), &mut stop).await {
             Ok(Some(gateway)) => gateway,
             Ok(None) => return Ok(()),
@@ -104,6 +107,7 @@ impl Serve {
                 return Err(error);
             }
         };
+        let operator_server = OperatorServer::open(&gateway, operators)?;
         log_start(&gateway, &region_account, call_rates);
         if let Some(supervisor) = &mut supervisor {
             supervisor.send(Report::Serving).await.context("the supervisor has ended")?;
@@ -117,6 +121,7 @@ impl Serve {
         let is_restarting = Arc::new(AtomicBool::new(false));
         let token = gateway.token().clone();
         let stop = self.stop(stop, supervisor, token, limits, &is_restarting);
+        let stop = OperatorServer::stop_with(operator_server, stop);
         let outcome = gateway.serve_until(stop).await;
         reloads.abort();
         ignoring.abort();
@@ -196,6 +201,7 @@ struct Start {
     settings: Settings,
     listeners: Listeners,
     mode: StartMode,
+    operators: Operators,
 }
 
 impl Start {

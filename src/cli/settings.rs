@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use tokio::runtime::Runtime;
 
 use super::open_files;
+use super::reason::Reason;
 use crate::app::{self, Backend};
 use crate::config::ownership::{InsecurePermissions, Role, check_permissions};
 use crate::config::{Config, TokenConfig, TokenName};
@@ -38,6 +38,16 @@ pub(super) struct ConfigAndFormat {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// The configuration file, and why a command is run.
+#[derive(Debug, Args)]
+pub(super) struct ConfigAndReason {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// Why the command is run, for the audit
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<Reason>,
 }
 
 impl ConfigFile {
@@ -143,24 +153,21 @@ pub(super) async fn backend(config: Config) -> anyhow::Result<Backend> {
 ///
 /// # Errors
 /// When the store cannot be used or belongs to another region or account, and the errors of `work`.
-pub(super) fn with_store(
-    file: &ConfigFile,
+pub(super) async fn with_store(
+    config: Config,
     work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let config = file.load()?;
-    Runtime::new()?.block_on(async {
-        let locked = LockedStore::open_existing(&config.store_url).await;
-        let locked = locked.context("the store cannot be used")?;
-        let outcome = async {
-            let store = locked.unchecked();
-            store.check_region_account(&config.region_account).await?;
-            store.set_operator(operator());
-            work(store).await
-        };
-        let outcome = outcome.await;
-        locked.close().await;
-        outcome
-    })
+    let locked = LockedStore::open_existing(&config.store_url).await;
+    let locked = locked.context("the store cannot be used")?;
+    let outcome = async {
+        let store = locked.unchecked();
+        store.check_region_account(&config.region_account).await?;
+        store.set_operator(operator());
+        work(store).await
+    };
+    let outcome = outcome.await;
+    locked.close().await;
+    outcome
 }
 
 /// Opens store and token, checks the rows, does the work, and closes both, even after an error: for
@@ -168,17 +175,14 @@ pub(super) fn with_store(
 ///
 /// # Errors
 /// When store or token cannot be used or do not belong together, and the errors of `work`.
-pub(super) fn with_backend(
-    file: &ConfigFile,
+pub(super) async fn with_backend(
+    config: Config,
     work: impl AsyncFnOnce(&Backend) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let config = file.load()?;
-    Runtime::new()?.block_on(async {
-        let backend = backend(config).await?;
-        let outcome = work(&backend).await;
-        backend.close().await;
-        outcome
-    })
+    let backend = backend(config).await?;
+    let outcome = work(&backend).await;
+    backend.close().await;
+    outcome
 }
 
 /// Opens store and token without a gateway, does the work, and closes them, even after an error.

@@ -4,12 +4,13 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use super::operator::require_duty;
 use super::output;
 use super::reason::Reason;
 use super::settings::{self, ConfigFile};
 use crate::app;
 use crate::authn::row_key;
-use crate::config::Config;
+use crate::config::{Config, Duty};
 use crate::store::{LockedStore, SignedRows};
 
 #[derive(Debug, Subcommand)]
@@ -44,6 +45,7 @@ impl Store {
 impl Sign {
     fn run(&self) -> anyhow::Result<()> {
         let config = self.file.load()?;
+        require_duty(&config.operators, Duty::Restore)?;
         let signed = Runtime::new()?.block_on(self.sign(config))?;
         output::list(&signed, self.json, in_json, |one| (one.table.to_owned(), in_words(one)))?;
         Ok(())

@@ -4,13 +4,17 @@ use std::path::PathBuf;
 
 use clap::Args;
 use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::access_key::with_access_keys;
 use super::exit::CliError;
-use super::settings::ConfigFile;
-use super::{output, policy_arg};
+use super::operator::{Operator, OperatorCommand};
+use super::output::Output;
+use super::policy_arg;
+use super::settings::ConfigAndReason;
+use crate::app::Backend;
 use crate::authn::{AssumeRoleRequest, Credentials};
+use crate::config::Duty;
 use crate::model::policy::Policy;
 use crate::model::{PrincipalName, clock};
 
@@ -28,7 +32,7 @@ commands! {
 #[derive(Debug, Args)]
 pub(super) struct AssumeArgs {
     #[command(flatten)]
-    file: ConfigFile,
+    common: ConfigAndReason,
     #[command(flatten)]
     principal: PrincipalArg,
     /// The session name in audit records
@@ -59,14 +63,10 @@ struct PrincipalArg {
 
 impl AssumeArgs {
     fn run(&self) -> anyhow::Result<()> {
-        let request = self.request()?;
-        with_access_keys(&self.file, async |keys| {
-            let credentials = keys.assume(request).await?;
-            Ok(print(&credentials, self.json)?)
-        })
+        self.common.execute(&self.command()?)
     }
 
-    fn request(&self) -> anyhow::Result<AssumeRoleRequest> {
+    fn command(&self) -> anyhow::Result<AssumeRole> {
         let principal = match (&self.principal.role_name, &self.principal.user_name) {
             (Some(role), _) => PrincipalName::role(role),
             (None, user) => PrincipalName::user(user.as_deref().unwrap_or_default()),
@@ -82,30 +82,69 @@ impl AssumeArgs {
                 .and_then(|policy| policy.check_cost())
                 .map_err(|fault| CliError::usage(format!("{}: {fault}", path.display())))?;
         }
-        Ok(AssumeRoleRequest {
-            principal,
-            name: self.session_name.clone(),
-            expires: clock::now().plus_seconds(self.duration),
-            policy,
-        })
+        let name = self.session_name.clone();
+        Ok(AssumeRole { principal, name, seconds: self.duration, policy, json: self.json })
     }
 }
 
-fn print(credentials: &Credentials, as_json: bool) -> std::io::Result<()> {
+/// Creates temporary credentials.
+#[derive(Serialize, Deserialize)]
+pub(super) struct AssumeRole {
+    principal: PrincipalName,
+    name: String,
+    seconds: i64,
+    policy: Option<String>,
+    json: bool,
+}
+
+impl OperatorCommand for AssumeRole {
+    const NAME: &'static str = "sts assume";
+    const DUTY: Option<Duty> = Some(Duty::Principals);
+    type On = Backend;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("Principal", self.principal.to_string()),
+            ("RoleSessionName", self.name.clone()),
+            ("DurationSeconds", self.seconds.to_string()),
+        ]
+    }
+
+    async fn run(&self, on: &Backend, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
+        if !(MIN_SECONDS..=MAX_SECONDS).contains(&self.seconds)
+            || PrincipalName::user(&self.name).is_err()
+        {
+            return Err(
+                CliError::usage("the duration or the name of the session is invalid").into()
+            );
+        }
+        let request = AssumeRoleRequest {
+            principal: self.principal.clone(),
+            name: self.name.clone(),
+            expires: clock::now().plus_seconds(self.seconds),
+            policy: self.policy.clone(),
+        };
+        let credentials = on.access_keys().assume(request).await?;
+        Ok(write(output, &credentials, self.json)?)
+    }
+}
+
+fn write(output: &mut Output, credentials: &Credentials, as_json: bool) -> std::io::Result<()> {
     let secret = credentials.secret.expose_secret();
     let token = credentials.security_token.expose_secret();
     if as_json {
-        return output::json(&json!({"Credentials": {
+        return output.json(&json!({"Credentials": {
             "AccessKeyId": credentials.access_key_id,
             "AccessKeySecret": secret,
             "SecurityToken": token,
             "Expiration": credentials.expires,
         }}));
     }
-    output::columns(&[
+    output.columns(&[
         ("AccessKeyId", credentials.access_key_id.to_string()),
         ("AccessKeySecret", secret.to_owned()),
         ("SecurityToken", token.to_owned()),
         ("Expiration", credentials.expires.to_string()),
-    ])
+    ]);
+    Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use super::operators::{Account, Duty, Operators};
 use super::reader::Reader;
 use super::{
     AdminConfig, AuditSettings, CertificateFiles, CompatibilityOptions, Config, ForwardSettings,
@@ -31,6 +32,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let state_directory = reader.text("store.state_directory", absolute);
     let limits = limits(reader);
     let approvals = approvals(reader);
+    let operators = operators(reader, state_directory.as_deref());
     let keyring = keyring(reader);
     let audit = audit(reader, state_directory.as_deref());
     let log = log(reader);
@@ -47,6 +49,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         limits: limits?,
         quotas: Quotas::read(|name| reader.number(name))?,
         approvals: approvals?,
+        operators: operators?,
         compatibility: compatibility(reader)?,
         keyring: keyring?,
         destruction_hold: hours(reader, "keys.destruction_hold_hours")?,
@@ -205,6 +208,29 @@ fn iv_budget(reader: &mut Reader<'_>) -> Option<IvBudget> {
         reader.fault_of("crypto.iv_rotate_at", "must be less than crypto.iv_refuse_at");
     }
     Some(budget)
+}
+
+/// The socket is next to the state by default. The system limits the length of its path.
+fn operators(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<Operators> {
+    let name = "operators.socket";
+    let socket = if reader.is_set(name) {
+        reader.text(
+            name,
+            |text| if text.is_empty() { Some(None) } else { absolute(text).map(Some) },
+        )?
+    } else {
+        Some(Operators::default_socket(state_directory?))
+    };
+    if let Some(Err(fault)) = socket.as_deref().map(Operators::check_socket) {
+        reader.fault_of(name, fault.to_string());
+    }
+    let mut operators = Operators { socket, ..Operators::default() };
+    for duty in Duty::ALL {
+        if let Some(accounts) = reader.list(duty.setting(), Account::parse) {
+            operators.duties.insert(duty, accounts);
+        }
+    }
+    Some(operators)
 }
 
 fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<AuditSettings> {

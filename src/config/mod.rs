@@ -6,6 +6,7 @@
 mod check;
 mod faults;
 mod forward;
+mod operators;
 pub mod ownership;
 mod reader;
 pub mod secret;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use faults::{ConfigError, ConfigFaults, Fault};
 pub use forward::{ForwardSettings, ForwardTarget};
+pub use operators::{Duty, Operators, SocketPathTooLong};
 pub use secret::{PinSource, SecretError};
 pub use settings::{MAX_RATE, SETTINGS, Setting};
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub quotas: Quotas,
     /// The operations that need an approval.
     pub approvals: ApprovalRules,
+    /// The socket for commands of operators, and their duties.
+    pub operators: Operators,
     /// What operations accept in addition to the API.
     pub compatibility: CompatibilityOptions,
     /// The settings of the keyring.

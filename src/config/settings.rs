@@ -96,6 +96,12 @@ pub static SECTIONS: &[(&str, &str)] = &[
         "Dangerous operations that need a second person: a call is refused until an operator \
          releases it with `hsmgate approval release` (docs/access-control.md).",
     ),
+    (
+        "operators",
+        "The accounts of the host that may run commands on the running gateway, by duty. An account is a \
+         user name or a uid. If no duty is set, the account of the gateway and root have all of them. \
+         Lists can be shown with any duty (docs/access-control.md).",
+    ),
     ("crypto", "Options of the cryptographic operations."),
     ("keys", "Scheduled changes of keys."),
     ("audit", "The record of every operation (docs/reference/audit-record.md)."),
@@ -110,6 +116,8 @@ const MILLISECONDS: SettingKind = Number(1, MAX_MILLISECONDS);
 /// The maximum of a rate, in calls per second.
 pub const MAX_RATE: u64 = 1_000_000;
 const RATE: SettingKind = Number(0, MAX_RATE);
+const ACCOUNTS: SettingKind = List("user names and uids, such as [\"alice\", \"1001\"]");
+const NO_DUTY: &str = "no account, if another duty is set";
 const QUOTA: SettingKind = Number(1, 10_000_000);
 
 /// Declares [`SETTINGS`]: the documentation of each setting, its name, type and default.
@@ -326,6 +334,32 @@ settings! {
 
     /// Seconds that a request waits for the decision, and a released one for the repeated call.
     "approval.seconds": Number(1, 604_800), Value("3600");
+
+    /// The Unix socket for commands of operators. Accounts other than that of the gateway and root can
+    /// use it only if they may enter its directory and are in the group of the directory. Empty opens no
+    /// socket: commands then use the database and the token themselves.
+    "operators.socket":
+        Text("an absolute path of at most 107 bytes, or \"\" for no socket"),
+        Unset("`operator.sock` in `store.state_directory`");
+
+    /// Take rights away: disable and delete AccessKeys, delete users, roles and client keys, detach
+    /// policies.
+    "operators.revoke": ACCOUNTS, Unset(NO_DUTY);
+
+    /// Give rights: users, roles, policies, AccessKeys, temporary credentials.
+    "operators.principals": ACCOUNTS, Unset(NO_DUTY);
+
+    /// Create, change and delete aliases.
+    "operators.keys": ACCOUNTS, Unset(NO_DUTY);
+
+    /// Release and refuse requests for approvals.
+    "operators.approvals": ACCOUNTS, Unset(NO_DUTY);
+
+    /// Back the database up, restore, recover and sign it, and replace keys of the gateway.
+    "operators.restore": ACCOUNTS, Unset(NO_DUTY);
+
+    /// Export the audit.
+    "operators.audit": ACCOUNTS, Unset(NO_DUTY);
 
     /// Lets Encrypt accept a Plaintext that is not Base64: any UTF-8 text of at most 6,144 bytes is
     /// encrypted unchanged, and Decrypt returns it. Terraform's provider, Nacos and bank-vaults

@@ -1,5 +1,6 @@
 //! Alias names.
 
+use std::fmt;
 use std::str::FromStr;
 
 use super::id::is_name;
@@ -44,6 +45,7 @@ impl Alias {
 pub type NewAlias = CreatableAlias<false>;
 
 text_forms!(NewAlias: FromParam);
+text_forms!(OperatorAlias: Serialize, Deserialize);
 
 /// An alias name that an operator may create on the gateway's host: as [`NewAlias`], and reserved
 /// names too. Clients such as Nacos use reserved names by default.
@@ -64,6 +66,12 @@ impl<const RESERVED: bool> CreatableAlias<RESERVED> {
     /// The name.
     pub fn alias(&self) -> &Alias {
         &self.0
+    }
+}
+
+impl<const RESERVED: bool> fmt::Display for CreatableAlias<RESERVED> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

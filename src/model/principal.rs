@@ -4,10 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::text_form::{InvalidId, text_forms};
 
 /// The kind of a principal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum PrincipalKind {
     /// The account itself: it may do everything that no policy denies.
     Root,
@@ -102,7 +104,7 @@ impl FromStr for PrincipalName {
     }
 }
 
-text_forms!(PrincipalName: Serialize);
+text_forms!(PrincipalName: Serialize, Deserialize);
 
 impl fmt::Display for PrincipalName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -102,6 +102,8 @@ use write::Write;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// The operator on whose behalf changes are made with this value, if any.
+    operator: Option<Arc<str>>,
 }
 
 struct Inner {
@@ -115,7 +117,7 @@ struct Inner {
     watch: Mutex<Watch>,
     /// The last seen state of the database.
     last_seen: LastSeen,
-    /// The operator on whose behalf this process makes changes, if any.
+    /// The operator that runs this process, if any.
     operator: OnceLock<String>,
     /// The maximum numbers of objects.
     quotas: OnceLock<Quotas>,
@@ -171,7 +173,7 @@ impl Store {
             pending_revocations: AtomicUsize::new(0),
             next_check: CheckTimes::default(),
         };
-        let store = Self { inner: Arc::new(inner) };
+        let store = Self { inner: Arc::new(inner), operator: None };
         store.reload().await?;
         Ok(store)
     }
@@ -242,7 +244,7 @@ impl Store {
 
     /// Waits for the writer lock and begins a change.
     async fn write(&self) -> Result<Write, StoreError> {
-        Write::begin(&self.inner).await
+        Write::begin(&self.inner, self.operator.clone()).await
     }
 }
 

@@ -7,6 +7,7 @@
 //! deleted before it was audited leaves a gap.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
@@ -32,6 +33,9 @@ pub struct OperatorEvent {
     pub time: i64,
     /// The parameters. They contain no secret.
     pub parameters: Vec<(String, String)>,
+    /// Why the action was refused. `None` if it was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
 }
 
 /// Numbers of events that are not in the table and were not audited.
@@ -49,6 +53,12 @@ impl Store {
     pub fn set_operator(&self, operator: String) {
         // A process has one operator.
         let _ = self.inner.operator.set(operator);
+    }
+
+    /// The same store, for changes on behalf of this operator, to be audited.
+    #[must_use]
+    pub fn on_behalf_of(&self, operator: &str) -> Self {
+        Self { inner: Arc::clone(&self.inner), operator: Some(operator.into()) }
     }
 
     /// The changes that are not audited yet, oldest first, each with its number. Unreadable events
@@ -124,6 +134,21 @@ impl Store {
         write.note(name, parameters).await?;
         write.finish().await
     }
+
+    /// As [`Store::record_operator_command`], for a command that was refused.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn record_refused_command(
+        &self,
+        name: &str,
+        parameters: Vec<(&str, String)>,
+        refusal: &str,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        write.note_outcome(name, parameters, Some(refusal.to_owned())).await?;
+        write.finish().await
+    }
 }
 
 /// The numbers after `audited` up to `last` that are not present.
@@ -153,7 +178,16 @@ impl Write {
         name: &str,
         parameters: Vec<(&str, String)>,
     ) -> Result<(), StoreError> {
-        let Some(operator) = self.operator().cloned() else { return Ok(()) };
+        self.note_outcome(name, parameters, None).await
+    }
+
+    async fn note_outcome(
+        &mut self,
+        name: &str,
+        parameters: Vec<(&str, String)>,
+        refusal: Option<String>,
+    ) -> Result<(), StoreError> {
+        let Some(operator) = self.operator().map(ToOwned::to_owned) else { return Ok(()) };
         let parameters =
             parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let event = OperatorEvent {
@@ -162,6 +196,7 @@ impl Write {
             operator,
             time: clock::now().unix(),
             parameters,
+            refusal,
         };
         self.insert_operator_event(&EVENTS.to_json(&0, "body", &event)?).await
     }

@@ -233,7 +233,7 @@ impl Replacement {
         now: Time,
         at_least: u64,
     ) -> Result<Replaced, StoreError> {
-        let mut write = Write::begin(&copy.inner).await?;
+        let mut write = copy.write().await?;
         write.raise_invocations(at_least).await?;
         let incomplete = write.delete_incomplete().await?;
         let postponed = write.postpone_deletions(now).await?;

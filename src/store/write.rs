@@ -21,13 +21,18 @@ pub(super) struct Write {
     connection: Connection,
     writer_lock: OwnedMutexGuard<()>,
     inner: Arc<Inner>,
+    /// The operator on whose behalf the change is made, if it is not that of the process.
+    operator: Option<Arc<str>>,
     /// The changes of the digests until they are written.
     set_changes: SetChanges,
 }
 
 impl Write {
     /// Waits for the writer lock and begins a transaction.
-    pub(super) async fn begin(inner: &Arc<Inner>) -> Result<Self, StoreError> {
+    pub(super) async fn begin(
+        inner: &Arc<Inner>,
+        operator: Option<Arc<str>>,
+    ) -> Result<Self, StoreError> {
         let writer_lock = Arc::clone(&inner.writer_lock).lock_owned().await;
         inner.require_whole()?;
         let connection = inner.connection().await;
@@ -40,7 +45,7 @@ impl Write {
         })?;
         connection.begin_change(&inner.health).await?;
         let set_changes = SetChanges::new();
-        Ok(Self { connection, writer_lock, inner: Arc::clone(inner), set_changes })
+        Ok(Self { connection, writer_lock, inner: Arc::clone(inner), operator, set_changes })
     }
 
     /// The connection for the statements of this change.
@@ -82,8 +87,8 @@ impl Write {
     }
 
     /// The operator on whose behalf the change is made, if any.
-    pub(super) fn operator(&self) -> Option<&String> {
-        self.inner.operator.get()
+    pub(super) fn operator(&self) -> Option<&str> {
+        self.operator.as_deref().or_else(|| self.inner.operator.get().map(String::as_str))
     }
 
     /// Commits a change that does not affect the catalogue.

@@ -48,14 +48,20 @@ async fn each_command_for_auditors_answers_its_question() {
     let key = created["KeyMetadata"]["KeyId"].as_str().unwrap();
     let window = ("PendingWindowInDays", "7");
     client.call("ScheduleKeyDeletion", &[("KeyId", key), window]).await.unwrap();
+    installation.configured(&["user", "delete", "none"]).failed(3);
     assert_eq!(server.stop(), Some(0));
     let file = recorded.file();
     let directory = file.parent().unwrap();
     let questions = questions();
     assert!(questions.len() >= 12, "{questions:?}");
     // What never happened here.
-    let unasked =
-        ["removed before", "the clock jump", "own records changed", "key that signs replaced"];
+    let unasked = [
+        "who released it",
+        "removed before",
+        "the clock jump",
+        "own records changed",
+        "key that signs replaced",
+    ];
     for (question, command) in questions {
         let command =
             command.replace("KEY-ID", key).replace("\"ID\"", &format!("\"{}\"", recorded.admin.id));

@@ -12,6 +12,7 @@ mod approvals;
 mod audit;
 mod auditors;
 mod operator_events;
+mod operators;
 mod quotas;
 mod rights;
 mod store;

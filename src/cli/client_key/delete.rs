@@ -1,29 +1,51 @@
 //! `hsmgate client-key delete`: deletes a client key.
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
 use super::super::exit::CliError;
-use super::super::settings::{ConfigFile, with_store};
+use super::super::operator::{Operator, OperatorCommand};
+use super::super::output::Output;
+use super::super::settings::ConfigAndReason;
+use crate::config::Duty;
 use crate::model::ClientKeyId;
-use crate::store::Revocation;
+use crate::store::{Revocation, Store};
 
 /// Deletes a client key, while the gateway runs or is stopped. It uses only the store, so that a client
 /// key can be revoked while the token is unavailable.
 #[derive(Debug, Args)]
 pub(in super::super) struct Delete {
     #[command(flatten)]
-    file: ConfigFile,
+    common: ConfigAndReason,
     /// The client key: KAAP.…
     id: ClientKeyId,
 }
 
 impl Delete {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        with_store(&self.file, async |store| {
-            if store.revoke(Revocation::DeleteClientKey(self.id)).await? {
-                return Ok(());
-            }
-            Err(CliError::NotFound(format!("the client key {} does not exist", self.id)).into())
-        })
+        self.common.execute(&DeleteClientKey { id: self.id })
+    }
+}
+
+/// Deletes a client key.
+#[derive(Serialize, Deserialize)]
+pub(in super::super) struct DeleteClientKey {
+    id: ClientKeyId,
+}
+
+impl OperatorCommand for DeleteClientKey {
+    const NAME: &'static str = "client-key delete";
+    const DUTY: Option<Duty> = Some(Duty::Revoke);
+    type On = Store;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![("ClientKeyId", self.id.to_string())]
+    }
+
+    async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+        if store.revoke(Revocation::DeleteClientKey(self.id)).await? {
+            return Ok(());
+        }
+        Err(CliError::NotFound(format!("the client key {} does not exist", self.id)).into())
     }
 }

@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 
-use super::super::output;
+use super::super::operator::{Operator, OperatorCommand, execute_with};
+use super::super::output::Output;
 use super::super::paths::GatewayPaths;
+use crate::config::Duty;
 use crate::model::{ClientKeyRecord, Time, clock};
-use crate::store::{DanglingReference, LockedStore};
+use crate::store::{DanglingReference, Store};
 
 /// Lists all client keys, while the gateway runs or is stopped. The last use is precise to the hour, and
 /// stored once a minute and when the gateway stops. Missing documents that the access point of a client
@@ -27,11 +29,29 @@ pub(in super::super) struct List {
 
 impl List {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let url = self.gateway.files()?.store_url;
-        let keys = Runtime::new()?.block_on(keys(&url))?;
+        execute_with(self.gateway.config()?, None, &ListClientKeys { json: self.json })
+    }
+}
+
+/// Lists all client keys.
+#[derive(Serialize, Deserialize)]
+pub(in super::super) struct ListClientKeys {
+    json: bool,
+}
+
+impl OperatorCommand for ListClientKeys {
+    const NAME: &'static str = "client-key list";
+    const DUTY: Option<Duty> = None;
+    type On = Store;
+
+    async fn run(&self, store: &Store, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
+        let records = store.documents().into_iter();
+        let keys: Vec<_> = records
+            .map(|record| Listed { dangling: store.dangling_references_of(&record), record })
+            .collect();
         let now = clock::now();
         let row = |key: &Listed| (key.record.id.to_string(), key.in_words(now));
-        Ok(output::list(&keys, self.json, |key| key.in_json(now), row)?)
+        Ok(output.list(&keys, self.json, |key| key.in_json(now), row)?)
     }
 }
 
@@ -39,17 +59,6 @@ impl List {
 struct Listed {
     record: Arc<ClientKeyRecord>,
     dangling: BTreeSet<DanglingReference>,
-}
-
-async fn keys(store_url: &str) -> anyhow::Result<Vec<Listed>> {
-    let locked = LockedStore::open(store_url).await?;
-    let store = locked.unchecked();
-    let records = store.documents().into_iter();
-    let keys = records
-        .map(|record| Listed { dangling: store.dangling_references_of(&record), record })
-        .collect();
-    locked.close().await;
-    Ok(keys)
 }
 
 impl Listed {

@@ -9,6 +9,9 @@ use self::create::Create;
 use self::delete::Delete;
 use self::list::List;
 
+pub(super) use self::delete::DeleteClientKey;
+pub(super) use self::list::ListClientKeys;
+
 commands! {
     pub(super) enum ClientKey {
         /// Create a client key for an application that uses a KMS instance SDK

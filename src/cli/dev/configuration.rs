@@ -10,7 +10,7 @@ use super::super::private_files;
 use super::super::tls::certificate::Files;
 use super::directory::DevDirectory;
 use super::{ACCOUNT, CONNECTIONS, Dev, REGION, TOKEN_LABEL};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Operators};
 
 const HEAD: &str = "\
 # Written by hsmgate dev at each of its starts, for commands that take a configuration. They find the
@@ -75,6 +75,12 @@ impl Dev {
                 "journal_mib": 1,
             },
         });
+        let socket = Operators::default_socket(dev_directory.directory());
+        if let (Err(_too_long), Some(document)) =
+            (Operators::check_socket(&socket), document.as_object_mut())
+        {
+            document.insert("operators".to_owned(), json!({"socket": ""}));
+        }
         if let (Some(files), Some(document)) = (tls, document.as_object_mut()) {
             let certificate = utf8(files.server.certificate.clone())?;
             let key = utf8(files.server.key.clone())?;

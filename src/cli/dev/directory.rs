@@ -27,6 +27,8 @@ const SOFTHSM2_CONF_TEMPLATE: &str = include_str!("../../../softhsm/softhsm2.con
 /// The database and the audit file.
 pub(in crate::cli) const DATABASE: &str = "hsmgate.db";
 pub(in crate::cli) const AUDIT_FILE: &str = "audit.jsonl";
+/// The configuration of the gateway.
+pub(in crate::cli) const CONFIGURATION_FILE: &str = "hsmgate.toml";
 /// The SoftHSM2 configuration.
 const CONFIGURATION: &str = "softhsm2.conf";
 const PIN_BYTES: usize = 16;
@@ -144,7 +146,7 @@ impl DevDirectory {
 
     /// The path of the configuration, which other commands use too.
     pub(super) fn configuration_path(&self) -> PathBuf {
-        self.path("hsmgate.toml")
+        self.path(CONFIGURATION_FILE)
     }
 
     /// Endpoint and AccessKey of the last start, if any.

@@ -23,13 +23,14 @@ use super::alias;
 use super::client::Client;
 use super::client_file::ClientFile;
 use super::exit::CliError;
+use super::operator::OperatorServer;
 use super::output;
 use super::serve::bind;
 use super::settings;
 use super::signals::{StopSignals, UserSignals};
 use super::tls::certificate::Name;
 use crate::app::{self, Gateway, Listeners, Stop};
-use crate::config::{Config, Log, LogFormat, MAX_RATE, TokenConfig};
+use crate::config::{Config, Log, LogFormat, MAX_RATE, Operators, TokenConfig};
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use crate::model::{AccessKeyId, OperatorAlias, PrincipalName, RegionAccount};
 use crate::store::Store;
@@ -102,6 +103,13 @@ pub(super) struct Dev {
     json: bool,
 }
 
+/// The parameters of a gateway's start.
+struct Start {
+    settings: app::Settings,
+    listeners: Listeners,
+    operators: Operators,
+}
+
 impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
         for address in [self.listen, self.admin] {
@@ -129,37 +137,41 @@ impl Dev {
             .then(|| dev_directory.certificate(self.listen.ip(), &self.tls_name))
             .transpose()?;
         let config = self.configuration(&dev_directory, &module, tls.as_ref())?;
+        let operators = config.operators.clone();
         let mut settings = settings::without_permission_checks(config)?;
         if self.no_audit {
             settings.audit = None;
         }
         let ca_file = tls.map(|files| files.ca);
-        Runtime::new()?.block_on(self.serve(&dev_directory, settings, listeners, ca_file))
+        let start = Start { settings, listeners, operators };
+        Runtime::new()?.block_on(self.serve(&dev_directory, start, ca_file))
     }
 
     async fn serve(
         &self,
         dev_directory: &DevDirectory,
-        settings: app::Settings,
-        listeners: Listeners,
+        start: Start,
         ca_file: Option<PathBuf>,
     ) -> anyhow::Result<()> {
+        let Start { settings, listeners, operators } = start;
         let mut signals = StopSignals::catch()?;
         let ignoring = tokio::spawn(UserSignals::catch()?.ignore());
         let region_account = settings.region_account.clone();
         let gateway = Gateway::start(settings, listeners).await?;
+        let operator_server = OperatorServer::open(&gateway, operators)?;
         let file = self.access_key(dev_directory, &gateway, region_account, ca_file).await?;
         let admin = gateway.admin_address().map(|address| format!("http://{address}"));
         let store = gateway.store().clone();
         let failed = Arc::new(Notify::new());
         let has_failed = Arc::clone(&failed);
-        let serving = gateway.serve_until(async move {
+        let stop = async move {
             tokio::select! {
                 () = signals.received() => {}
                 () = has_failed.notified() => {}
             }
             Stop::Drain
-        });
+        };
+        let serving = gateway.serve_until(OperatorServer::stop_with(operator_server, stop));
         let opening = async {
             let admin = admin.as_deref().unwrap_or_default();
             let opened = self.prepare_demo(dev_directory, &file, &store, admin).await;

@@ -1,0 +1,96 @@
+//! Who runs a command: the account of the host, as the kernel names it.
+
+use std::fmt;
+use std::fs;
+
+use nix::unistd::{Uid, User};
+
+use super::super::exit::CliError;
+use crate::config::{Duty, Operators};
+
+/// The uid in place of each that the user namespace of this process does not know (Linux,
+/// `/proc/sys/kernel/overflowuid`).
+const OVERFLOW_UID: u32 = 65_534;
+/// The number of uids of a user namespace that knows all.
+const ALL_UIDS: &str = "4294967295";
+
+/// An operator, by the uid of its process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct Operator {
+    uid: u32,
+    /// The name of the account, if the system knows it.
+    name: Option<String>,
+}
+
+impl Operator {
+    /// The operator with a uid. Its name is looked up, which may block.
+    pub(super) fn of_uid(uid: u32) -> Self {
+        // Without a name the uid identifies it.
+        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+        Self { uid, name: user.map(|user| user.name) }
+    }
+
+    /// The operator that runs this process.
+    pub(super) fn of_this_process() -> Self {
+        Self::of_uid(rustix::process::getuid().as_raw())
+    }
+
+    /// Checks that the operator has a duty, or any. `owner` is the uid of the gateway.
+    ///
+    /// # Errors
+    /// With what is missing.
+    pub(super) fn require(
+        &self,
+        operators: &Operators,
+        owner: u32,
+        duty: Option<Duty>,
+    ) -> Result<(), CliError> {
+        if self.uid == OVERFLOW_UID && !knows_all_uids() {
+            return Err(CliError::Refused(format!(
+                "the gateway cannot identify this account, because its user namespace does not \
+                 know it (uid {OVERFLOW_UID}): for systemd, set PrivateUsers=no"
+            )));
+        }
+        if operators.permits(self.uid, self.name.as_deref(), owner, duty) {
+            return Ok(());
+        }
+        let what = duty.map_or_else(
+            || "a duty".to_owned(),
+            |duty| format!("the duty {duty:?}", duty = duty.as_str()),
+        );
+        Err(CliError::Refused(format!(
+            "the operator {self} does not have {what}: see [operators] in the configuration"
+        )))
+    }
+
+    /// Whether this account has the name of a user of the gateway.
+    pub(in super::super) fn has_name(&self, name: &str) -> bool {
+        self.name.as_deref() == Some(name)
+    }
+}
+
+/// Whether every uid has its own number in the user namespace of this process.
+fn knows_all_uids() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().nth(2) == Some(ALL_UIDS)
+}
+
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid:{}", self.uid)?;
+        match &self.name {
+            Some(name) => write!(f, " ({name})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Checks that the operator of this process has a duty, for a command that uses store or token itself.
+/// It prevents mistakes, and binds no person who can read the PIN and write the database.
+///
+/// # Errors
+/// When the configuration assigns duties, and not this one to this operator.
+pub(in super::super) fn require_duty(operators: &Operators, duty: Duty) -> Result<(), CliError> {
+    let operator = Operator::of_this_process();
+    operator.require(operators, operator.uid, Some(duty))
+}

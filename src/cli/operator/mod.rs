@@ -1,0 +1,188 @@
+//! Commands of operators: run by the gateway that serves, or without one in this process.
+//!
+//! A running gateway executes them for whoever the kernel names as the other end of its Unix socket, if
+//! that account has the duty. They take effect at once and are recorded in the audit. Without a gateway the
+//! same code runs on the store, and on the token for commands that give rights.
+
+mod client;
+mod identity;
+mod message;
+mod server;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::runtime::Runtime;
+
+pub(super) use identity::{Operator, require_duty};
+pub(super) use server::OperatorServer;
+
+use super::output::Output;
+use super::reason::Reason;
+use super::settings::{self, ConfigAndReason, ConfigFile};
+use crate::app::Backend;
+use crate::config::{Config, Duty};
+use crate::store::Store;
+
+/// The name of a record about a command of an operator.
+const COMMAND_EVENT: &str = "OperatorCommand";
+
+/// A command that a running gateway can execute, without the files that it was built from. It contains no
+/// secret.
+pub(super) trait OperatorCommand:
+    Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// The words of the command line.
+    const NAME: &'static str;
+    /// The duty that it needs; `None` for any.
+    const DUTY: Option<Duty>;
+    /// What it works on.
+    type On: CommandTarget;
+
+    /// Its arguments, for the audit.
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// Executes it, and writes its result to `output`.
+    fn run(
+        &self,
+        on: &Self::On,
+        operator: &Operator,
+        output: &mut Output,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+/// What a command works on: the store alone, or the store and its token.
+pub(super) trait CommandTarget: Send + Sync + Sized {
+    /// That of a running gateway.
+    fn of(backend: &Backend) -> &Self;
+
+    /// The store.
+    fn store(&self) -> &Store;
+
+    /// Opens it in this process, does the work, and closes it, even after an error.
+    async fn open(
+        config: Config,
+        work: impl AsyncFnOnce(&Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()>;
+}
+
+impl CommandTarget for Store {
+    fn of(backend: &Backend) -> &Self {
+        backend.store()
+    }
+
+    fn store(&self) -> &Store {
+        self
+    }
+
+    /// Its rows are not checked: for commands that show something, and for those that take rights away,
+    /// which must work while the token is unavailable.
+    async fn open(
+        config: Config,
+        work: impl AsyncFnOnce(&Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        settings::with_store(config, work).await
+    }
+}
+
+impl CommandTarget for Backend {
+    fn of(backend: &Backend) -> &Self {
+        backend
+    }
+
+    fn store(&self) -> &Store {
+        Backend::store(self)
+    }
+
+    async fn open(
+        config: Config,
+        work: impl AsyncFnOnce(&Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        settings::with_backend(config, work).await
+    }
+}
+
+/// Executes a command for the gateway of this configuration, and prints its result.
+///
+/// # Errors
+/// With the failure of the command; when the operator does not have its duty; when the gateway runs and
+/// cannot be reached.
+pub(super) fn execute<C: OperatorCommand>(
+    file: &ConfigFile,
+    reason: Option<&Reason>,
+    command: &C,
+) -> anyhow::Result<()> {
+    execute_with(file.load()?, reason, command)
+}
+
+impl ConfigAndReason {
+    /// Executes a command, as [`execute`] does.
+    ///
+    /// # Errors
+    /// As [`execute`].
+    pub(super) fn execute(&self, command: &impl OperatorCommand) -> anyhow::Result<()> {
+        execute(&self.file, self.reason.as_ref(), command)
+    }
+}
+
+/// As [`execute`], with a configuration that is loaded.
+///
+/// # Errors
+/// As [`execute`].
+pub(super) fn execute_with<C: OperatorCommand>(
+    config: Config,
+    reason: Option<&Reason>,
+    command: &C,
+) -> anyhow::Result<()> {
+    let mut output = Output::default();
+    let outcome = Runtime::new()?.block_on(async {
+        match client::connect(&config.operators).await? {
+            Some(connection) => client::send(connection, command, reason, &mut output).await,
+            None => execute_here(config, reason, command, &mut output).await,
+        }
+    });
+    output.print()?;
+    outcome
+}
+
+/// Executes a command in this process, because no gateway runs.
+async fn execute_here<C: OperatorCommand>(
+    config: Config,
+    reason: Option<&Reason>,
+    command: &C,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let operator = Operator::of_this_process();
+    let owner = rustix::process::getuid().as_raw();
+    if let Err(refusal) = operator.require(&config.operators, owner, C::DUTY) {
+        let noted = noted::<C>(command, reason);
+        let recorded = settings::with_store(config, async |store| {
+            Ok(store.record_refused_command(COMMAND_EVENT, noted, &refusal.to_string()).await?)
+        });
+        // Without a store there is nothing to protect.
+        if let Err(error) = recorded.await {
+            output.note(&format!("the refusal cannot be recorded: {error:#}"));
+        }
+        return Err(refusal.into());
+    }
+    C::On::open(config, async |on| {
+        command.run(on, &operator, output).await?;
+        if reason.is_none() {
+            return Ok(());
+        }
+        // The event of the change itself has no reason.
+        let noted = noted::<C>(command, reason);
+        Ok(on.store().record_operator_command(COMMAND_EVENT, noted).await?)
+    })
+    .await
+}
+
+/// The parameters of the record about a command.
+fn noted<C: OperatorCommand>(command: &C, reason: Option<&Reason>) -> Vec<(&'static str, String)> {
+    let duty = C::DUTY.map_or("any", Duty::as_str);
+    let mut noted = vec![("Command", C::NAME.to_owned()), ("Duty", duty.to_owned())];
+    noted.extend(command.parameters());
+    noted.extend(reason.map(|reason| ("Reason", reason.to_string())));
+    noted
+}
