@@ -1,6 +1,6 @@
 //! Which accounts of the host may run which commands through the running gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -82,10 +82,20 @@ impl Account {
         is_ascii_name(text, MAX_NAME_BYTES, b".-_$").then(|| Self::Name(text.to_owned()))
     }
 
+    /// Whether this is the account with a uid and a name.
     fn is(&self, uid: u32, name: Option<&str>) -> bool {
         match self {
             Self::Uid(wanted) => *wanted == uid,
             Self::Name(wanted) => name == Some(wanted),
+        }
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => uid.fmt(f),
+            Self::Name(name) => name.fmt(f),
         }
     }
 }
@@ -124,6 +134,24 @@ impl Operators {
     /// Whether the configuration assigns any duty.
     pub fn has_duties(&self) -> bool {
         !self.duties.is_empty()
+    }
+
+    /// The user names with a duty.
+    pub fn names(&self) -> BTreeSet<&str> {
+        let accounts = self.duties.values().flatten();
+        accounts
+            .filter_map(|account| match account {
+                Account::Name(name) => Some(name.as_str()),
+                Account::Uid(_) => None,
+            })
+            .collect()
+    }
+
+    /// The accounts that have both duties, as the configuration names them.
+    pub fn accounts_with(&self, one: Duty, other: Duty) -> Vec<String> {
+        let of = |duty| self.duties.get(&duty).map(Vec::as_slice).unwrap_or_default();
+        let both = of(one).iter().filter(|account| of(other).contains(account));
+        both.map(ToString::to_string).collect()
     }
 
     /// Whether an account may run a command that needs this duty; without one, it must have any.

@@ -2,6 +2,7 @@
 
 mod access;
 mod keys;
+mod operators;
 mod store;
 mod system;
 mod token;
@@ -114,6 +115,7 @@ impl Doctor {
 async fn run_checks(config: Config, is_deep: bool) -> Vec<Check> {
     let mut checks = system::files(&config);
     checks.push(access::exposed(&config));
+    checks.extend(operators::duties(&config));
     let locked = store::open(&config, &mut checks).await;
     let unchecked = locked.as_ref().map(LockedStore::unchecked);
     checks.extend(unchecked.map(store::dangling_references));

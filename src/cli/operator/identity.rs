@@ -69,6 +69,11 @@ impl Operator {
     }
 }
 
+/// Whether the system knows an account with this name. Looking it up may block.
+pub(in super::super) fn is_account(name: &str) -> bool {
+    User::from_name(name).is_ok_and(|user| user.is_some())
+}
+
 /// Whether every uid has its own number in the user namespace of this process.
 fn knows_all_uids() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();

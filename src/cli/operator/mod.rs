@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
-pub(super) use identity::{Operator, require_duty};
+pub(super) use identity::{Operator, is_account, require_duty};
 pub(super) use server::OperatorServer;
 
 use super::output::Output;

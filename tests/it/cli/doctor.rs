@@ -323,3 +323,27 @@ async fn a_gateway_for_development_leaves_a_configuration_for_the_commands_that_
     run(&["backup", "--config", config, "--out", backup.to_str().unwrap()]).done();
     assert!(backup.is_file());
 }
+
+#[test]
+fn operators_that_do_not_exist_or_can_act_as_two_persons_are_reported() {
+    let (installation, _user) = Installation::prepared();
+    let operators = |duties: &str| {
+        installation.configure(|text| {
+            text.push_str("[approval]\noperations = [\"AccessPoints\"]\n[operators]\n");
+            text.push_str(duties);
+        });
+        let checks = examined(&installation, 0);
+        let checks = checks["checks"].as_array().unwrap().clone();
+        let check = checks.into_iter().find(|check| check["name"] == "operators").unwrap();
+        (text(&check["verdict"]).to_owned(), text(&check["found"]).to_owned())
+    };
+    let (verdict, found) = operators("revoke = [\"no-such-account\", \"root\"]\n");
+    assert_eq!(verdict, "warning");
+    assert_eq!(found, "these accounts do not exist: no-such-account");
+    let duties = "principals = [\"root\", \"1000\"]\napprovals = [\"1000\", \"1001\"]\n";
+    let (verdict, found) = operators(duties);
+    assert_eq!(verdict, "warning");
+    assert!(found.ends_with("release its dangerous calls: 1000"), "{found}");
+    let (verdict, _found) = operators("principals = [\"root\"]\napprovals = [\"1001\"]\n");
+    assert_eq!(verdict, "ok");
+}
