@@ -5,23 +5,24 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::Context;
 use clap::Args;
-use tokio::runtime::Runtime;
+use serde::{Deserialize, Serialize};
 
 use super::exit::CliError;
+use super::operator::{Operator, OperatorCommand, execute_with};
+use super::output::Output;
 use super::settings::ConfigFile;
 use super::{output, policy_arg};
 use crate::api::{instance, rpc};
 use crate::authn::Principal;
 use crate::authz::{SimulatedCaller, SimulatedRequest, SimulationResult, simulate};
-use crate::config::Config;
+use crate::config::Duty;
 use crate::model::policy::{KeyPolicy, Policy as Document, PolicyFault};
 use crate::model::{
     AccessName, AccessPoint, AccountId, ClientKeyId, ClientKeyRecord, EncryptionContext, InvalidId,
-    PrincipalName, RegionAccount, RequestContext, TagKey, TagValue, clock,
+    PrincipalName, Region, RegionAccount, RequestContext, TagKey, TagValue, clock,
 };
-use crate::store::{LockedStore, Store};
+use crate::store::Store;
 
 commands! {
     pub(super) enum Policy {
@@ -47,8 +48,8 @@ pub(super) struct Simulate {
     file: ConfigFile,
     /// The caller: root, user/NAME, role/NAME, clientkey/ID, or applicationaccesspoint/NAME for any
     /// client key of an access point
-    #[arg(long, value_name = "PRINCIPAL")]
-    principal: CallerName,
+    #[arg(long, value_name = "PRINCIPAL", value_parser = caller)]
+    principal: String,
     /// The action, such as kms:Encrypt
     #[arg(long, value_name = "ACTION")]
     action: String,
@@ -141,28 +142,75 @@ fn policy_error(file: &Path, fault: &PolicyFault) -> CliError {
 impl Simulate {
     fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
-        let result = Runtime::new()?.block_on(async {
-            let locked = LockedStore::open_existing(&config.store_url).await;
-            let locked = locked.context("the store cannot be used")?;
-            let result = self.result(&config, locked.unchecked()).await;
-            locked.close().await;
-            result
-        })?;
-        self.print(&result)?;
-        if result.allowed { Ok(()) } else { Err(CliError::Denied.into()) }
+        if let Some(file) = &self.session_policy {
+            Document::parse(&policy_arg::text(file)?)
+                .map_err(|fault| policy_error(file, &fault))?;
+        }
+        let session_policy = self.session_policy.as_deref().map(policy_arg::text).transpose()?;
+        let RegionAccount { region, account } = config.region_account.clone();
+        let command = SimulatePolicy {
+            region,
+            account,
+            principal: self.principal,
+            action: self.action,
+            resource: self.resource,
+            conditions: self.conditions,
+            session_policy,
+            json: self.json,
+        };
+        execute_with(config, None, &command)
+    }
+}
+
+/// Decides a simulated request.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SimulatePolicy {
+    region: Region,
+    account: AccountId,
+    principal: String,
+    action: String,
+    resource: String,
+    conditions: Vec<(String, String)>,
+    session_policy: Option<String>,
+    json: bool,
+}
+
+impl OperatorCommand for SimulatePolicy {
+    const NAME: &'static str = "policy simulate";
+    const DUTY: Option<Duty> = None;
+    type On = Store;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("Principal", self.principal.clone()),
+            ("Action", self.action.clone()),
+            ("Resource", self.resource.clone()),
+        ]
     }
 
+    async fn run(&self, store: &Store, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
+        let result = self.result(store).await?;
+        self.write(&result, output)?;
+        if result.allowed { Ok(()) } else { Err(CliError::Denied.into()) }
+    }
+}
+
+impl SimulatePolicy {
     async fn find_caller(&self, store: &Store) -> anyhow::Result<FoundCaller> {
         let absent = |what: String| CliError::NotFound(format!("{what} does not exist"));
-        Ok(match &self.principal {
+        let caller: CallerName = self
+            .principal
+            .parse()
+            .map_err(|error: InvalidId| CliError::usage(error.to_string()))?;
+        Ok(match caller {
             CallerName::Principal(name) => {
                 let session = self.session_policy.as_deref().map(session_policy).transpose()?;
-                FoundCaller::Principal(Self::find_principal(store, name).await?, session)
+                FoundCaller::Principal(Self::find_principal(store, &name).await?, session)
             }
             CallerName::ClientKey(id) => {
                 let key = store.document::<ClientKeyRecord>(&id.to_string());
                 let key = key.ok_or_else(|| absent(format!("client key {id}")))?;
-                FoundCaller::ClientKey(key.access_point.clone(), Some(*id))
+                FoundCaller::ClientKey(key.access_point.clone(), Some(id))
             }
             CallerName::AccessPoint(name) => {
                 let point = store.document::<AccessPoint>(name.as_str());
@@ -187,16 +235,17 @@ impl Simulate {
         }
     }
 
-    async fn result(&self, config: &Config, store: &Store) -> anyhow::Result<SimulationResult> {
+    async fn result(&self, store: &Store) -> anyhow::Result<SimulationResult> {
         let caller = self.find_caller(store).await?;
-        let (resource_region_account, resource) = resource(&self.resource, &config.region_account)?;
-        let is_here = resource_region_account == config.region_account;
+        let here = RegionAccount { region: self.region.clone(), account: self.account.clone() };
+        let (resource_region_account, resource) = resource(&self.resource, &here)?;
+        let is_here = resource_region_account == here;
         let id = resource.strip_prefix("key/").filter(|_id| is_here);
         let record = id.and_then(|id| store.key(id.parse().ok()?));
         let conditions = SimulatedConditions::of(&self.conditions)?;
         Ok(simulate(&SimulatedRequest {
             caller: caller.for_simulation(store, &self.action),
-            region_account: &config.region_account,
+            region_account: &here,
             action: &self.action,
             resource_region_account: &resource_region_account,
             resource,
@@ -207,9 +256,9 @@ impl Simulate {
         })?)
     }
 
-    fn print(&self, result: &SimulationResult) -> std::io::Result<()> {
+    fn write(&self, result: &SimulationResult, output: &mut Output) -> std::io::Result<()> {
         if self.json {
-            return output::json(result);
+            return output.json(result);
         }
         let verdict = if result.allowed { "allow" } else { "deny" };
         let ground = match (&result.policy, result.statement) {
@@ -220,13 +269,19 @@ impl Simulate {
             (Some(policy), None) => format!("{}: {policy}", result.reason),
             _ => result.reason.to_owned(),
         };
-        output::line(&format!("{verdict}: {ground}"))
+        output.line(&format!("{verdict}: {ground}"));
+        Ok(())
     }
 }
 
-fn session_policy(file: &Path) -> anyhow::Result<Document> {
-    let text = policy_arg::text(file)?;
-    Ok(Document::parse(&text).map_err(|fault| policy_error(file, &fault))?)
+fn session_policy(text: &str) -> anyhow::Result<Document> {
+    let parsed = Document::parse(text);
+    Ok(parsed.map_err(|fault| CliError::usage(format!("the session policy: {fault}")))?)
+}
+
+/// Checks the name of a caller.
+fn caller(text: &str) -> Result<String, InvalidId> {
+    text.parse::<CallerName>().map(|_valid| text.to_owned())
 }
 
 /// Region, account and name of a resource, from its ARN or its local name.

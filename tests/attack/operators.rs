@@ -152,6 +152,10 @@ async fn an_account_without_the_duty_is_refused_and_recorded() {
     run_as(OPERATOR, &installation, &disable).done();
     assert_eq!(code(&client, "DescribeRegions", &[]).await, "InvalidAccessKeyId.Inactive");
     run_as(OPERATOR, &installation, &["user", "list"]).done();
+    let encrypt = ["--principal", "user/bob", "--action", "kms:Encrypt", "--resource", "key/a"];
+    let simulate = [&["policy", "simulate"], &encrypt[..]].concat();
+    let told = run_as(OPERATOR, &installation, &simulate).done();
+    assert!(told.starts_with("allow: "), "{told}");
     installation.configured(&["user", "create", "alice"]).done();
 
     let told: Vec<_> = commands(&installation)
@@ -167,6 +171,7 @@ async fn an_account_without_the_duty_is_refused_and_recorded() {
         ("uid:0 (root)", "access-key revoke", "Forbidden.NoPermission"),
         ("uid:12345", "access-key revoke", ""),
         ("uid:12345", "principal list", ""),
+        ("uid:12345", "policy simulate", ""),
         ("uid:0 (root)", "principal create", ""),
     ];
     assert_eq!(told, expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned())));
@@ -177,8 +182,8 @@ async fn an_account_without_the_duty_is_refused_and_recorded() {
     let told = installation.configured(&disable).failed(4);
     assert!(told.contains("does not have the duty \"revoke\""), "{told}");
     let server = installation.serve();
-    until(|| commands(&installation).len() == 6).await;
-    let refused = commands(&installation).remove(5);
+    until(|| commands(&installation).len() == 7).await;
+    let refused = commands(&installation).remove(6);
     assert_eq!(refused["errorCode"], "Forbidden.NoPermission");
     assert_eq!(parameter(&refused, "Command"), "access-key revoke");
     assert_eq!(server.stop(), Some(0));

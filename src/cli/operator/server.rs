@@ -274,6 +274,7 @@ dispatch! {
     super::super::approval::ListApprovals,
     super::super::client_key::DeleteClientKey,
     super::super::client_key::ListClientKeys,
+    super::super::policy::SimulatePolicy,
     super::super::principal::AttachPolicy,
     super::super::principal::CreatePrincipal,
     super::super::principal::DeletePrincipal,
