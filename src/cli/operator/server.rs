@@ -67,7 +67,8 @@ struct Shared {
 
 impl OperatorServer {
     /// Opens the socket of a gateway that holds the locks of its store and state directory. `None` if the
-    /// configuration has none. The socket of a process that has ended is replaced.
+    /// configuration has none, or if it assigns no duty and the file system takes no socket. The socket of a
+    /// process that has ended is replaced.
     ///
     /// # Errors
     /// When it cannot be created, or another process listens on it.
@@ -77,8 +78,19 @@ impl OperatorServer {
     ) -> anyhow::Result<Option<Self>> {
         let Some(path) = operators.socket.clone() else { return Ok(None) };
         let mode = if operators.has_duties() { GROUP_MODE } else { OWNER_MODE };
-        let listener = listen(&path, mode)
-            .with_context(|| format!("cannot listen on the socket {}", path.display()))?;
+        let listener = match listen(&path, mode) {
+            Err(error) if !operators.has_duties() && is_unsupported(&error) => {
+                tracing::warn!(
+                    event = "operator_socket.unavailable",
+                    path = %path.display(),
+                    error = %format!("{error:#}"),
+                    "the socket for commands cannot be created; they use database and token themselves"
+                );
+                return Ok(None);
+            }
+            listener => listener
+                .with_context(|| format!("cannot listen on the socket {}", path.display()))?,
+        };
         let shared = Arc::new(Shared {
             backend: gateway.backend(),
             audit: gateway.recorder(),
@@ -120,6 +132,12 @@ impl OperatorServer {
             );
         }
     }
+}
+
+/// Whether the file system takes no socket, as some that containers mount.
+fn is_unsupported(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    matches!(kind, Some(io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied))
 }
 
 fn listen(path: &Path, mode: u32) -> anyhow::Result<UnixListener> {
@@ -422,5 +440,10 @@ mod tests {
         fs::write(&file, "").unwrap();
         let refused = listen(&file, OWNER_MODE).unwrap_err();
         assert_eq!(refused.to_string(), "it exists and is not a socket");
+        assert!(!is_unsupported(&taken) && !is_unsupported(&refused));
+        let pts = Path::new("/dev/pts");
+        if pts.is_dir() {
+            assert!(is_unsupported(&listen(&pts.join("operator.sock"), OWNER_MODE).unwrap_err()));
+        }
     }
 }
