@@ -126,7 +126,7 @@ impl AccessKeyArg {
 /// No gateway may be running.
 fn replace_encryption_key(arguments: &ConfigAndFormat) -> anyhow::Result<()> {
     let config = arguments.file.load()?;
-    require_duty(&config.operators, Duty::Restore)?;
+    require_duty(&config, Duty::Restore, "access-key replace-encryption-key")?;
     let deleted = Runtime::new()?.block_on(async {
         let token = settings::token_settings(config.token, &config.state_directory)?;
         let mode = AccessMode::ReadWrite;

@@ -130,8 +130,8 @@ impl Verify {
 
 impl Export {
     fn run(self) -> anyhow::Result<()> {
-        let Files { audit: file, forwarded, store_url, operators } = self.gateway.files()?;
-        require_duty(&operators, Duty::Audit)?;
+        self.gateway.require_duty(Duty::Audit, "audit export")?;
+        let Files { audit: file, forwarded, store_url } = self.gateway.files()?;
         let manifest = Runtime::new()?.block_on(async {
             let locked = LockedStore::open(&store_url).await?;
             let store = locked.unchecked();
@@ -190,7 +190,7 @@ fn warn_of_beginning(manifest: &Manifest) {
 impl ReplaceKey {
     fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
-        require_duty(&config.operators, Duty::Restore)?;
+        require_duty(&config, Duty::Restore, "audit replace-key")?;
         let change = Runtime::new()?.block_on(replace_key(config))?;
         let fingerprint = |key: &str| AuditKey::from_pem(key).map(|key| key.fingerprint());
         let old = fingerprint(&change.old_key.public_key).unwrap_or_else(|_lost| "lost".to_owned());

@@ -31,7 +31,7 @@ pub(super) struct Backup {
 impl Backup {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
-        require_duty(&config.operators, Duty::Restore)?;
+        require_duty(&config, Duty::Restore, "backup")?;
         let (operator, url) = (settings::operator(), &config.store_url);
         Runtime::new()?.block_on(Store::backup_as(operator, url, &self.out, self.force))?;
         if self.json {

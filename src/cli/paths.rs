@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::dev::directory::{AUDIT_FILE, CONFIGURATION_FILE, DATABASE};
 use super::exit::CliError;
-use crate::config::{Config, Operators};
+use super::operator::require_duty;
+use crate::config::{Config, Duty};
 
 /// Selects a gateway.
 #[derive(Debug, Args)]
@@ -28,8 +29,6 @@ pub(super) struct Files {
     pub(super) forwarded: Vec<PathBuf>,
     /// The URL of the database.
     pub(super) store_url: String,
-    /// The duties of operators.
-    pub(super) operators: Operators,
 }
 
 impl GatewayPaths {
@@ -49,6 +48,17 @@ impl GatewayPaths {
         Ok(Config::read(&file)?)
     }
 
+    /// Checks the duty of the operator. A gateway for development has no duties.
+    ///
+    /// # Errors
+    /// With all faults of the configuration, and as [`require_duty`].
+    pub(super) fn require_duty(&self, duty: Duty, command: &str) -> anyhow::Result<()> {
+        match &self.config {
+            Some(config) => require_duty(&Config::load(config)?, duty, command),
+            None => Ok(()),
+        }
+    }
+
     /// The files of the gateway.
     ///
     /// # Errors
@@ -60,7 +70,6 @@ impl GatewayPaths {
                 forwarded: config.audit.forward.paths(),
                 audit: config.audit.file,
                 store_url: config.store_url,
-                operators: config.operators,
             });
         }
         let directory = self.dev_dir.as_deref().unwrap_or(Path::new("."));
@@ -69,12 +78,7 @@ impl GatewayPaths {
             return Err(not_a_dev_directory(directory).into());
         }
         let store_url = format!("sqlite://{}", database.canonicalize()?.display());
-        Ok(Files {
-            audit: directory.join(AUDIT_FILE),
-            forwarded: Vec::new(),
-            store_url,
-            operators: Operators::default(),
-        })
+        Ok(Files { audit: directory.join(AUDIT_FILE), forwarded: Vec::new(), store_url })
     }
 }
 

@@ -76,7 +76,7 @@ struct IgnoredObject {
 impl Recover {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
-        require_duty(&config.operators, Duty::Restore)?;
+        require_duty(&config, Duty::Restore, "recover")?;
         let shown = Runtime::new()?.block_on(self.recover(config))?;
         if self.json { Ok(output::json(&shown)?) } else { Ok(shown.tell()?) }
     }

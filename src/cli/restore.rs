@@ -48,7 +48,7 @@ pub(super) struct Restore {
 impl Restore {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
-        require_duty(&config.operators, Duty::Restore)?;
+        require_duty(&config, Duty::Restore, "restore")?;
         let replaced = Runtime::new()?.block_on(self.restore(&config))?;
         if self.json { show(&replaced) } else { tell(&replaced) }
     }

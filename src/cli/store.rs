@@ -45,7 +45,7 @@ impl Store {
 impl Sign {
     fn run(&self) -> anyhow::Result<()> {
         let config = self.file.load()?;
-        require_duty(&config.operators, Duty::Restore)?;
+        require_duty(&config, Duty::Restore, "store sign")?;
         let signed = Runtime::new()?.block_on(self.sign(config))?;
         output::list(&signed, self.json, in_json, |one| (one.table.to_owned(), in_words(one)))?;
         Ok(())

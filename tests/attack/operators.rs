@@ -181,11 +181,16 @@ async fn an_account_without_the_duty_is_refused_and_recorded() {
     // Without a gateway the same table applies, and the refusal is recorded by the next one.
     let told = installation.configured(&disable).failed(4);
     assert!(told.contains("does not have the duty \"revoke\""), "{told}");
+    let backup = installation.path("backup.db").display().to_string();
+    let told = installation.configured(&["backup", "--out", &backup]).failed(4);
+    assert!(told.contains("does not have the duty \"restore\""), "{told}");
     let server = installation.serve();
-    until(|| commands(&installation).len() == 7).await;
-    let refused = commands(&installation).remove(6);
-    assert_eq!(refused["errorCode"], "Forbidden.NoPermission");
-    assert_eq!(parameter(&refused, "Command"), "access-key revoke");
+    until(|| commands(&installation).len() == 8).await;
+    let refused = commands(&installation).split_off(6);
+    for (refused, command) in refused.iter().zip(["access-key revoke", "backup"]) {
+        assert_eq!(refused["errorCode"], "Forbidden.NoPermission");
+        assert_eq!(parameter(refused, "Command"), command);
+    }
     assert_eq!(server.stop(), Some(0));
 }
 

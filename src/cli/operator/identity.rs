@@ -89,13 +89,3 @@ impl fmt::Display for Operator {
         }
     }
 }
-
-/// Checks that the operator of this process has a duty, for a command that uses store or token itself.
-/// It prevents mistakes, and binds no person who can read the PIN and write the database.
-///
-/// # Errors
-/// When the configuration assigns duties, and not this one to this operator.
-pub(in super::super) fn require_duty(operators: &Operators, duty: Duty) -> Result<(), CliError> {
-    let operator = Operator::of_this_process();
-    operator.require(operators, operator.uid, Some(duty))
-}

@@ -13,10 +13,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
-pub(super) use identity::{Operator, is_account, require_duty};
+pub(super) use identity::{Operator, is_account};
 pub(super) use server::OperatorServer;
 
-use super::output::Output;
+use super::exit::CliError;
+use super::output::{self, Output};
 use super::reason::Reason;
 use super::settings::{self, ConfigAndReason, ConfigFile};
 use crate::app::Backend;
@@ -156,14 +157,7 @@ async fn execute_here<C: OperatorCommand>(
     let operator = Operator::of_this_process();
     let owner = rustix::process::getuid().as_raw();
     if let Err(refusal) = operator.require(&config.operators, owner, C::DUTY) {
-        let noted = noted::<C>(command, reason);
-        let recorded = settings::with_store(config, async |store| {
-            Ok(store.record_refused_command(COMMAND_EVENT, noted, &refusal.to_string()).await?)
-        });
-        // Without a store there is nothing to protect.
-        if let Err(error) = recorded.await {
-            output.note(&format!("the refusal cannot be recorded: {error:#}"));
-        }
+        record_refusal(config, noted::<C>(command, reason), &refusal).await;
         return Err(refusal.into());
     }
     C::On::open(config, async |on| {
@@ -176,6 +170,33 @@ async fn execute_here<C: OperatorCommand>(
         Ok(on.store().record_operator_command(COMMAND_EVENT, noted).await?)
     })
     .await
+}
+
+/// Checks that the operator of this process has a duty, for a command that uses store or token itself, and
+/// records a refusal. It prevents mistakes, and binds no person who can read the PIN and write the database.
+///
+/// # Errors
+/// When the configuration assigns duties, and not this one to this operator.
+pub(super) fn require_duty(config: &Config, duty: Duty, command: &str) -> anyhow::Result<()> {
+    let operator = Operator::of_this_process();
+    let owner = rustix::process::getuid().as_raw();
+    let Err(refusal) = operator.require(&config.operators, owner, Some(duty)) else {
+        return Ok(());
+    };
+    let noted = vec![("Command", command.to_owned()), ("Duty", duty.to_string())];
+    Runtime::new()?.block_on(record_refusal(config.clone(), noted, &refusal));
+    Err(refusal.into())
+}
+
+/// Stores the event of a refused command for the next gateway.
+async fn record_refusal(config: Config, noted: Vec<(&'static str, String)>, refusal: &CliError) {
+    let recorded = settings::with_store(config, async |store| {
+        Ok(store.record_refused_command(COMMAND_EVENT, noted, &refusal.to_string()).await?)
+    });
+    // Without a store there is nothing to protect.
+    if let Err(error) = recorded.await {
+        output::print_note(&format!("The refusal cannot be recorded: {error:#}"));
+    }
 }
 
 /// The parameters of the record about a command.
