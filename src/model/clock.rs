@@ -17,6 +17,11 @@ pub fn now() -> Time {
     Time::from_unix(jiff::Timestamp::now().as_second())
 }
 
+/// The wall clock in microseconds after 1970-01-01T00:00:00Z, for the log.
+pub fn unix_micros() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
+}
+
 /// A monotonic clock, for durations and deadlines. It may stop while the machine is suspended.
 pub fn monotonic() -> Instant {
     Instant::now()

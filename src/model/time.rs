@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::text_form::{FromParam, InvalidId, text_forms};
 
 const SECONDS_PER_HOUR: i64 = 3600;
+const TEXT_BYTES: usize = "YYYY-MM-DDTHH:MM:SSZ".len();
 
 /// A point in time in whole seconds, UTC, formatted as `YYYY-MM-DDTHH:MM:SSZ`.
 ///
@@ -76,6 +77,30 @@ impl Time {
         Ok(Self::from_unix(timestamp.as_second()))
     }
 
+    /// The text, 20 ASCII bytes.
+    pub fn to_ascii(self) -> [u8; TEXT_BYTES] {
+        let civil = jiff::tz::Offset::UTC.to_datetime(self.0);
+        let mut text = *b"0000-00-00T00:00:00Z";
+        let mut put = |at: usize, number: i16| {
+            let digits = number.unsigned_abs().rem_euclid(100);
+            for (place, digit) in text.iter_mut().skip(at).zip([digits / 10, digits % 10]) {
+                *place = b'0' + u8::try_from(digit).unwrap_or_default();
+            }
+        };
+        put(0, civil.year() / 100);
+        put(2, civil.year());
+        for (at, number) in [
+            (5, civil.month()),
+            (8, civil.day()),
+            (11, civil.hour()),
+            (14, civil.minute()),
+            (17, civil.second()),
+        ] {
+            put(at, number.into());
+        }
+        text
+    }
+
     /// Seconds since 1970-01-01T00:00:00Z.
     pub fn unix(self) -> i64 {
         self.0.as_second()
@@ -125,7 +150,7 @@ impl FromParam for Time {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(std::str::from_utf8(&self.to_ascii()).unwrap_or_default())
     }
 }
 
@@ -192,6 +217,19 @@ mod tests {
             "2021-09-27T11:47:26Z",
         ] {
             assert!(Time::from_http_date(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_written_as_its_library_writes_it() {
+        for seconds in [0, 1, -1, 951_782_400, 1_709_281_800, 4_107_542_399, -62_167_219_200] {
+            let time = Time::from_unix(seconds);
+            assert_eq!(time.to_string(), time.0.to_string());
+            assert_eq!(time.to_string().parse(), Ok(time));
+        }
+        for day in 0..200_000 {
+            let time = Time::from_unix(day * 86_399);
+            assert_eq!(time.to_string(), time.0.to_string());
         }
     }
 

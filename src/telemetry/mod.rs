@@ -3,6 +3,7 @@
 //! Knows how lines are written and which of them. Must not know what they say: each room names its
 //! own fields, and keeps plaintexts, secrets and signatures out of them.
 
+mod json_line;
 mod registry;
 mod writer;
 
@@ -22,6 +23,7 @@ pub use registry::{
 pub(crate) use registry::{label_sets, metrics};
 
 use crate::config::{Log, LogFormat};
+use json_line::JsonLines;
 use writer::NonBlockingWriter;
 
 /// The environment variable that takes the place of the configured filter.
@@ -77,7 +79,10 @@ fn dispatch(
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match log.format {
         LogFormat::Text => lines.with_ansi(has_colors).into(),
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).into(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_span_list(false);
+            lines.map_event_format(JsonLines::beside).into()
+        }
     }
 }
 
