@@ -1,6 +1,6 @@
 //! Selects the protocol of a request: both use one port.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, Response as HttpResponse};
@@ -8,6 +8,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
+use memchr::memmem::Finder;
 
 use super::context::context;
 use super::instance::{self, InstanceRequest, PROTOBUF};
@@ -88,9 +89,9 @@ impl Protocol {
     /// The protocol of an unparsable head, as far as its bytes tell. The SDKs of the instance
     /// protocol write these headers in lowercase.
     pub(super) fn detect_in_head(head: &[u8]) -> Option<Self> {
-        let words = [instance::sign::SIGNED_PREFIX, PROTOBUF];
-        let is_there = |word: &str| memchr::memmem::find(head, word.as_bytes()).is_some();
-        words.into_iter().any(is_there).then_some(Self::Instance)
+        static WORDS: LazyLock<[Finder<'static>; 2]> =
+            LazyLock::new(|| [instance::sign::SIGNED_PREFIX, PROTOBUF].map(Finder::new));
+        WORDS.iter().any(|word| word.find(head).is_some()).then_some(Self::Instance)
     }
 
     /// The error format of the protocol.

@@ -35,6 +35,16 @@ pub struct Action {
     pub effect: ActionEffect,
 }
 
+impl Access {
+    /// As it is serialized.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "Read",
+            Self::Write => "Write",
+        }
+    }
+}
+
 impl Action {
     /// The action of a request that names no known action.
     pub const UNKNOWN: Self = Self { name: "-", effect: ActionEffect::Unknown };

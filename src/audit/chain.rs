@@ -45,7 +45,10 @@ text_forms!(ChainValue: Serialize, Deserialize);
 
 impl fmt::Display for ChainValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        hex::encode(self.0).fmt(f)
+        let mut digits = [0; 2 * VALUE_BYTES];
+        // The digits have room for the bytes.
+        hex::encode_to_slice(self.0, &mut digits).map_err(|_too_short| fmt::Error)?;
+        f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
     }
 }
 

@@ -54,13 +54,30 @@ impl Kind {
 /// Serializes a value as the members of a JSON object, without its braces.
 ///
 /// No recorded value fails to serialize; if one did, the record would contain the error.
-pub(super) fn members(value: &impl Serialize) -> Box<[u8]> {
+pub(super) fn members(value: &impl Serialize) -> Vec<u8> {
     let mut json = Vec::with_capacity(1024);
     if value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, Ascii)).is_err() {
-        return Box::from(&b"\"unwritable\":true"[..]);
+        return b"\"unwritable\":true".to_vec();
     }
     let inner = json.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
     inner.unwrap_or_default().into()
+}
+
+/// Appends a text as a string of JSON.
+pub(super) fn append_text(json: &mut Vec<u8>, text: &str) {
+    // Without a branch for each byte, the compiler checks many bytes at a time.
+    let escaped = text.bytes().fold(0, |any, byte| {
+        let is_control = u8::from(byte.wrapping_sub(b' ') > b'~' - b' ');
+        any | is_control | u8::from(byte == b'"') | u8::from(byte == b'\\')
+    });
+    if escaped == 0 {
+        json.push(b'"');
+        json.extend_from_slice(text.as_bytes());
+        json.push(b'"');
+    } else {
+        // Writing to memory cannot fail.
+        let _ = text.serialize(&mut serde_json::Serializer::with_formatter(json, Ascii));
+    }
 }
 
 /// Appends the record after `head`, and returns the new head.

@@ -8,7 +8,8 @@
 //! - An operation that changes nothing (reads, and every use of a key) has one record, written
 //!   between its end and its response. If the record does not reach the disk in time, the response is
 //!   dropped and the caller is told to retry: the result of a key leaves the process only with its
-//!   record.
+//!   record. An operation that ends with a call to the token lets the thread of the token hand over
+//!   the record ([`Handover`]): its request waits once, until the record is on disk.
 //! - An operation that changes something cannot be undone at that point. Therefore its *intent* is
 //!   on disk before it begins, and its outcome before the response. An outcome that cannot be written
 //!   is pending: it is written before all later records.
@@ -32,6 +33,7 @@ mod forward;
 mod forward_position;
 mod forward_reader;
 mod forward_target;
+mod handover;
 mod journal;
 mod journal_replay;
 mod key_change;
@@ -44,6 +46,7 @@ mod parameters;
 mod record;
 mod recorder;
 mod refusal_counts;
+mod request_event;
 mod system_event;
 mod system_recorder;
 mod verify;
@@ -66,7 +69,7 @@ pub use metadata::{HEAD_METADATA, KeyChange, StoredHead, metadata_to_keep};
 pub use metrics::AuditMetrics;
 pub use parameters::{NEVER, Parameters};
 pub use record::{RequestDetails, UsedResources};
-pub use recorder::{OpenRecord, Recorded, Recorder, Status};
+pub use recorder::{Handover, OpenRecord, Recorded, Recorder, Status};
 pub use system_event::{Actor, SystemEvent, SystemFailure};
 pub use system_recorder::RecordError;
 pub use verify::{Bound, Expectation, Fault, FaultKind, Report, SignedBy, Verifier};

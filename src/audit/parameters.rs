@@ -126,11 +126,14 @@ impl Parameters {
         }
     }
 
+    /// The names and values as they are recorded.
+    pub(super) fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, truncated(value, MAX_VALUE_BYTES)))
+    }
+
     /// Writes them as members of a JSON object.
     pub(super) fn write<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        self.0.iter().try_for_each(|(name, value)| {
-            map.serialize_entry(&**name, truncated(value, MAX_VALUE_BYTES))
-        })
+        self.shown().try_for_each(|(name, value)| map.serialize_entry(name, value))
     }
 }
 

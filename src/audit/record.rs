@@ -3,13 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde::ser::{SerializeMap as _, Serializer};
-
 use super::action::Action;
 use super::event::{AdditionalEventData, Event, Keys, ReferencedResources, Source, UserIdentity};
-use super::line;
 use super::parameters::{Parameters, truncated};
+use super::request_event::{self, RequestEvent, RequestParameters};
 use crate::authn::Caller;
 use crate::error::ErrorCode;
 use crate::model::{
@@ -80,17 +77,32 @@ impl RequestDetails {
         region_account: &RegionAccount,
         used_resources: UsedResources,
         outcome: Outcome,
-    ) -> Box<[u8]> {
+    ) -> Vec<u8> {
+        request_event::members(&self.event(region_account, used_resources, outcome))
+    }
+
+    fn event<'a>(
+        &'a self,
+        region_account: &'a RegionAccount,
+        used_resources: UsedResources,
+        outcome: Outcome,
+    ) -> RequestEvent<'a> {
         let UsedResources { key, version, refused } = used_resources;
         let has_response = matches!(outcome, Outcome::Done);
         let alias = self.parameters.text("AliasName");
         let context = &*self.context;
         let name = (self.action.name, context.time);
-        let parameters = RequestParameters { request: self, region_account };
+        let host = truncated(&context.host, MAX_HEADER_BYTES);
+        let parameters = RequestParameters {
+            host,
+            region: region_account.region.as_str(),
+            request_id: context.id,
+            parameters: &self.parameters,
+        };
         let event = Event {
             event_type: "ApiCall",
             access: self.action.effect.access(),
-            event_source: truncated(&context.host, MAX_HEADER_BYTES),
+            event_source: host,
             source_ip_address: Source::Address(context.source),
             user_agent: truncated(&context.user_agent, MAX_HEADER_BYTES),
             referenced_resources: Some(ReferencedResources {
@@ -105,13 +117,13 @@ impl RequestDetails {
         };
         // The record of a refused key is about that key.
         let event = event.about(refused.or(key));
-        line::members(&match outcome {
+        match outcome {
             Outcome::Intended => event,
             Outcome::Done => event.done(key, version),
             Outcome::Failed(code) => event.failed(code, code.message()),
             Outcome::Abandoned => event
                 .failed(ErrorCode::Unavailable, "The request ended before its outcome was known."),
-        })
+        }
     }
 
     /// Limits what is recorded of an unauthenticated client.
@@ -147,24 +159,6 @@ impl RequestDetails {
     }
 }
 
-struct RequestParameters<'a> {
-    request: &'a RequestDetails,
-    region_account: &'a RegionAccount,
-}
-
-impl Serialize for RequestParameters<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { request, region_account } = self;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("AcsHost", truncated(&request.context.host, MAX_HEADER_BYTES))?;
-        map.serialize_entry("AcsProduct", "Kms")?;
-        map.serialize_entry("RegionId", region_account.region.as_str())?;
-        map.serialize_entry("RequestId", &request.context.id)?;
-        request.parameters.write(&mut map)?;
-        map.end()
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::net::Ipv4Addr;
@@ -173,7 +167,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::audit::ActionEffect;
-    use crate::authn::Principal;
+    use crate::authn::{Principal, Session};
     use crate::model::clock;
     use crate::model::{Params, PrincipalName};
 
@@ -283,6 +277,86 @@ pub(super) mod tests {
             text.split_at(r#""eventId":"01234567-89ab-4def-8123-456789abcdef","#.len());
         assert!(id.starts_with(r#""eventId":""#) && id.ends_with(r#"","#), "{id}");
         rest.to_owned()
+    }
+
+    /// All that a client chooses, in every kind of record.
+    #[test]
+    fn a_record_has_the_bytes_that_the_serializer_writes() {
+        let every: String =
+            (0..=0x2ff).filter_map(char::from_u32).chain(['\u{2028}', '😀']).collect();
+        let texts = ["", "plain", "alias/demo", "\"quoted\" \\", "ä\n\u{7f}😀", every.as_str()];
+        let sources: [std::net::IpAddr; 3] =
+            ["203.0.113.9", "2001:db8::1", "::ffff:10.0.0.255"].map(|text| text.parse().unwrap());
+        let name = PrincipalName::role("admin").unwrap();
+        let session = Session::named("deploy\"");
+        let caller = |session: Option<Arc<Session>>| Caller {
+            account: "1234567890123456".parse().unwrap(),
+            user: name.shared_name(),
+            access_key_id: "STS.example".parse().unwrap(),
+            principal: Arc::new(Principal {
+                name: name.clone(),
+                policies: Vec::new(),
+                created: clock::now(),
+            }),
+            session,
+            client_key: None,
+        };
+        let callers = [None, Some(caller(None)), Some(caller(Some(Arc::new(session))))];
+        let (key, version) = (KeyId::random(), KeyVersionId::random());
+        let old: KeyId = "2ab1a983-7072-4bbc-a582-584b5bd8f1c2".parse().unwrap();
+        let used = [
+            UsedResources::default(),
+            UsedResources { key: Some(key), version: Some(version), refused: None },
+            UsedResources { key: Some(key), version: None, refused: Some(old) },
+            UsedResources { key: None, version: Some(version), refused: Some(old) },
+        ];
+        let outcomes = [
+            Outcome::Intended,
+            Outcome::Done,
+            Outcome::Failed(ErrorCode::SignatureDoesNotMatch),
+            Outcome::Abandoned,
+        ];
+        let region_account = region_account();
+        let mut compared = 0;
+        for (index, text) in texts.iter().enumerate() {
+            for caller in &callers {
+                for (used_resources, outcome) in used
+                    .iter()
+                    .flat_map(|used| outcomes.iter().map(move |outcome| (*used, *outcome)))
+                {
+                    let mut params = Params::default();
+                    params.insert("KeyId", *text).unwrap();
+                    if index % 2 == 0 {
+                        params.insert("AliasName", *text).unwrap();
+                        params.insert(format!("Tag.1.{text}"), *text).unwrap();
+                    }
+                    let context = RequestContext {
+                        host: (*text).into(),
+                        user_agent: (*text).into(),
+                        is_secure: index % 2 == 0,
+                        ..RequestContext::now(sources[index % 3])
+                    };
+                    let effects =
+                        [ActionEffect::Reads, ActionEffect::Changes, ActionEffect::Unknown];
+                    let request = RequestDetails {
+                        action: Action { name: "Encrypt", effect: effects[index % 3] },
+                        parameters: Parameters::of(&params),
+                        claimed: (index > 2).then(|| "LTAIclaimed".parse().unwrap()),
+                        caller: caller.clone().map(Arc::new),
+                        ..RequestDetails::new(context.into())
+                    };
+                    let event = request.event(&region_account, used_resources, outcome);
+                    let written = request_event::members(&event);
+                    let serialized = crate::audit::line::members(&event);
+                    assert_eq!(
+                        String::from_utf8(written).unwrap(),
+                        String::from_utf8(serialized).unwrap()
+                    );
+                    compared += 1;
+                }
+            }
+        }
+        assert_eq!(compared, 6 * 3 * 4 * 4);
     }
 
     #[test]

@@ -10,14 +10,16 @@ use tokio::sync::oneshot;
 
 use super::chain::Head;
 use super::forward::{ForwardLag, ForwardStatus};
+use super::handover::{HandoverState, Progress};
 use super::line::Kind;
 use super::metrics::AuditMetrics;
 use super::record::{Outcome, RequestDetails, UsedResources};
 use super::refusal_counts::RefusalCounts;
-use super::writer::{Command, NotRecorded, QueuedRecord, WriterStatus};
+use super::writer::{Command, NotRecorded, OnRecorded, QueuedRecord, WriterStatus};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{RegionAccount, Time};
 use crate::telemetry::gauge_value;
+use crate::token::{Completion, Delivery};
 
 /// Accepts the records of all requests. Clones share it.
 #[derive(Clone)]
@@ -117,9 +119,28 @@ pub struct OpenRecord {
     recorder: Recorder,
     is_change: bool,
     is_recorded: bool,
-    request: Option<RequestDetails>,
+    request: Option<RequestState>,
     /// The resources that the operation used, for the record of an operation that does not end.
     used_resources: UsedResources,
+}
+
+/// The request of a record.
+enum RequestState {
+    Own(RequestDetails),
+    /// The thread of the token may hand over the record of its success.
+    Shared(Handover),
+}
+
+/// Lets the thread of the token hand over the record of a successful operation together with the
+/// result of its last call. The audit delivers the result when the record is on disk, so that the
+/// request is woken once. A failed call has no record here: the operation records it when it ends.
+#[derive(Clone)]
+pub struct Handover(Arc<SharedRequest>);
+
+struct SharedRequest {
+    inner: Arc<Inner>,
+    details: RequestDetails,
+    state: HandoverState,
 }
 
 /// An operation in progress. Its record lists the used resources even if it does not end.
@@ -144,7 +165,7 @@ impl Recorder {
                 let Command::Write(entry) = command else { continue };
                 tell.send(entry.retry_until_written).unwrap();
                 let full = NotRecorded::Failed(std::io::ErrorKind::StorageFull);
-                entry.done.into_iter().for_each(|done| done.send(Err(full)).unwrap());
+                entry.done.into_iter().for_each(|done| done(Err(full)));
             }
         });
         let inner = Inner {
@@ -171,7 +192,7 @@ impl Recorder {
             recorder: self.clone(),
             is_change: effect.is_change(),
             is_recorded: effect.is_recorded(),
-            request: Some(request),
+            request: Some(RequestState::Own(request)),
             used_resources: UsedResources::default(),
         }
     }
@@ -217,7 +238,71 @@ impl Recorder {
     }
 }
 
+impl RequestState {
+    fn details(&self) -> &RequestDetails {
+        match self {
+            Self::Own(details) => details,
+            Self::Shared(Handover(shared)) => &shared.details,
+        }
+    }
+
+    /// Ends the operation, and returns what is known of its record.
+    fn close(&self) -> Progress {
+        match self {
+            Self::Own(_) => Progress::Open,
+            Self::Shared(Handover(shared)) => shared.state.close(),
+        }
+    }
+}
+
+impl Handover {
+    /// The completion of the last call to the token of an operation that has used these resources.
+    pub fn completion(&self, used_resources: UsedResources) -> Completion {
+        let shared = Arc::clone(&self.0);
+        let region_account = &shared.inner.region_account;
+        let members = shared.details.members(region_account, used_resources, Outcome::Done);
+        Completion::new(move |delivery| shared.hand_over(members, delivery))
+    }
+}
+
+impl SharedRequest {
+    /// Passes the record to the writer thread, which delivers the result. The request gets the result
+    /// only with the outcome of the record.
+    fn hand_over(self: Arc<Self>, members: Vec<u8>, delivery: Delivery) {
+        if !self.state.hand_over() {
+            // The request has ended, and has recorded that.
+            return;
+        }
+        let inner = Arc::clone(&self.inner);
+        let done: OnRecorded = Box::new(move |outcome| {
+            self.state.note_recorded(outcome);
+            delivery.deliver();
+        });
+        if let Err((error, Some(done))) = inner.pass(Kind::Event, members, false, Some(done)) {
+            done(Err(error));
+        }
+    }
+}
+
 impl OpenRecord {
+    /// Lets the thread of the token hand over the record, if the operation has one record, without
+    /// which it must not be answered.
+    pub fn handover(&mut self) -> Option<Handover> {
+        let inner = self.recorder.0.clone()?;
+        if self.is_change || !self.is_recorded || !inner.required {
+            return None;
+        }
+        let handover = match self.request.take()? {
+            RequestState::Own(details) => {
+                let state = HandoverState::default();
+                Handover(Arc::new(SharedRequest { inner, details, state }))
+            }
+            RequestState::Shared(handover) => handover,
+        };
+        self.request = Some(RequestState::Shared(handover.clone()));
+        Some(handover)
+    }
+
     /// Runs an operation and records it: its intent before it begins, if it changes something, and
     /// its outcome. `used_resources` is called when it has ended.
     pub async fn of<T>(
@@ -231,7 +316,7 @@ impl OpenRecord {
             return Recorded(Err(error));
         }
         let mut active = ActiveOperation { record: self, used_resources: Some(used_resources) };
-        let outcome = operation.await;
+        let outcome = active.record.in_time(operation).await;
         active.note_used_resources();
         active.record.finish(outcome).await
     }
@@ -240,10 +325,23 @@ impl OpenRecord {
     pub async fn refused<T>(mut self, outcome: Result<T, ApiError>) -> Recorded<T> {
         // A refusal is always recorded.
         self.is_recorded = true;
-        if let Some(request) = &mut self.request {
+        if let Some(RequestState::Own(request)) = &mut self.request {
             request.truncate_unauthenticated();
         }
         self.finish(outcome).await
+    }
+
+    /// Waits for the operation. If its record is handed over and not on disk in time, that is the
+    /// outcome.
+    async fn in_time<T>(
+        &self,
+        operation: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let Some(RequestState::Shared(Handover(shared))) = &self.request else {
+            return operation.await;
+        };
+        let outcome = shared.state.in_time(shared.inner.timeout, operation).await;
+        outcome.unwrap_or_else(|| Err(unrecorded(NotRecorded::Late)))
     }
 
     async fn record_intent(&self) -> Result<(), ApiError> {
@@ -252,8 +350,11 @@ impl OpenRecord {
         else {
             return Ok(());
         };
-        let members =
-            request.members(&inner.region_account, UsedResources::default(), Outcome::Intended);
+        let members = request.details().members(
+            &inner.region_account,
+            UsedResources::default(),
+            Outcome::Intended,
+        );
         inner.recorded(Kind::Intent, members, false).await
     }
 
@@ -263,11 +364,18 @@ impl OpenRecord {
         else {
             return Recorded(outcome);
         };
+        match (request.close(), &outcome) {
+            // The operation may fail after its last call.
+            (Progress::Open | Progress::Closed, _) | (Progress::Recorded(Ok(())), Err(_)) => {}
+            (Progress::Recorded(Ok(())), Ok(_)) => return Recorded(outcome),
+            (Progress::Recorded(Err(error)), _) => return Recorded(Err(unrecorded(error))),
+            (Progress::HandedOver(_), _) => return Recorded(Err(unrecorded(NotRecorded::Late))),
+        }
         let told = match &outcome {
             Ok(_) => Outcome::Done,
             Err(error) => Outcome::Failed(error.code()),
         };
-        let members = request.members(&inner.region_account, self.used_resources, told);
+        let members = request.details().members(&inner.region_account, self.used_resources, told);
         match inner.recorded(Kind::Event, members, self.is_change).await {
             Ok(()) => Recorded(outcome),
             Err(error) => Recorded(Err(error)),
@@ -296,18 +404,17 @@ impl Drop for OpenRecord {
         else {
             return;
         };
+        if request.close() != Progress::Open {
+            // The record says what was done.
+            return;
+        }
+        let details = request.details();
         let members =
-            request.members(&inner.region_account, self.used_resources, Outcome::Abandoned);
-        let entry = QueuedRecord {
-            kind: Kind::Event,
-            members,
-            retry_until_written: self.is_change,
-            done: None,
-        };
-        if inner.commands.try_send(Command::Write(entry)).is_err() {
+            details.members(&inner.region_account, self.used_resources, Outcome::Abandoned);
+        if inner.pass(Kind::Event, members, self.is_change, None).is_err() {
             tracing::error!(
                 event = "audit.abandoned_not_recorded",
-                request_id = %request.context.id,
+                request_id = %details.context.id,
                 "could not record an abandoned request"
             );
         }
@@ -319,14 +426,12 @@ impl Inner {
     async fn recorded(
         &self,
         kind: Kind,
-        members: Box<[u8]>,
+        members: Vec<u8>,
         retry_until_written: bool,
     ) -> Result<(), ApiError> {
         match self.write(kind, members, retry_until_written).await {
             Ok(()) => Ok(()),
-            Err(error) if self.required => {
-                Err(ApiError::from(ErrorCode::Unavailable).because(error))
-            }
+            Err(error) if self.required => Err(unrecorded(error)),
             Err(error) => {
                 tracing::error!(
                     event = "audit.record_missing",
@@ -342,23 +447,45 @@ impl Inner {
     pub(super) fn enqueue(
         &self,
         kind: Kind,
-        members: Box<[u8]>,
+        members: Vec<u8>,
         retry_until_written: bool,
     ) -> Result<oneshot::Receiver<Result<(), NotRecorded>>, NotRecorded> {
         let (done, told) = oneshot::channel();
-        let entry = QueuedRecord { kind, members, retry_until_written, done: Some(done) };
-        self.commands.try_send(Command::Write(entry)).map_err(|error| match error {
+        let done: OnRecorded = Box::new(move |outcome| {
+            // The caller may have timed out.
+            let _ = done.send(outcome);
+        });
+        match self.pass(kind, members, retry_until_written, Some(done)) {
+            Ok(()) => Ok(told),
+            Err((error, _done)) => Err(error),
+        }
+    }
+
+    /// Passes a record to the writer thread. Returns `done` if the thread cannot take it.
+    fn pass(
+        &self,
+        kind: Kind,
+        members: Vec<u8>,
+        retry_until_written: bool,
+        done: Option<OnRecorded>,
+    ) -> Result<(), (NotRecorded, Option<OnRecorded>)> {
+        let entry = QueuedRecord { kind, members, retry_until_written, done };
+        let Err(refused) = self.commands.try_send(Command::Write(entry)) else { return Ok(()) };
+        let error = match &refused {
             TrySendError::Full(_) => NotRecorded::Busy,
             TrySendError::Disconnected(_) => NotRecorded::Ended,
-        })?;
-        Ok(told)
+        };
+        match refused.into_inner() {
+            Command::Write(entry) => Err((error, entry.done)),
+            Command::Reopen(_) | Command::CheckPath | Command::Close(_) => Err((error, None)),
+        }
     }
 
     /// Writes a record, and waits until it is on disk or the deadline passes.
     pub(super) async fn write(
         &self,
         kind: Kind,
-        members: Box<[u8]>,
+        members: Vec<u8>,
         retry_until_written: bool,
     ) -> Result<(), NotRecorded> {
         let told = self.enqueue(kind, members, retry_until_written)?;
@@ -370,10 +497,157 @@ impl Inner {
     }
 }
 
+/// The error for the caller of an operation whose record is missing.
+fn unrecorded(error: NotRecorded) -> ApiError {
+    ApiError::from(ErrorCode::Unavailable).because(error)
+}
+
 #[cfg(test)]
 mod tests {
+    use crossbeam_channel::Receiver;
+
+    use super::super::record::tests::{region_account, request};
     use super::*;
     use crate::telemetry::Registry;
+
+    /// A recorder, and the commands that its writer thread would get.
+    fn recorder() -> (Recorder, Receiver<Command>) {
+        let (commands, queue) = crossbeam_channel::bounded(1);
+        let inner = Inner {
+            commands,
+            status: Arc::new(WriterStatus::of(Head::START)),
+            timeout: Duration::from_millis(20),
+            required: true,
+            region_account: region_account(),
+            refusal_counts: RefusalCounts::default(),
+            metrics: AuditMetrics::default(),
+        };
+        (Recorder::new(inner), queue)
+    }
+
+    fn next(queue: &Receiver<Command>) -> QueuedRecord {
+        match queue.try_recv() {
+            Ok(Command::Write(entry)) => entry,
+            _ => panic!("no record was passed on"),
+        }
+    }
+
+    /// An operation whose last call is completed by the thread of the token, and its record. The
+    /// outer value tells when the result is delivered.
+    fn handed_over(
+        record: &mut OpenRecord,
+    ) -> (oneshot::Receiver<u8>, impl Future<Output = Result<u8, ApiError>> + use<>) {
+        let completion = record.handover().unwrap().completion(UsedResources::default());
+        let (answer, result) = oneshot::channel();
+        let (told, delivered) = oneshot::channel();
+        completion.complete(Delivery::new(move || {
+            answer.send(7).unwrap();
+            told.send(7).unwrap();
+        }));
+        let late = |_dropped| ApiError::from(ErrorCode::InternalFailure);
+        (delivered, async move { result.await.map_err(late) })
+    }
+
+    fn cause(outcome: &Recorded<u8>) -> String {
+        std::error::Error::source(outcome.error().unwrap()).unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn the_result_of_a_token_call_is_delivered_when_its_record_is_on_disk() {
+        let (recorder, queue) = recorder();
+        let mut record = recorder.open(request("Encrypt"));
+        let (mut delivered, operation) = handed_over(&mut record);
+        let entry = next(&queue);
+        let members = String::from_utf8(entry.members).unwrap();
+        assert!(members.contains(r#""eventName":"Encrypt""#) && !members.contains("errorCode"));
+        assert!(delivered.try_recv().is_err(), "delivered before its record was written");
+        entry.done.unwrap()(Ok(()));
+        assert_eq!(delivered.try_recv(), Ok(7));
+        let outcome = record.of(operation, UsedResources::default).await;
+        assert_eq!(outcome.into_result().unwrap(), 7);
+        assert!(queue.is_empty(), "one record for one operation");
+    }
+
+    #[tokio::test]
+    async fn without_its_record_the_result_of_a_token_call_is_not_returned() {
+        let full = NotRecorded::Failed(std::io::ErrorKind::StorageFull);
+        let (recorder, queue) = recorder();
+        let mut record = recorder.open(request("Decrypt"));
+        let (_delivered, operation) = handed_over(&mut record);
+        next(&queue).done.unwrap()(Err(full));
+        let outcome = record.of(operation, UsedResources::default).await;
+        assert_eq!(cause(&outcome), full.to_string());
+
+        // The queue is full.
+        let mut first = recorder.open(request("Decrypt"));
+        let _waiting = handed_over(&mut first);
+        let mut record = recorder.open(request("Decrypt"));
+        let (_delivered, operation) = handed_over(&mut record);
+        let outcome = record.of(operation, UsedResources::default).await;
+        assert_eq!(cause(&outcome), NotRecorded::Busy.to_string());
+
+        // The record is late.
+        let (_delivered, operation) = (next(&queue), std::future::pending());
+        let outcome = first.of(operation, UsedResources::default).await;
+        assert_eq!(cause(&outcome), NotRecorded::Late.to_string());
+        assert!(queue.is_empty(), "one record for one operation");
+
+        // The audit log was closed.
+        let mut record = recorder.open(request("Decrypt"));
+        drop(queue);
+        let (_delivered, operation) = handed_over(&mut record);
+        let outcome = record.of(operation, UsedResources::default).await;
+        assert_eq!(cause(&outcome), NotRecorded::Ended.to_string());
+    }
+
+    #[tokio::test]
+    async fn a_failed_token_call_makes_the_record_of_the_operation() {
+        let (recorder, queue) = recorder();
+        let mut record = recorder.open(request("Decrypt"));
+        let completion = record.handover().unwrap().completion(UsedResources::default());
+        let operation = async move {
+            // The token drops the completion of a call that fails.
+            drop(completion);
+            Err::<u8, _>(ErrorCode::Unavailable.into())
+        };
+        let recording = tokio::spawn(record.of(operation, UsedResources::default));
+        let entry = loop {
+            match queue.try_recv() {
+                Ok(Command::Write(entry)) => break entry,
+                _ => tokio::task::yield_now().await,
+            }
+        };
+        assert!(String::from_utf8(entry.members).unwrap().contains("errorCode"));
+        entry.done.unwrap()(Ok(()));
+        assert!(recording.await.unwrap().error().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_ends_has_one_record_whoever_is_first() {
+        let (recorder, queue) = recorder();
+        // The client leaves while the token works: what the token does afterwards is not delivered.
+        let mut record = recorder.open(request("Decrypt"));
+        let completion = record.handover().unwrap().completion(UsedResources::default());
+        drop(record);
+        let abandoned = String::from_utf8(next(&queue).members).unwrap();
+        assert!(abandoned.contains("The request ended before its outcome was known."));
+        completion.complete(Delivery::new(|| panic!("delivered without a record")));
+        assert!(queue.is_empty(), "one record for one operation");
+        // The client leaves while the record is written.
+        let mut record = recorder.open(request("Decrypt"));
+        let _operation = handed_over(&mut record);
+        drop(record);
+        assert!(!String::from_utf8(next(&queue).members).unwrap().contains("errorCode"));
+        assert!(queue.is_empty(), "one record for one operation");
+    }
+
+    #[test]
+    fn changes_and_unrecorded_operations_hand_nothing_over() {
+        let (recorder, _queue) = recorder();
+        let mut change = recorder.open(request("CreateKey"));
+        assert!(change.handover().is_none());
+        assert!(Recorder::off().open(request("Encrypt")).handover().is_none());
+    }
 
     #[test]
     fn what_is_counted_stands_in_the_text_under_its_name() {

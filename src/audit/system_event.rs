@@ -74,7 +74,7 @@ impl SystemEvent {
         &self,
         region_account: &RegionAccount,
         outcome: Option<&Result<(), SystemFailure>>,
-    ) -> Box<[u8]> {
+    ) -> Vec<u8> {
         let parameters = Parameters(&self.parameters);
         let name = (self.name.as_str(), self.time);
         let event = Event {

@@ -67,7 +67,7 @@ pub(super) struct Rotation {
     /// Receives the last record, once writing is paused.
     pub(super) paused: oneshot::Sender<Head>,
     /// The members of the checkpoint over it. `None` if it cannot be signed.
-    pub(super) signed: Receiver<Option<Box<[u8]>>>,
+    pub(super) signed: Receiver<Option<Vec<u8>>>,
     /// Receives whether the old file ends with that checkpoint, when the next file is begun.
     pub(super) done: oneshot::Sender<Result<bool, AuditError>>,
 }
@@ -75,16 +75,19 @@ pub(super) struct Rotation {
 /// A record that waits to be written.
 pub(super) struct QueuedRecord {
     pub(super) kind: Kind,
-    pub(super) members: Box<[u8]>,
+    pub(super) members: Vec<u8>,
     /// The operation is done: the record is kept until it can be written.
     pub(super) retry_until_written: bool,
-    /// Receives the result.
-    pub(super) done: Option<oneshot::Sender<Result<(), NotRecorded>>>,
+    /// Called with the result, on the thread.
+    pub(super) done: Option<OnRecorded>,
 }
+
+/// Receives whether a record is on disk. It must not block.
+pub(super) type OnRecorded = Box<dyn FnOnce(Result<(), NotRecorded>) + Send>;
 
 impl QueuedRecord {
     /// A record of the writer itself, which is tried once; no caller receives the result.
-    fn new(kind: Kind, members: Box<[u8]>) -> Self {
+    fn new(kind: Kind, members: Vec<u8>) -> Self {
         Self { kind, members, retry_until_written: false, done: None }
     }
 }
@@ -158,6 +161,7 @@ impl Opened {
             forwarders,
             chain_start: Some(ChainStart { reason, torn_bytes: tail.torn_bytes }),
             pending_outcomes: Vec::new(),
+            lines: Vec::with_capacity(BATCH_BYTES / 16),
             is_failing: false,
             since_checkpoint: 0,
             checkpoint_records: settings.checkpoint_records,
@@ -225,6 +229,8 @@ struct Writer {
     forwarders: Vec<Forwarder>,
     chain_start: Option<ChainStart>,
     pending_outcomes: Vec<QueuedRecord>,
+    /// The lines of a commit: kept for its memory.
+    lines: Vec<u8>,
     is_failing: bool,
     since_checkpoint: u64,
     checkpoint_records: u64,
@@ -310,7 +316,7 @@ impl Writer {
         let outcome = written.map_err(|error| NotRecorded::Failed(error.kind()));
         for mut entry in batch {
             if let Some(done) = entry.done.take() {
-                let _ = done.send(outcome);
+                done(outcome);
             }
             if outcome.is_err() && entry.retry_until_written {
                 self.pending_outcomes.push(entry);
@@ -321,20 +327,29 @@ impl Writer {
     }
 
     fn write(&mut self, batch: &[QueuedRecord]) -> io::Result<()> {
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        let written = self.write_lines(batch, &mut lines);
+        // A large batch is rare.
+        lines.shrink_to(BATCH_BYTES / 16);
+        self.lines = lines;
+        written
+    }
+
+    fn write_lines(&mut self, batch: &[QueuedRecord], lines: &mut Vec<u8>) -> io::Result<()> {
         let mut head = self.head;
-        let mut lines = Vec::with_capacity(BATCH_BYTES / 16);
         if let Some(chain_start) = self.chain_start {
             if chain_start.reason == "grown" {
                 // Foreign content in the file may not end with a newline.
                 lines.push(b'\n');
             }
-            head = line::append(&mut lines, head, Kind::Open, &self.open_record(chain_start, head));
+            head = line::append(lines, head, Kind::Open, &self.open_record(chain_start, head));
         }
         for entry in self.pending_outcomes.iter().chain(batch) {
-            head = line::append(&mut lines, head, entry.kind, &entry.members);
+            head = line::append(lines, head, entry.kind, &entry.members);
         }
         let offset = self.file.length();
-        self.file.commit(&lines)?;
+        self.file.commit(lines)?;
         if self.chain_start.take().is_some() {
             self.begin_section(offset);
         }
@@ -448,7 +463,7 @@ impl Writer {
     fn reopen(
         &mut self,
         paused: oneshot::Sender<Head>,
-        signed: &Receiver<Option<Box<[u8]>>>,
+        signed: &Receiver<Option<Vec<u8>>>,
     ) -> Result<bool, AuditError> {
         let path = self.file.path().to_owned();
         let fault = |source| AuditError::File { path: path.clone(), source };
@@ -474,7 +489,7 @@ impl Writer {
         Ok(is_signed)
     }
 
-    fn open_record(&self, chain_start: ChainStart, previous: Head) -> Box<[u8]> {
+    fn open_record(&self, chain_start: ChainStart, previous: Head) -> Vec<u8> {
         line::members(&json!({
             "time": clock::now(),
             "format": FORMAT,

@@ -17,7 +17,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
+use super::claim::Claim;
 use super::principal::{Principal, Session};
+use super::signature::{Acs3Key, verify_with};
 use crate::model::InvalidId;
 use crate::model::policy::{Policy, PolicyFault};
 use crate::model::{
@@ -110,6 +112,7 @@ pub struct AccessKey {
     pub principal: Arc<Principal>,
     /// The secret, the HMAC key of the signature.
     pub secret: SecretString,
+    acs3_key: Acs3Key,
     /// Whether it is active.
     pub is_active: bool,
     /// The session, for temporary credentials.
@@ -127,6 +130,11 @@ struct LastUsed {
 }
 
 impl AccessKey {
+    /// Whether its secret made the signature of the claim.
+    pub(super) fn has_signed(&self, claim: &Claim<'_>) -> bool {
+        verify_with(claim, &self.secret, &self.acs3_key)
+    }
+
     /// Records a use. [`CredentialStore::flush_last_used`] writes it to the store.
     pub(super) fn record_use(&self, now: Time) {
         let hour = now.unix() / SECONDS_PER_HOUR;
@@ -582,6 +590,7 @@ fn access_key(
     Ok(AccessKey {
         id: row.id,
         principal,
+        acs3_key: Acs3Key::of(&secret),
         secret,
         is_active: row.is_active,
         session: session.map(Arc::new),

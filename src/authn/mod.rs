@@ -149,7 +149,7 @@ impl Authenticator {
         if !key.is_active {
             return Err(ErrorCode::InvalidAccessKeyIdInactive.into());
         }
-        if signature::verify(claim, &key.secret) { Ok(key) } else { Err(claim.mismatch()) }
+        if key.has_signed(claim) { Ok(key) } else { Err(claim.mismatch()) }
     }
 
     /// The client key whose private half made the signature.

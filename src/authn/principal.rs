@@ -15,3 +15,12 @@ pub struct Session {
     pub policy: Option<Policy>,
     pub(super) token_hash: Vec<u8>,
 }
+
+#[cfg(test)]
+impl Session {
+    /// A session that has ended.
+    pub(crate) fn named(name: &str) -> Self {
+        let (expires, policy, token_hash) = (Time::from_unix(0), None, Vec::new());
+        Self { name: name.to_owned(), expires, policy, token_hash }
+    }
+}

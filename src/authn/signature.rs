@@ -13,11 +13,30 @@ pub fn sign(scheme: Scheme<'_>, secret: &SecretString, string_to_sign: &str) -> 
     hmac::sign(&key(scheme, secret), string_to_sign.as_bytes()).as_ref().to_vec()
 }
 
+/// The HMAC key of ACS3, which most clients use: to make it takes longer than to use it. It is
+/// overwritten when dropped, like the secret.
+pub(super) struct Acs3Key(Key);
+
+impl Acs3Key {
+    pub(super) fn of(secret: &SecretString) -> Self {
+        Self(key(Scheme::Acs3, secret))
+    }
+}
+
 /// Whether the claim's signature was made with `secret`; false for a claim of a client key.
 /// Compares in constant time.
 pub fn verify(claim: &Claim<'_>, secret: &SecretString) -> bool {
+    verify_with(claim, secret, &Acs3Key::of(secret))
+}
+
+/// As [`verify`], with the key of the secret.
+pub(super) fn verify_with(claim: &Claim<'_>, secret: &SecretString, acs3: &Acs3Key) -> bool {
     let SignedWith::AccessKey(scheme) = claim.signed_with else { return false };
-    is_mac(&key(scheme, secret), claim.string_to_sign.as_bytes(), &claim.signature)
+    let text = claim.string_to_sign.as_bytes();
+    match scheme {
+        Scheme::Acs3 => is_mac(&acs3.0, text, &claim.signature),
+        Scheme::Rpc1 | Scheme::Acs4 { .. } => is_mac(&key(scheme, secret), text, &claim.signature),
+    }
 }
 
 /// Whether `mac` is the complete MAC of the message. A truncated one is not.

@@ -1,7 +1,7 @@
-//! The permission to execute, which a dry run does not get.
+//! The permission to execute, which a dry run does not get, and the last call of an operation.
 
 use crate::error::ErrorCode;
-use crate::token::Budget;
+use crate::token::{Budget, Completion};
 
 /// Permits the execution of a request that is not a dry run. It has the request's token budget.
 ///
@@ -12,9 +12,9 @@ use crate::token::Budget;
 ///
 /// ```
 /// # use hsmgate::authz::AuthorizedKey;
-/// # use hsmgate::keyring::{Execution, Keyring, VersionSelector};
+/// # use hsmgate::keyring::{Execution, Keyring, LastExecution, VersionSelector};
 /// # use hsmgate::ops::crypto::encrypt::Encrypt;
-/// # async fn encrypt(keyring: Keyring, key: AuthorizedKey<Encrypt>, execution: Execution<'_>) {
+/// # async fn encrypt(keyring: Keyring, key: AuthorizedKey<Encrypt>, execution: LastExecution<'_>) {
 /// let version = keyring.encryption_version(&key, VersionSelector::Primary).unwrap();
 /// let blob = keyring.encrypt(&version, None, Vec::new().into(), Vec::new(), execution).await;
 /// # }
@@ -56,6 +56,47 @@ impl<'a> Execution<'a> {
 
     /// The request's token budget.
     pub(super) const fn budget(self) -> &'a Budget {
+        self.0
+    }
+}
+
+/// The token call with which an operation ends: its token budget, and what happens to the result
+/// before the operation gets it.
+#[derive(Debug)]
+pub struct LastCall<'a> {
+    pub(super) budget: &'a Budget,
+    pub(super) completion: Option<Completion>,
+}
+
+/// An [`Execution`] whose token call is the last step of its operation that can fail. The record of
+/// its success may be written before the operation gets the result.
+#[derive(Debug)]
+pub struct LastExecution<'a>(LastCall<'a>);
+
+impl<'a> LastCall<'a> {
+    /// A call with this budget. Without a completion, the operation gets the result at once.
+    pub fn new(budget: &'a Budget, completion: Option<Completion>) -> Self {
+        Self { budget, completion }
+    }
+}
+
+/// For an operation that continues after the call.
+impl<'a> From<Execution<'a>> for LastExecution<'a> {
+    fn from(Execution(budget): Execution<'a>) -> Self {
+        Self(LastCall::new(budget, None))
+    }
+}
+
+impl<'a> Execution<'a> {
+    /// The execution of the last call of an operation.
+    pub fn ending_with(self, completion: Option<Completion>) -> LastExecution<'a> {
+        LastExecution(LastCall::new(self.0, completion))
+    }
+}
+
+impl<'a> LastExecution<'a> {
+    /// The last call of the operation.
+    pub(super) fn into_call(self) -> LastCall<'a> {
         self.0
     }
 }

@@ -16,7 +16,7 @@ use super::metrics::{BudgetEvent, BudgetEventLabels, KeyringMetrics};
 use crate::error::ErrorCode;
 use crate::model::{IvBudget, KeyVersionId};
 use crate::store::{Remainder, Store, StoreError};
-use crate::token::{Encrypted, MAX_USES, TokenError};
+use crate::token::{MAX_USES, TokenError};
 
 /// The pause of the background task after a failure of the store.
 const LEASE_PAUSE: Duration = Duration::from_secs(1);
@@ -72,8 +72,8 @@ pub(super) struct Reservation(Arc<InvocationCounter>);
 
 impl Reservation {
     /// Returns the uses that the encryption did not need. If dropped without it, all count as used.
-    pub(super) fn release_unused(self, encrypted: &Encrypted) {
-        self.0.left.fetch_add(MAX_USES.saturating_sub(encrypted.uses), Ordering::Relaxed);
+    pub(super) fn release_unused(self, uses: u64) {
+        self.0.left.fetch_add(MAX_USES.saturating_sub(uses), Ordering::Relaxed);
         if self.0.failed_encryptions.load(Ordering::Relaxed) != 0 {
             self.0.failed_encryptions.store(0, Ordering::Relaxed);
         }

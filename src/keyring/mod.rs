@@ -32,7 +32,7 @@ use parking_lot::Mutex;
 
 pub use data_key_pair::{DataKeyPair, PairForm};
 pub use error::KeyringError;
-pub use execution::Execution;
+pub use execution::{Execution, LastCall, LastExecution};
 pub use import::{WrappedMaterial, WrappingKey};
 pub use invocations::IvEvent;
 pub use lifecycle::NewKey;

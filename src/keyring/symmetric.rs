@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use zeroize::Zeroizing;
 
 use super::invocations::Reservation;
-use super::{AesGcm, Execution, KeyAction, Keyring, KeyringError, UsableVersion, VersionSelector};
+use super::{
+    AesGcm, Execution, KeyAction, Keyring, KeyringError, LastCall, LastExecution, UsableVersion,
+    VersionSelector,
+};
 use crate::authz::{AccountGrant, AuthorizedKey, CanDecrypt, CanEncrypt, Permission};
 use crate::error::ErrorCode;
-use crate::model::{CiphertextBlob, IV_BYTES, Plaintext, VerificationRate, clock};
-use crate::token::{
-    Budget, EncryptOptions, Encrypted, KeyIdentity, ObjectOwner, TokenError, Worker,
-};
+use crate::model::{CiphertextBlob, IV_BYTES, InvalidId, Plaintext, VerificationRate, clock};
+use crate::token::{EncryptOptions, Encrypted, KeyIdentity, ObjectOwner, TokenError, Worker};
 
 impl Keyring {
     /// Returns a version that can encrypt with this key now.
@@ -50,10 +51,10 @@ impl Keyring {
         iv: Option<[u8; IV_BYTES]>,
         plaintext: Zeroizing<Vec<u8>>,
         aad: Vec<u8>,
-        execution: Execution<'_>,
+        execution: LastExecution<'_>,
     ) -> Result<CiphertextBlob, KeyringError> {
         let options = EncryptOptions { iv, is_verified: self.verifies_next_encryption() };
-        self.encrypt_as(version.identity, options, plaintext, aad, execution.budget()).await
+        self.encrypt_as(version.identity, options, plaintext, aad, execution.into_call()).await
     }
 
     /// As [`Keyring::encrypt`], for a plaintext that exists nowhere else: the private key of a data
@@ -66,7 +67,8 @@ impl Keyring {
         execution: Execution<'_>,
     ) -> Result<CiphertextBlob, KeyringError> {
         let options = EncryptOptions { iv: None, is_verified: self.verifies_data_keys };
-        self.encrypt_as(version.identity, options, private, aad, execution.budget()).await
+        let call = LastCall::new(execution.budget(), None);
+        self.encrypt_as(version.identity, options, private, aad, call).await
     }
 
     fn verifies_next_encryption(&self) -> bool {
@@ -85,18 +87,35 @@ impl Keyring {
         options: EncryptOptions,
         plaintext: Zeroizing<Vec<u8>>,
         aad: Vec<u8>,
-        budget: &Budget,
+        call: LastCall<'_>,
     ) -> Result<CiphertextBlob, KeyringError> {
+        let job = move |worker: &mut Worker<'_>| {
+            let encrypted = worker.encrypt_as(identity, options, Some(&aad), &plaintext)?;
+            Ok(((), encrypted))
+        };
+        let ((), blob) = self.encrypt_in(identity, call, job).await?;
+        Ok(blob)
+    }
+
+    /// Runs a job that encrypts once, and returns a further value of it with the blob.
+    async fn encrypt_in<T: Send + 'static>(
+        &self,
+        identity: KeyIdentity,
+        call: LastCall<'_>,
+        job: impl FnOnce(&mut Worker<'_>) -> Result<(T, Encrypted), TokenError> + Send + 'static,
+    ) -> Result<(T, CiphertextBlob), KeyringError> {
+        let LastCall { budget, completion } = call;
         let reserved = self.invocations.reserve(identity.id(), budget.deadline()).await?;
-        let encrypted = self
-            .token
-            .run_with(identity, budget, move |worker| {
-                worker.encrypt_as(identity, options, Some(&aad), &plaintext)
-            })
-            .await
-            .map_err(|error| self.failed_encryption(identity, &reserved, error))?;
-        reserved.release_unused(&encrypted);
-        blob(identity, encrypted)
+        let job = move |worker: &mut Worker<'_>| {
+            let (value, encrypted) = job(worker)?;
+            let uses = encrypted.uses;
+            Ok(blob(identity, encrypted).map(|blob| (value, blob, uses)))
+        };
+        let encrypted = self.token.run_last(identity, budget, completion, job).await;
+        let (value, blob, uses) =
+            encrypted.map_err(|error| self.failed_encryption(identity, &reserved, error))??;
+        reserved.release_unused(uses);
+        Ok((value, blob))
     }
 
     /// Generates a data key of `bytes` random bytes in the token and encrypts it, both in one job.
@@ -109,10 +128,10 @@ impl Keyring {
         version: &UsableVersion<'_, P, AesGcm>,
         bytes: usize,
         aad: Vec<u8>,
-        execution: Execution<'_>,
+        execution: LastExecution<'_>,
     ) -> Result<(Zeroizing<Vec<u8>>, CiphertextBlob), KeyringError> {
         let form = DataKeyForm { make: |random| random, bytes: |random| random };
-        self.encrypted_data_key(version.identity, bytes, aad, form, execution.budget()).await
+        self.encrypted_data_key(version.identity, bytes, aad, form, execution.into_call()).await
     }
 
     /// As [`Keyring::data_key`], but encrypts the Base64 text of the random bytes.
@@ -124,13 +143,13 @@ impl Keyring {
         version: &UsableVersion<'_, P, AesGcm>,
         bytes: usize,
         aad: Vec<u8>,
-        execution: Execution<'_>,
+        execution: LastExecution<'_>,
     ) -> Result<(Plaintext, CiphertextBlob), KeyringError> {
         let form = DataKeyForm {
             make: |random| Plaintext::encode(&random),
             bytes: |text| text.expose().as_bytes(),
         };
-        self.encrypted_data_key(version.identity, bytes, aad, form, execution.budget()).await
+        self.encrypted_data_key(version.identity, bytes, aad, form, execution.into_call()).await
     }
 
     async fn encrypted_data_key<T: Send + 'static>(
@@ -139,9 +158,8 @@ impl Keyring {
         bytes: usize,
         aad: Vec<u8>,
         form: DataKeyForm<T>,
-        budget: &Budget,
+        call: LastCall<'_>,
     ) -> Result<(T, CiphertextBlob), KeyringError> {
-        let reserved = self.invocations.reserve(identity.id(), budget.deadline()).await?;
         let options = EncryptOptions { iv: None, is_verified: self.verifies_data_keys };
         let job = move |worker: &mut Worker<'_>| {
             let data_key = (form.make)(worker.random(bytes)?);
@@ -149,13 +167,7 @@ impl Keyring {
             let encrypted = worker.encrypt_as(identity, options, Some(&aad), text)?;
             Ok((data_key, encrypted))
         };
-        let (data_key, encrypted) = self
-            .token
-            .run_with(identity, budget, job)
-            .await
-            .map_err(|error| self.failed_encryption(identity, &reserved, error))?;
-        reserved.release_unused(&encrypted);
-        Ok((data_key, blob(identity, encrypted)?))
+        self.encrypt_in(identity, call, job).await
     }
 
     /// The error of an encryption. A key that soon gets a new version is only unavailable until then.
@@ -194,16 +206,9 @@ impl Keyring {
         version: &UsableVersion<'_, P, AesGcm>,
         blob: CiphertextBlob,
         aad: Vec<u8>,
-        budget: &Budget,
+        call: LastCall<'_>,
     ) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
-        let identity = version.identity;
-        let blob = version.divided(blob)?;
-        Ok(self
-            .token
-            .run_with(identity, budget, move |worker| {
-                worker.decrypt(identity, &blob.iv, Some(&aad), &blob.ciphertext)
-            })
-            .await?)
+        self.decrypt_to(version, blob, aad, call, Ok).await
     }
 
     /// As [`Keyring::decrypt`], to the Base64 text that the public API encrypts.
@@ -215,10 +220,29 @@ impl Keyring {
         version: &UsableVersion<'_, P, AesGcm>,
         blob: CiphertextBlob,
         aad: Vec<u8>,
-        budget: &Budget,
+        call: LastCall<'_>,
     ) -> Result<Plaintext, KeyringError> {
-        let text = self.decrypt(version, blob, aad, budget).await?;
-        Ok(Plaintext::from_decrypted(&text)?)
+        let form = |text: Zeroizing<Vec<u8>>| Plaintext::from_decrypted(&text);
+        self.decrypt_to(version, blob, aad, call, form).await
+    }
+
+    /// Decrypts a blob, and reads the plaintext in the same job, so that nothing fails after it.
+    async fn decrypt_to<P: CanDecrypt, T: Send + 'static>(
+        &self,
+        version: &UsableVersion<'_, P, AesGcm>,
+        blob: CiphertextBlob,
+        aad: Vec<u8>,
+        call: LastCall<'_>,
+        form: fn(Zeroizing<Vec<u8>>) -> Result<T, InvalidId>,
+    ) -> Result<T, KeyringError> {
+        let identity = version.identity;
+        let blob = version.divided(blob)?;
+        let job = move |worker: &mut Worker<'_>| {
+            let plaintext = worker.decrypt(identity, &blob.iv, Some(&aad), &blob.ciphertext)?;
+            Ok(form(plaintext))
+        };
+        let LastCall { budget, completion } = call;
+        Ok(self.token.run_last(identity, budget, completion, job).await??)
     }
 
     /// Generates random bytes with the token.

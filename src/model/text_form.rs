@@ -112,6 +112,11 @@ macro_rules! uuid_type {
             pub fn random() -> Self {
                 Self($crate::model::random::uuid())
             }
+
+            /// The UUID.
+            pub fn uuid(self) -> ::uuid::Uuid {
+                self.0
+            }
         }
         impl ::std::str::FromStr for $name {
             type Err = $crate::model::text_form::InvalidId;
@@ -122,7 +127,8 @@ macro_rules! uuid_type {
         }
         impl ::std::fmt::Display for $name {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-                write!(f, concat!($prefix, "{}"), self.0.hyphenated())
+                f.write_str($prefix)?;
+                f.write_str(self.0.hyphenated().encode_lower(&mut ::uuid::Uuid::encode_buffer()))
             }
         }
         $crate::model::text_form::text_forms!($name: Serialize, Deserialize, FromParam);

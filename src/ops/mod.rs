@@ -34,6 +34,7 @@ pub use operation::{Call, CostClass, EmptyResponse, Operation, Row};
 pub use registry::{InstanceVisitor, PublicVisitor};
 pub use response::{KeyMetadata, Paged, Rows};
 
+use crate::audit::{Handover, UsedResources};
 use crate::authn::Caller;
 use crate::authz::{
     AccessChange, AccountGrant, AuthorizationRequest, AuthorizedKey, Authorizer, CanManage,
@@ -41,7 +42,7 @@ use crate::authz::{
 };
 use crate::config::CompatibilityOptions;
 use crate::error::{ApiError, ErrorCode};
-use crate::keyring::{Execution, KeyAction, Keyring};
+use crate::keyring::{Execution, KeyAction, Keyring, LastCall, LastExecution};
 use crate::model::key_ref::KeyName;
 use crate::model::{
     Alias, ApprovalRules, ApprovalSubject, CiphertextBlob, CiphertextParam, EncryptionContext,
@@ -49,7 +50,7 @@ use crate::model::{
     RequestContext, RequestId, Time, VersionRef,
 };
 use crate::store::Store;
-use crate::token::Budget;
+use crate::token::{Budget, Completion};
 
 /// Visits every operation of the public API.
 pub fn visit_public(visitor: &mut impl PublicVisitor) {
@@ -126,6 +127,8 @@ pub struct Context {
     budget: Budget,
     limited: Option<LimitedCall>,
     is_dry_run: bool,
+    /// Hands over the record of the operation with its last token call, if it has one.
+    handover: Option<Handover>,
     /// The error of a principal above its limit, until it is returned.
     throttled: Mutex<Option<ApiError>>,
     authorizations: AtomicU8,
@@ -153,12 +156,19 @@ impl Context {
             budget,
             limited,
             is_dry_run,
+            handover: None,
             throttled: Mutex::default(),
             authorizations: AtomicU8::new(0),
             used_resources: OnceLock::new(),
             version: OnceLock::new(),
             refused: OnceLock::new(),
         }
+    }
+
+    /// Lets the last token call of the operation hand over its record.
+    pub(crate) fn set_handover(&mut self, handover: Option<Handover>) {
+        // A dry run fails after its checks have passed.
+        self.handover = handover.filter(|_handover| !self.is_dry_run);
     }
 
     /// Rejects the request with `error` as soon as its key is known.
@@ -369,6 +379,33 @@ impl Context {
     /// `DryRunOperationError` for a dry run.
     pub fn execution(&self) -> Result<Execution<'_>, ApiError> {
         Ok(Execution::unless(self.is_dry_run, &self.budget)?)
+    }
+
+    /// Permission to execute with the token call that is the last step of the operation which can
+    /// fail, after the key and the version were noted. If the call succeeds, the audit has the record
+    /// of the success before the operation gets the result.
+    ///
+    /// # Errors
+    /// `DryRunOperationError` for a dry run.
+    pub fn last_execution(&self) -> Result<LastExecution<'_>, ApiError> {
+        Ok(self.execution()?.ending_with(self.completion()))
+    }
+
+    /// The token call that is the last step of the operation which can fail, for a call that a dry run
+    /// makes too. Otherwise as [`Context::last_execution`].
+    pub fn last_call(&self) -> LastCall<'_> {
+        LastCall::new(&self.budget, self.completion())
+    }
+
+    /// A token call after which the operation continues.
+    pub fn call(&self) -> LastCall<'_> {
+        LastCall::new(&self.budget, None)
+    }
+
+    fn completion(&self) -> Option<Completion> {
+        let handover = self.handover.as_ref()?;
+        let (key, version) = self.used_resources();
+        Some(handover.completion(UsedResources { key, version, refused: self.refused() }))
     }
 
     /// Finds a key, authorizes action `P` on it, and changes its record if its state allows `wanted`.

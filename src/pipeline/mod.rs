@@ -255,22 +255,24 @@ impl Authenticated<'_> {
         let services = Arc::clone(&pipeline.services);
         let context = Arc::clone(&details.context);
         let budget = pipeline.budget::<O>();
-        let cx = Context::new(services, caller, context, budget, limited::<O>(), is_dry_run);
-        let record = pipeline.audit.open(details.take());
+        let mut cx = Context::new(services, caller, context, budget, limited::<O>(), is_dry_run);
+        let mut record = pipeline.audit.open(details.take());
         let charged = pipeline.charge_principal::<O>(cx.caller());
         let dry_run_result =
             |outcome| if is_dry_run { Err(dry_run::answer(outcome)) } else { outcome };
         let outcome = match operation {
             Ok(operation) => {
+                cx.set_handover(record.handover());
                 if let Err(error) = charged {
                     cx.throttle(error);
                 }
-                let run = async {
+                // Pinned here: each function that takes a future by value has room for another copy.
+                let run = std::pin::pin!(async {
                     let outcome = operation.run(&cx).await;
                     // A throttled request that fails before its key is known is rejected as
                     // throttled too.
                     dry_run_result(cx.take_throttled().map_or(outcome, Err))
-                };
+                });
                 record.of(run, || used_resources(&cx)).await
             }
             Err(error) => {

@@ -10,6 +10,7 @@ mod budget;
 mod cache;
 mod capabilities;
 mod checks;
+mod completion;
 mod crypto;
 mod error;
 mod handles;
@@ -45,6 +46,7 @@ pub use behavior::GcmForm;
 pub use budget::Budget;
 pub use capabilities::{CapabilityStatus, TestResult};
 pub use checks::capability_test::CapabilityTest;
+pub use completion::{Completion, Delivery};
 pub use crypto::check_value::CheckValue;
 pub use crypto::cipher::{EncryptOptions, Encrypted, MAX_USES};
 pub use crypto::mechanism::{Capability, MacAlgorithm, OaepHash, SignAlgorithm};
@@ -272,7 +274,7 @@ impl Token {
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
         self.0.state.breaker.check()?;
-        self.0.pool.submit(QueueKind::Use, budget, job).await
+        self.0.pool.submit(QueueKind::Use, budget, |worker| Ok((job(worker)?, None))).await
     }
 
     /// As `run`, for a job that uses this key. If the thread does not know its handles, the thread
@@ -292,17 +294,61 @@ impl Token {
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        let tried =
-            self.run(budget, move |worker| {
-                if worker.fetch_handles(key) { job(worker).map(Ok) } else { Ok(Err(job)) }
-            })
-            .await?;
-        let job = match tried {
+        self.run_known(key, budget, |worker| Ok((job(worker)?, None))).await
+    }
+
+    /// As `run_with`, for the job with which an operation ends. If it succeeds, with a value and no
+    /// error of its own, `completion` gets the value before the caller does.
+    ///
+    /// # Errors
+    /// As `run_with`.
+    pub async fn run_last<T, E, F>(
+        &self,
+        key: KeyIdentity,
+        budget: &Budget,
+        completion: Option<Completion>,
+        job: F,
+    ) -> Result<Result<T, E>, TokenError>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&mut Worker<'_>) -> Result<Result<T, E>, TokenError> + Send + 'static,
+    {
+        let job = |worker: &mut Worker<'_>| {
+            let value = job(worker)?;
+            let completion = completion.filter(|_completion| value.is_ok());
+            Ok((value, completion))
+        };
+        self.run_known(key, budget, job).await
+    }
+
+    /// Runs a job that uses a key, after a search for the key if this thread does not know its handles.
+    async fn run_known<T, F>(
+        &self,
+        key: KeyIdentity,
+        budget: &Budget,
+        job: F,
+    ) -> Result<T, TokenError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Worker<'_>) -> Result<(T, Option<Completion>), TokenError> + Send + 'static,
+    {
+        self.0.state.breaker.check()?;
+        let tried = self.0.pool.submit(QueueKind::Use, budget, move |worker| {
+            if worker.fetch_handles(key) {
+                let (value, completion) = job(worker)?;
+                Ok((Ok(value), completion))
+            } else {
+                Ok((Err(job), None))
+            }
+        });
+        let job = match tried.await? {
             Ok(value) => return Ok(value),
             Err(job) => job,
         };
-        self.change(budget, move |worker| worker.look_up(key)).await?;
-        self.run(budget, job).await
+        Box::pin(self.change(budget, move |worker| worker.look_up(key))).await?;
+        self.0.state.breaker.check()?;
+        self.0.pool.submit(QueueKind::Use, budget, job).await
     }
 
     /// As `run`, for jobs that create or destroy objects: they run one after another, on a separate
@@ -316,7 +362,7 @@ impl Token {
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
         self.0.state.breaker.check()?;
-        self.0.pool.submit(QueueKind::Manage, budget, job).await
+        self.0.pool.submit(QueueKind::Manage, budget, |worker| Ok((job(worker)?, None))).await
     }
 
     /// Finishes queued jobs, closes all sessions, finalizes the module. Returns false if the module

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use super::budget::Budget;
+use super::completion::{Completion, Delivery};
 use super::error::{TokenError, UnavailableReason};
 use super::hang_detector::HangDetector;
 use super::mean::Mean;
@@ -113,7 +114,8 @@ impl Pool {
         }
     }
 
-    /// Queues a job and waits for its result until the budget's deadline.
+    /// Queues a job and waits for its result until the budget's deadline. If the job returns a
+    /// completion, that decides when the result arrives.
     pub(super) async fn submit<T, F>(
         &self,
         kind: QueueKind,
@@ -122,7 +124,7 @@ impl Pool {
     ) -> Result<T, TokenError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
+        F: FnOnce(&mut Worker<'_>) -> Result<(T, Option<Completion>), TokenError> + Send + 'static,
     {
         if kind == QueueKind::Use && self.is_overloaded() {
             return Err(self.busy());
@@ -490,14 +492,23 @@ struct SessionOf {
 fn metered<T, F>(budget: Budget, job: F, answer: oneshot::Sender<Result<T, TokenError>>) -> Work
 where
     T: Send + 'static,
-    F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
+    F: FnOnce(&mut Worker<'_>) -> Result<(T, Option<Completion>), TokenError> + Send + 'static,
 {
     Box::new(move |turn: Result<&mut Worker<'_>, TokenError>| {
         let start = clock::monotonic();
-        let result = turn.and_then(job);
+        let (result, completion) = match turn.and_then(job) {
+            Ok((value, completion)) => (Ok(value), completion),
+            Err(error) => (Err(error), None),
+        };
         budget.add(clock::since(start));
-        // The caller may have timed out.
-        let _ = answer.send(result);
+        let deliver = move || {
+            // The caller may have timed out.
+            let _ = answer.send(result);
+        };
+        match completion {
+            Some(completion) => completion.complete(Delivery::new(deliver)),
+            None => deliver(),
+        }
     })
 }
 

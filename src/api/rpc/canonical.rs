@@ -4,8 +4,7 @@
 
 use std::borrow::Cow;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use http::HeaderMap;
+use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
 use super::signed_request::{SignedRequest, incomplete};
 use super::{params, percent};
@@ -30,12 +29,20 @@ pub fn string_to_sign(
     body_digest: &str,
 ) -> Result<String, ApiError> {
     let request = canonical_request(signed_request, signed_headers, body_digest)?;
-    Ok(format!("{algorithm}\n{}", sha256_hex(&request)))
+    let digest = sha256_hex(&request);
+    let mut text = String::with_capacity(algorithm.len() + 1 + digest.len());
+    text.push_str(algorithm);
+    text.push('\n');
+    text.push_str(&digest);
+    Ok(text)
 }
 
 /// Hex(SHA-256(data)), lowercase.
 pub fn sha256_hex(data: &[u8]) -> String {
-    hex::encode(digest(&SHA256, data))
+    let mut digits = vec![0; 2 * SHA256_OUTPUT_LEN];
+    // The digits have room for the digest, and are text.
+    let encoded = hex::encode_to_slice(digest(&SHA256, data), &mut digits);
+    encoded.ok().and_then(|()| String::from_utf8(digits).ok()).unwrap_or_default()
 }
 
 /// The canonical request, byte for byte.
@@ -54,8 +61,13 @@ pub fn canonical_request(
     request.push(b'\n');
     request.extend_from_slice(&canonical_query(signed_request.query)?);
     request.push(b'\n');
-    for name in signed_headers.split(';') {
-        append_header(&mut request, signed_request.headers, name)?;
+    let headers: Vec<(&[u8], &[u8])> = signed_request
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes().trim_ascii()))
+        .collect();
+    for name in signed_headers.as_bytes().split(|byte| *byte == b';') {
+        append_header(&mut request, &headers, name)?;
     }
     request.push(b'\n');
     request.extend_from_slice(signed_headers.as_bytes());
@@ -64,12 +76,22 @@ pub fn canonical_request(
     Ok(request)
 }
 
-/// Appends `name:value\n`; several values are sorted and joined by a comma.
-fn append_header(request: &mut Vec<u8>, headers: &HeaderMap, name: &str) -> Result<(), ApiError> {
-    let mut values = headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
+/// Appends `name:value\n`; several values are sorted and joined by a comma. The names of the headers
+/// are in lowercase.
+fn append_header(
+    request: &mut Vec<u8>,
+    headers: &[(&[u8], &[u8])],
+    name: &[u8],
+) -> Result<(), ApiError> {
+    let is_named = |header: &&(&[u8], &[u8])| header.0.eq_ignore_ascii_case(name);
+    let mut values = headers.iter().filter(is_named).map(|(_name, value)| *value);
     let first = values.next();
     let first = first.ok_or_else(|| incomplete("SignedHeaders, which names a missing header"))?;
-    request.extend(name.bytes().map(|byte| byte.to_ascii_lowercase()));
+    let start = request.len();
+    request.extend_from_slice(name);
+    if let Some(name) = request.get_mut(start..) {
+        name.make_ascii_lowercase();
+    }
     request.push(b':');
     match values.next() {
         None => request.extend_from_slice(first),

@@ -7,6 +7,7 @@ pub mod percent;
 pub mod sign;
 mod sign_v1;
 mod sign_v3;
+mod signature_headers;
 mod signed_request;
 pub mod table;
 

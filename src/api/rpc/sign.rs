@@ -3,10 +3,7 @@
 //! It reads the parts of the claim from the request and builds the string that must have been
 //! signed. It has no secret and decides nothing: `authn` verifies the claim.
 
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
-
-use super::signed_request::incomplete;
+use super::signature_headers::{Header, SignatureHeaders};
 use super::{sign_v1, sign_v3};
 
 pub use super::sign_v1::string_to_sign as rpc1_string_to_sign;
@@ -30,8 +27,9 @@ pub struct ApiCall<'a> {
 /// The part of the claim that is missing, malformed or not covered by the signature, each with the
 /// code of the public gateway.
 pub fn claim<'a>(signed_request: &SignedRequest<'a>) -> Result<Claim<'a>, ApiError> {
-    match authorization(signed_request.headers)? {
-        Some(text) => sign_v3::claim(signed_request, text),
+    let headers = SignatureHeaders::of(signed_request.headers);
+    match headers.authorization()? {
+        Some(text) => sign_v3::claim(signed_request, &headers, text),
         None => sign_v1::claim(signed_request),
     }
 }
@@ -44,34 +42,24 @@ pub fn claim<'a>(signed_request: &SignedRequest<'a>) -> Result<Claim<'a>, ApiErr
 /// `MissingAction`, `MissingVersion`, `InvalidParameter` if both are present and differ, or the
 /// error of `claim` for the `Authorization` header.
 pub fn api_call<'a>(signed_request: &SignedRequest<'a>) -> Result<ApiCall<'a>, ApiError> {
-    let signs_headers = authorization(signed_request.headers)?.is_some();
+    let headers = SignatureHeaders::of(signed_request.headers);
+    let signs_headers = headers.authorization()?.is_some();
     let part =
-        |parameter: &'static str, header: &'static str, missing: ErrorCode| match signed_request
+        |parameter: &'static str, header: Header<'a>, missing: ErrorCode| match signed_request
             .param(parameter)
         {
             Some(text) => {
-                let mut others = signed_request.headers.get_all(header).iter();
+                let mut others = header.values_in(signed_request.headers);
                 if signs_headers && others.any(|other| other.as_bytes() != text.as_bytes()) {
                     return Err(ApiError::invalid_parameter(parameter));
                 }
                 Ok(text)
             }
-            None if signs_headers => sign_v3::required(signed_request.headers, header, missing),
+            None if signs_headers => header.required(missing),
             None => Err(missing.into()),
         };
     Ok(ApiCall {
-        action: part("Action", "x-acs-action", ErrorCode::MissingAction)?,
-        version: part("Version", "x-acs-version", ErrorCode::MissingVersion)?,
+        action: part("Action", headers.action, ErrorCode::MissingAction)?,
+        version: part("Version", headers.version, ErrorCode::MissingVersion)?,
     })
-}
-
-/// The `Authorization` header, where it selects a scheme that signs headers.
-fn authorization(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let text = value.to_str().map_err(|error| incomplete("Authorization").because(error))?;
-    if values.next().is_some() {
-        return Err(incomplete("Authorization"));
-    }
-    Ok(Some(text).filter(|text| text.starts_with("ACS3-") || text.starts_with("ACS4-")))
 }

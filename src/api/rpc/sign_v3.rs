@@ -1,15 +1,13 @@
 //! ACS3-HMAC-SHA256 and ACS4-HMAC-SHA256: HMAC over the digest of a canonical request.
 
-use http::HeaderMap;
-use http::header::{CONTENT_TYPE, HOST};
-
 use super::canonical::{ACS3, ACS4, BODY_DIGEST, sha256_hex, string_to_sign};
+use super::signature_headers::SignatureHeaders;
 use super::signed_request::{SignedRequest, incomplete, nonce, timestamp};
 use crate::authn::claim::{Claim, Scheme, SignedWith};
 use crate::error::{ApiError, ErrorCode};
 
-const DATE: &str = "x-acs-date";
-const TOKEN: &str = "x-acs-security-token";
+/// The bytes of an HMAC-SHA256.
+const SIGNATURE_BYTES: usize = 32;
 
 /// The digest of an empty body, which almost every request has.
 const EMPTY_DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -17,17 +15,17 @@ const EMPTY_DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495
 /// The claim in the `Authorization` header of a request.
 pub(super) fn claim<'a>(
     signed_request: &SignedRequest<'a>,
+    headers: &SignatureHeaders<'a>,
     authorization: &'a str,
 ) -> Result<Claim<'a>, ApiError> {
     let authorization = Authorization::parse(authorization)?;
-    let headers = signed_request.headers;
-    required(headers, "x-acs-action", ErrorCode::MissingAction)?;
-    required(headers, "x-acs-version", ErrorCode::MissingVersion)?;
-    let date = required(headers, DATE, ErrorCode::MissingTimestamp)?;
-    let nonce_text = required(headers, "x-acs-signature-nonce", ErrorCode::MissingSignatureNonce)?;
-    let security_token = single(headers, TOKEN)?;
-    check_coverage(signed_request, authorization.signed_headers)?;
-    let body_digest = single(headers, BODY_DIGEST)?.ok_or_else(|| incomplete(BODY_DIGEST))?;
+    headers.action.required(ErrorCode::MissingAction)?;
+    headers.version.required(ErrorCode::MissingVersion)?;
+    let date = headers.date.required(ErrorCode::MissingTimestamp)?;
+    let nonce_text = headers.nonce.required(ErrorCode::MissingSignatureNonce)?;
+    let security_token = headers.security_token.single()?;
+    headers.check_coverage(authorization.signed_headers, !signed_request.body.is_empty())?;
+    let body_digest = headers.body_digest.single()?.ok_or_else(|| incomplete(BODY_DIGEST))?;
     check_body(signed_request.body, body_digest)?;
     let timestamp = timestamp(date)?;
     let scheme = authorization.scheme(date)?;
@@ -41,34 +39,21 @@ pub(super) fn claim<'a>(
             authorization.signed_headers,
             body_digest,
         )?,
-        signature: hex::decode(authorization.signature)
-            .map_err(|_source| incomplete("Signature"))?,
+        signature: signature(authorization.signature)?,
         timestamp,
         nonce: nonce(nonce_text)?,
         security_token,
     })
 }
 
-/// Returns a header that must be present once and not empty.
-pub(super) fn required<'a>(
-    headers: &'a HeaderMap,
-    name: &str,
-    missing: ErrorCode,
-) -> Result<&'a str, ApiError> {
-    single(headers, name)?.ok_or_else(|| missing.into())
-}
-
-/// Returns a header that may be absent or empty. A repeated one is rejected: two parsers could use
-/// different values.
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    if values.next().is_some() {
-        return Err(ApiError::invalid_parameter(name));
-    }
-    let text = first.map(|value| value.to_str()).transpose();
-    let text = text.map_err(|error| ApiError::invalid_parameter(name).because(error))?;
-    Ok(text.map(str::trim).filter(|text| !text.is_empty()))
+/// Decodes a signature of any length: one of another length does not match.
+fn signature(digits: &str) -> Result<Vec<u8>, ApiError> {
+    let mut bytes = [0; SIGNATURE_BYTES];
+    let decoded = match hex::decode_to_slice(digits, &mut bytes) {
+        Ok(()) => Ok(bytes.to_vec()),
+        Err(_of_another_length) => hex::decode(digits),
+    };
+    decoded.map_err(|_source| incomplete("Signature"))
 }
 
 /// The parts of `ACS3-HMAC-SHA256 Credential=..,SignedHeaders=..,Signature=..`.
@@ -152,32 +137,6 @@ fn scoped(credential: &str) -> Result<(&str, Option<[&str; 3]>), ApiError> {
     } else {
         Err(incomplete("the scope of Credential"))
     }
-}
-
-/// Checks that everything with a meaning is signed, since an attacker can change unsigned parts.
-///
-/// The host has no meaning for the gateway, and three official Java clients (the core SDK with
-/// ACS3, the asynchronous SDK with ACS3 and ACS4) do not sign it.
-fn check_coverage(
-    signed_request: &SignedRequest<'_>,
-    signed_headers: &str,
-) -> Result<(), ApiError> {
-    const ALWAYS: [&str; 5] =
-        ["x-acs-action", "x-acs-version", DATE, "x-acs-signature-nonce", BODY_DIGEST];
-    let is_signed =
-        |name: &str| signed_headers.split(';').any(|signed| signed.eq_ignore_ascii_case(name));
-    // The type of an empty body has no meaning, and the asynchronous Python client does not sign
-    // it.
-    let has_type =
-        !signed_request.body.is_empty() && signed_request.headers.contains_key(CONTENT_TYPE);
-    let has_token = signed_request.headers.contains_key(TOKEN);
-    let conditional = [(CONTENT_TYPE.as_str(), has_type), (TOKEN, has_token)];
-    let conditional = conditional.iter().filter(|(_name, is_there)| *is_there);
-    let mut names = ALWAYS.iter().chain(conditional.map(|(name, _is_there)| name));
-    if let Some(name) = names.find(|name| !is_signed(name)) {
-        return Err(incomplete(&format!("SignedHeaders, which must contain {name}")));
-    }
-    single(signed_request.headers, HOST.as_str()).map(drop)
 }
 
 fn check_body(body: &[u8], claimed: &str) -> Result<(), ApiError> {

@@ -37,7 +37,7 @@ impl Operation for Decrypt {
         // A dry run also decrypts the blob: whether it can be decrypted is one of the checks.
         let plaintext = cx
             .keyring()
-            .decrypt_text(&version, blob, self.context.aad_bytes(), cx.budget())
+            .decrypt_text(&version, blob, self.context.aad_bytes(), cx.last_call())
             .await?;
         Ok(Decrypted { key_id: key.record().id, key_version_id: version.id(), plaintext })
     }

@@ -38,7 +38,7 @@ impl Operation for Encrypt {
                 None,
                 plaintext.into_bytes(),
                 self.context.aad_bytes(),
-                cx.execution()?,
+                cx.last_execution()?,
             )
             .await?;
         Ok(Encrypted {

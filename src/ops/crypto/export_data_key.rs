@@ -32,10 +32,8 @@ impl Operation for ExportDataKey {
         let recipient = self.recipient.recipient()?;
         let version =
             cx.keyring().decryption_version(&key, VersionSelector::OfCiphertext(blob.version))?;
-        let data_key = cx
-            .keyring()
-            .decrypt_text(&version, blob, self.context.aad_bytes(), cx.budget())
-            .await?;
+        let data_key =
+            cx.keyring().decrypt_text(&version, blob, self.context.aad_bytes(), cx.call()).await?;
         let exported_data_key = wrap(&recipient, &data_key, "CiphertextBlob")?;
         Ok(WrappedDataKey {
             exported_data_key,

@@ -37,7 +37,7 @@ impl Operation for GenerateAndExportDataKey {
         }
         let (data_key, blob) = cx
             .keyring()
-            .data_key_text(&version, bytes, context.aad_bytes(), cx.execution()?)
+            .data_key_text(&version, bytes, context.aad_bytes(), cx.execution()?.into())
             .await?;
         Ok(GeneratedAndExported {
             exported_data_key: wrap(&recipient, &data_key, "NumberOfBytes")?,

@@ -36,7 +36,7 @@ impl Operation for GenerateDataKey {
         cx.note_version(version.id());
         let (plaintext, blob) = cx
             .keyring()
-            .data_key_text(&version, bytes, context.aad_bytes(), cx.execution()?)
+            .data_key_text(&version, bytes, context.aad_bytes(), cx.last_execution()?)
             .await?;
         Ok(DataKey {
             key_version_id: blob.version,

@@ -29,7 +29,7 @@ impl Operation for GenerateDataKeyWithoutPlaintext {
         cx.note_version(version.id());
         let (_plaintext, blob) = cx
             .keyring()
-            .data_key_text(&version, bytes, context.aad_bytes(), cx.execution()?)
+            .data_key_text(&version, bytes, context.aad_bytes(), cx.last_execution()?)
             .await?;
         Ok(DataKeyCiphertext {
             key_version_id: blob.version,

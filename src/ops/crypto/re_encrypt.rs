@@ -110,7 +110,7 @@ impl ResolvedSource {
                 let version = cx.keyring().decryption_version(key, version)?;
                 Ok(cx
                     .keyring()
-                    .decrypt_text(&version, blob, context.aad_bytes(), cx.budget())
+                    .decrypt_text(&version, blob, context.aad_bytes(), cx.call())
                     .await?)
             }
             Self::Block { version, algorithm, ciphertext: Base64Bytes(ciphertext) } => {
@@ -140,8 +140,10 @@ impl Operation for ReEncrypt {
         let primary = cx.keyring().encryption_version(&destination, VersionSelector::Primary)?;
         let text = resolved.decrypt(&source, cx).await?;
         let aad = self.destination_context.aad_bytes();
-        let blob =
-            cx.keyring().encrypt(&primary, None, text.into_bytes(), aad, cx.execution()?).await?;
+        let blob = cx
+            .keyring()
+            .encrypt(&primary, None, text.into_bytes(), aad, cx.last_execution()?)
+            .await?;
         Ok(ReEncrypted {
             ciphertext_blob: blob,
             key_id: source.record().id,

@@ -89,7 +89,7 @@ impl<L: Layout> Decryption<L> {
         if self.iv.is_some_and(|iv| iv != blob.iv) {
             return Err(ApiError::invalid_parameter("Iv"));
         }
-        let plaintext = cx.keyring().decrypt(&usable, blob, self.aad, cx.budget()).await?;
+        let plaintext = cx.keyring().decrypt(&usable, blob, self.aad, cx.last_call()).await?;
         Ok(reply::<L>(&key, version, CipherAlgorithm::AesGcm, plaintext, cx))
     }
 
@@ -112,7 +112,7 @@ impl<L: Layout> Decryption<L> {
         only_gcm(self.algorithm)?;
         let iv = self.iv.ok_or_else(|| ApiError::invalid_parameter("Iv"))?;
         let blob = CiphertextBlob { version: version.id(), iv, ciphertext: self.ciphertext };
-        let plaintext = cx.keyring().decrypt(&version, blob, self.aad, cx.budget()).await?;
+        let plaintext = cx.keyring().decrypt(&version, blob, self.aad, cx.last_call()).await?;
         Ok(reply::<L>(&key, version.id(), CipherAlgorithm::AesGcm, plaintext, cx))
     }
 

@@ -56,8 +56,10 @@ impl<L: Layout> Operation for Encryption<L> {
         cx.note_version(version.id());
         only_gcm(self.algorithm)?;
         let iv = accepted_iv(cx, self.iv)?;
-        let blob =
-            cx.keyring().encrypt(&version, iv, self.plaintext, self.aad, cx.execution()?).await?;
+        let blob = cx
+            .keyring()
+            .encrypt(&version, iv, self.plaintext, self.aad, cx.last_execution()?)
+            .await?;
         let response = EncryptResponse {
             key_id: key.record().id.to_string(),
             iv: blob.iv.as_slice().to_vec(),

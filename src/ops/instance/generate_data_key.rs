@@ -47,7 +47,7 @@ impl<L: Layout> Operation for DataKeyGeneration<L> {
         let version = cx.keyring().encryption_version(&key, L::version(self.version))?;
         cx.note_version(version.id());
         let (mut plaintext, blob) =
-            cx.keyring().data_key(&version, self.bytes, self.aad, cx.execution()?).await?;
+            cx.keyring().data_key(&version, self.bytes, self.aad, cx.last_execution()?).await?;
         let response = GenerateDataKeyResponse {
             key_id: key.record().id.to_string(),
             iv: blob.iv.as_slice().to_vec(),
