@@ -14,6 +14,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{Receiver, bounded};
@@ -52,20 +53,63 @@ pub(super) fn path_beside(audit: &Path) -> PathBuf {
     audit.with_file_name(name)
 }
 
-/// The used halves of a journal, each with its position. Bytes after the records of a half are left
-/// over from earlier ones.
-pub(super) fn halves(path: &Path) -> io::Result<Vec<(Position, Vec<u8>)>> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
+/// A used half of a journal. Bytes after its records are left over from earlier ones.
+#[derive(Debug)]
+pub(super) struct Half {
+    pub(super) position: Position,
+    file: Arc<File>,
+    start: u64,
+    end: u64,
+}
+
+/// Reads a part of a file.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    file: &'a File,
+    at: u64,
+    end: u64,
+}
+
+/// The used halves of a journal. Their bytes are read when they are needed: a journal is larger than
+/// all that a gateway keeps in memory.
+pub(super) fn halves(path: &Path) -> io::Result<Vec<Half>> {
+    let file = match File::open(path) {
+        Ok(file) => Arc::new(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let (first, second) = bytes.split_at(bytes.len() / 2);
-    let half = |half: &[u8]| {
-        let (header, rest) = half.split_at_checked(HEADER_BYTES)?;
-        Some((Position::read(header)?, rest.to_vec()))
-    };
-    Ok([first, second].into_iter().filter_map(half).collect())
+    let length = file.metadata()?.len();
+    let middle = length / 2;
+    let mut halves = Vec::new();
+    for (start, end) in [(0, middle), (middle, length)] {
+        let mut header = [0; HEADER_BYTES];
+        let has_header = end - start >= header_bytes();
+        if has_header {
+            file.read_exact_at(&mut header, start)?;
+        }
+        if let Some(position) = Position::read(&header).filter(|_position| has_header) {
+            let start = start + header_bytes();
+            halves.push(Half { position, file: Arc::clone(&file), start, end });
+        }
+    }
+    Ok(halves)
+}
+
+impl Half {
+    /// Reads from the first record on.
+    pub(super) fn reader(&self) -> Part<'_> {
+        Part { file: &self.file, at: self.start, end: self.end }
+    }
+}
+
+impl io::Read for Part<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let most = buffer.len().min(left);
+        let count = self.file.read_at(buffer.get_mut(..most).unwrap_or_default(), self.at)?;
+        self.at = self.at.saturating_add(u64::try_from(count).unwrap_or_default());
+        Ok(count)
+    }
 }
 
 impl Journal {

@@ -6,7 +6,6 @@ use std::os::unix::fs::MetadataExt as _;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::super::chain::Head;
 use super::super::file::AuditFile;
 use super::super::line;
 use super::*;
@@ -40,7 +39,7 @@ fn records_that_were_not_on_disk_are_restored_from_the_journal() {
         let directory = TempDir::new().unwrap();
         let (path, whole) = killed(&directory, records);
         let halves = journal::halves(&journal::path_beside(&path)).unwrap();
-        let safe = halves.iter().map(|(position, _)| position.offset).max().unwrap();
+        let safe = halves.iter().map(|half| half.position.offset).max().unwrap();
         let safe = usize::try_from(safe).unwrap();
         // The end was lost, or was allocated and never written.
         let torn = safe + (whole.len() - safe) / 2;
@@ -97,10 +96,7 @@ fn records_that_do_not_follow_the_file_are_not_written_to_it() {
     let directory = TempDir::new().unwrap();
     let (path, whole) = killed(&directory, 120);
     let halves = journal::halves(&journal::path_beside(&path)).unwrap();
-    assert!(
-        halves.iter().all(|(position, _)| position.offset > 0),
-        "both halves were written twice"
-    );
+    assert!(halves.iter().all(|half| half.position.offset > 0), "both halves were written twice");
     // Another process has edited the records before those in the journal.
     let edited =
         String::from_utf8(whole).unwrap().replace("\"record\":\"event\"", "\"record\":\"evenT\"");

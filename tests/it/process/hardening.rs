@@ -4,8 +4,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
 use crate::support::gateway::Gateway;
 use crate::support::installation::Installation;
+use crate::support::process::{eventually, until};
 
 /// By its whole path: the environment of a gateway is empty.
 const PRLIMIT: &str = "/usr/bin/prlimit";
@@ -67,4 +71,44 @@ fn root_is_refused_unless_allowed_explicitly() {
         !told.contains("--allow-root"),
         "there is no token yet, which is the next fault: {told}"
     );
+}
+
+/// With its memory locked, the kernel refuses the calls by which an allocator usually gives memory back.
+#[tokio::test]
+async fn the_memory_of_a_peak_is_given_back() {
+    const HEADS: usize = 120;
+    let (installation, _user) = Installation::prepared();
+    let server = installation.serve();
+    let status = format!("/proc/{}/status", server.process_id());
+    let allocated = || {
+        let status = fs::read_to_string(&status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
+    };
+    let requests = async |count: usize| {
+        for _request in 0..count {
+            let mut stream = TcpStream::connect(server.address()).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n").await.unwrap();
+            stream.read_to_end(&mut Vec::new()).await.unwrap();
+        }
+    };
+    requests(10).await;
+    let before = allocated();
+    let mut connections = Vec::new();
+    for _connection in 0..HEADS {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        let field = format!("x-{}: {}\r\n", connections.len(), "a".repeat(4000));
+        let head = ["GET / HTTP/1.1\r\n", &field.repeat(40)].concat();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        connections.push(stream);
+    }
+    until(|| allocated() > before + 15).await;
+    drop(connections);
+    eventually(async || {
+        // The allocator looks for old memory when it is used.
+        requests(20).await;
+        let now = allocated();
+        if now <= before + 5 { Ok(()) } else { Err(format!("{before} MiB before, {now} MiB now")) }
+    })
+    .await;
 }
