@@ -4,6 +4,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, ensure};
+
 use crate::callgrind::{Counters, Counts};
 use crate::calls::Operation;
 use crate::servers::{Program, Servers};
@@ -15,8 +17,19 @@ const WINDOWS: usize = 5;
 /// How long the instructions of the program at rest are counted, which are not the requests'.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// Prints the table.
-pub(crate) fn count(options: &Options, home: &Path, programs: &[Program]) -> anyhow::Result<()> {
+/// How far above the documented number a request may be.
+const TOLERANCE: f64 = 1.10;
+const DOCUMENT: &str = include_str!("../../docs/performance.md");
+/// The rows after it are the documented numbers of the release build.
+const DOCUMENTED: &str = "| operation | instructions without SHA-256 |";
+
+/// Prints the table, and compares the gateway with the documented numbers.
+pub(crate) fn count(
+    options: &Options,
+    home: &Path,
+    programs: &[Program],
+    operations: &[Operation],
+) -> anyhow::Result<()> {
     let servers = Servers::start(home, options.gateway.as_deref(), programs)?;
     println!(
         "\nInstructions a request, in user space, under callgrind: one connection, median of {WINDOWS} windows of \
@@ -30,7 +43,7 @@ pub(crate) fn count(options: &Options, home: &Path, programs: &[Program]) -> any
     for &program in programs {
         let mut counters = Counters::of(servers.of(program));
         let at_rest = at_rest(&mut counters)?;
-        for operation in Operation::ALL {
+        for &operation in operations {
             // The first window warms up.
             let mut windows = Vec::new();
             for _window in 0..=WINDOWS {
@@ -41,10 +54,32 @@ pub(crate) fn count(options: &Options, home: &Path, programs: &[Program]) -> any
                 windows
                     .push(counters.take()?.without(&at_rest, length).for_each_of(options.requests));
             }
-            print(program, operation, windows.split_off(1));
+            let median = print(program, operation, windows.split_off(1));
+            if program == Program::Gateway && options.gateway.is_none() && !cfg!(debug_assertions) {
+                check(operation, median)?;
+            }
         }
     }
     Ok(())
+}
+
+fn check(operation: Operation, counted: f64) -> anyhow::Result<()> {
+    let documented = documented(operation)?;
+    ensure!(
+        counted <= TOLERANCE * documented,
+        "{} executes {counted:.0} instructions, and docs/performance.md allows {TOLERANCE} times {documented}",
+        operation.name()
+    );
+    Ok(())
+}
+
+/// The documented instructions of an operation, without SHA-256.
+fn documented(operation: Operation) -> anyhow::Result<f64> {
+    let (_before, rows) = DOCUMENT.split_once(DOCUMENTED).context("no table of instructions")?;
+    let row = rows.lines().find(|row| row.starts_with(&format!("| {} |", operation.name())));
+    let number = row.and_then(|row| row.split('|').nth(2));
+    let number = number.context("no documented number")?.replace([',', ' '], "");
+    number.parse().with_context(|| format!("{number:?} is no number"))
 }
 
 /// What the program does in a second without requests.
@@ -55,7 +90,8 @@ fn at_rest(counters: &mut Counters<'_>) -> anyhow::Result<Counts> {
     Ok(counters.take()?.divided_by(start.elapsed().as_secs_f64()))
 }
 
-fn print(program: Program, operation: Operation, mut windows: Vec<Counts>) {
+/// Prints a row, and returns the median without SHA-256.
+fn print(program: Program, operation: Operation, mut windows: Vec<Counts>) -> f64 {
     windows.sort_unstable_by(|one, other| one.rest().total_cmp(&other.rest()));
     let at = |index: usize| windows.get(index).copied().unwrap_or_default();
     let (least, median, most) = (at(0), at(windows.len() / 2), at(windows.len() - 1));
@@ -69,4 +105,5 @@ fn print(program: Program, operation: Operation, mut windows: Vec<Counts>) {
         median.module,
         100.0 * (most.rest() - least.rest()) / median.rest(),
     );
+    median.rest()
 }

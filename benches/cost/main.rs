@@ -65,12 +65,13 @@ fn main() -> anyhow::Result<()> {
     let home = tempfile::Builder::new().prefix("hsmgate-cost-").tempdir_in(parent)?;
     let home = home.path().canonicalize()?;
     if options.instructions {
-        return instructions::count(&options, &home, &Program::BOTH);
+        return instructions::count(&options, &home, &Program::BOTH, &Operation::ALL);
     }
     measure(&options, &home)?;
     if !is_measurement && callgrind::is_there() {
         // The gateway needs most of a minute under callgrind as `cargo test` builds it.
-        instructions::count(&options, &home.join("counted"), &[Program::Minimal])?;
+        let counted = [Program::Minimal];
+        instructions::count(&options, &home.join("counted"), &counted, &Operation::ALL)?;
     }
     Ok(())
 }

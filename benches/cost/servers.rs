@@ -57,6 +57,7 @@ impl Servers {
         let options = [
             "dev",
             "--json",
+            "--json-log",
             "--listen",
             "127.0.0.1:0",
             // Limits that are counted and never reached.

@@ -98,6 +98,9 @@ pub(super) struct Dev {
     /// Write no audit, to measure its cost
     #[arg(long, hide = true)]
     no_audit: bool,
+    /// Write the log as JSON, as `hsmgate serve` does, to measure its cost
+    #[arg(long, hide = true)]
+    json_log: bool,
     /// Print one line of JSON on standard output when it serves
     #[arg(long)]
     json: bool,
@@ -122,7 +125,8 @@ impl Dev {
         let module = module::find(self.module.as_deref())?;
         let dev_directory = DevDirectory::prepare(&self.dir)?;
         dev_directory.reexec_with_softhsm()?;
-        telemetry::init(&Log { format: LogFormat::Text, filter: "info".to_owned() })?;
+        let format = if self.json_log { LogFormat::Json } else { LogFormat::Text };
+        telemetry::init(&Log { format, filter: "info".to_owned() })?;
         let listeners = Listeners { api: bind(self.listen)?, admin: Some(bind(self.admin)?) };
         Token::initialize(
             &module,
