@@ -23,6 +23,7 @@ use tokio::time::MissedTickBehavior;
 use crate::audit::{Actor, NotRecorded, RecordError, Recorder, SystemEvent, SystemFailure};
 use crate::authn::{AccessKeyError, ClientKeys, CredentialStore, ReplayError, ReplayGuard};
 use crate::error::ErrorCode;
+use crate::keyring::store_counter::{StoreCounter, StoreCounterError};
 use crate::keyring::{Keyring, KeyringError};
 use crate::model::{ImportParameters, KeyId, Time, clock};
 use crate::store::{EventGap, Store, StoreError};
@@ -61,6 +62,9 @@ const NONCE_CLEANUP_INTERVAL: Duration = Duration::from_secs(10);
 /// How long temporary credentials stay known after expiry, to be refused as expired.
 const EXPIRED_RETENTION_SECONDS: i64 = 24 * 3600;
 
+/// Maximum time until the token knows that the database has changed.
+const COUNTER_INTERVAL: Duration = Duration::from_mins(1);
+
 /// Maximum time that a stop waits for the work in progress.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -83,6 +87,8 @@ pub struct JobContext {
     pub destruction_hold: Duration,
     /// The metrics of the jobs.
     pub metrics: JobMetrics,
+    /// The counter that the database and the token have.
+    pub counter: Arc<StoreCounter>,
 }
 
 /// The running jobs. Dropping them cancels them.
@@ -107,6 +113,8 @@ enum JobError {
     AccessKeys(#[from] AccessKeyError),
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Counter(#[from] StoreCounterError),
 }
 
 /// One job, with the state that its runs share.
@@ -167,6 +175,7 @@ impl Jobs {
         jobs.run(LAST_USED_INTERVAL, "last uses of AccessKeys", job(), store_access_key_uses);
         jobs.run(LAST_USED_INTERVAL, "last uses of client keys", job(), store_client_key_uses);
         jobs.run(NONCE_CLEANUP_INTERVAL, "removal of expired nonces", job(), remove_expired_nonces);
+        jobs.run(COUNTER_INTERVAL, "counter of the database", key_job(), raise_counter);
         jobs
     }
 
@@ -314,6 +323,10 @@ async fn store_access_key_uses(job: Job) -> Result<(), JobError> {
 
 async fn store_client_key_uses(job: Job) -> Result<(), JobError> {
     Ok(job.context.client_keys.flush_last_used().await?)
+}
+
+async fn raise_counter(job: Job) -> Result<(), JobError> {
+    Ok(job.context.counter.raise().await?)
 }
 
 async fn purge(job: Job) -> Result<(), JobError> {

@@ -4,6 +4,7 @@ use super::lock::LockError;
 use crate::audit::AuditError;
 use crate::authn::{AccessKeyError, ReplayError, RowKeyError};
 use crate::keyring::KeyringError;
+use crate::keyring::store_counter::StoreCounterError;
 use crate::server::tls::TlsError;
 use crate::store::{BindingError, StoreError};
 use crate::token::TokenError;
@@ -40,6 +41,9 @@ pub enum StartError {
     /// The unfinished work of the last process cannot be completed.
     #[error("the unfinished work of the last process cannot be completed")]
     Reconcile(#[from] KeyringError),
+    /// The database is older than the token, or that cannot be checked.
+    #[error(transparent)]
+    StoreCounter(#[from] StoreCounterError),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),

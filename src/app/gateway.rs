@@ -18,6 +18,7 @@ use crate::authn::{Authenticator, ClientKeys, CredentialStore, ReplayGuard};
 use crate::authz::Authorizer;
 use crate::jobs::{JobContext, JobMetrics, Jobs};
 use crate::keyring::Keyring;
+use crate::keyring::store_counter::StoreCounter;
 use crate::model::clock;
 use crate::ops::{CallLimits, Services};
 use crate::pipeline::Pipeline;
@@ -126,6 +127,7 @@ pub struct Gateway {
     http: HttpSettings,
     destruction_hold: Duration,
     job_metrics: JobMetrics,
+    counter: Arc<StoreCounter>,
 }
 
 /// The server of health and metrics.
@@ -161,6 +163,7 @@ impl Gateway {
         let (store, token) = (backend.store.clone(), backend.token.clone());
         store.set_quotas(settings.quotas);
         let keyring = Keyring::new(store, token, settings.limits.keyring, metrics.keyring.clone());
+        let counter = StoreCounter::open(backend.store.clone(), backend.token.clone()).await?;
         let replay = take_over(&settings.state_directory, &backend, &keyring).await?;
         crate::authz::log_costly_policies(&backend.store).await?;
         let account = settings.region_account.account.clone();
@@ -206,6 +209,7 @@ impl Gateway {
             http,
             destruction_hold,
             job_metrics: metrics.jobs,
+            counter: Arc::new(counter),
         })
     }
 
@@ -267,6 +271,7 @@ impl Gateway {
             audit: self.audit.as_ref().map_or(Recorder::off(), AuditLog::recorder),
             destruction_hold: self.destruction_hold,
             metrics: self.job_metrics,
+            counter: Arc::clone(&self.counter),
         });
         let certificate_watch =
             self.certificate.map(|certificate| tokio::spawn(certificate.watch_files()));
@@ -301,6 +306,8 @@ impl Gateway {
         warn_failed(stored, "access_key.last_use_not_stored", "store the last uses of AccessKeys");
         let stored = self.client_keys.flush_last_used().await;
         warn_failed(stored, "client_key.last_use_not_stored", "store the last uses of client keys");
+        let raised = self.counter.raise().await;
+        warn_failed(raised, "store.counter_not_raised", "raise the counter of the database");
         self.backend.close().await
     }
 }

@@ -17,8 +17,10 @@ use crate::token::{Curve, PublicKey};
 const POINT_BYTES: usize = 65;
 const PEM_LABEL: &str = "PUBLIC KEY";
 
-/// The format of new checkpoints. Format 1 (0.1.0) does not name the previous checkpoint.
+/// The format of new checkpoints.
 pub const FORMAT: u32 = 2;
+/// The format of 0.1.0, which does not name the previous checkpoint.
+pub(super) const FIRST_FORMAT: u32 = 1;
 
 /// A checkpoint: signs all records up to one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +52,7 @@ pub struct CheckpointLink {
 }
 
 const fn first_format() -> u32 {
-    1
+    FIRST_FORMAT
 }
 
 impl Checkpoint {
@@ -87,8 +89,8 @@ impl Checkpoint {
         let Head { sequence, chain } = covers;
         let text =
             format!("hsmgate audit checkpoint {format}\n{sequence}\n{chain}\n{time}\n{key_id}\n");
-        match (format, &self.follows) {
-            (1, _) => text,
+        match (*format, &self.follows) {
+            (FIRST_FORMAT, _) => text,
             (_, None) => format!("{text}0\n-\n"),
             (_, Some(CheckpointLink { sequence, sha256 })) => {
                 format!("{text}{sequence}\n{sha256}\n")

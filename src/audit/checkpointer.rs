@@ -66,7 +66,8 @@ impl AuditLog {
         keys.extend(StoredHead::public_key(&store).await?.value());
         let known = StoredHead::load(&store).await?;
         let is_damaged = known == MetadataValue::Damaged;
-        let trust = TrustedState { known: known.value(), is_damaged, keys };
+        let is_older_accepted = StoredHead::is_older_accepted(&store).await?;
+        let trust = TrustedState { known: known.value(), is_damaged, keys, is_older_accepted };
         let change = KeyChange::unrecorded(&store).await?;
         let (timeout, required) = (settings.timeout, settings.required);
         let interval = settings.checkpoint_interval;
@@ -77,6 +78,11 @@ impl AuditLog {
             StoredHead { is_opening: true, ..known }.save(&store).await?;
         }
         let Started { commands, status, checkpoint } = blocking(move || opened.start()).await?;
+        if is_older_accepted {
+            let (head, checkpoint) = (status.head(), checkpoint.clone());
+            let newest = StoredHead { head, is_closed: false, is_opening: false, checkpoint };
+            newest.save_as_newest(&store).await?;
+        }
         let recorder = Recorder::new(Inner {
             commands,
             status,
@@ -96,6 +102,7 @@ impl AuditLog {
             signer,
             store,
             checkpoint,
+            is_stored: true,
             unconfirmed: None,
             retry_at: None,
         };
@@ -135,6 +142,9 @@ struct Checkpointer {
     store: Store,
     /// The last checkpoint of the chain, which the next one references.
     checkpoint: Option<Checkpoint>,
+    /// Whether the store knows the last checkpoint. The next one is not signed before, because a start
+    /// accepts an audit file that is one checkpoint ahead of the store.
+    is_stored: bool,
     /// A checkpoint that is not known to be on disk yet.
     unconfirmed: Option<(Checkpoint, oneshot::Receiver<Result<(), NotRecorded>>)>,
     /// When the next attempt is due after a failure to sign.
@@ -192,10 +202,15 @@ impl Checkpointer {
         self.is_confirmed(inner).await;
     }
 
-    /// Whether the last checkpoint is known to be on disk. The next one references it, so none is
-    /// signed before.
+    /// Whether the last checkpoint is known to be on disk and in the store. The next one references it, so
+    /// none is signed before.
     async fn is_confirmed(&mut self, inner: &Inner) -> bool {
-        let Some((_, told)) = &mut self.unconfirmed else { return true };
+        let Some((_, told)) = &mut self.unconfirmed else {
+            if !self.is_stored {
+                self.save_progress(inner, None).await;
+            }
+            return self.is_stored;
+        };
         let outcome = match tokio::time::timeout(inner.timeout, told).await {
             Err(_elapsed) => {
                 tracing::error!(
@@ -211,14 +226,15 @@ impl Checkpointer {
             Ok(()) => self.save_progress(inner, checkpoint).await,
             Err(error) => log_not_written(error),
         }
-        true
+        self.is_stored
     }
 
     /// Stores the head on disk and the last checkpoint.
     async fn save_progress(&mut self, inner: &Inner, checkpoint: Option<Checkpoint>) {
         self.checkpoint = checkpoint.or(self.checkpoint.take());
         let (head, checkpoint) = (inner.status.head(), self.checkpoint.clone());
-        self.save_head(StoredHead { head, is_closed: false, is_opening: false, checkpoint }).await;
+        let known = StoredHead { head, is_closed: false, is_opening: false, checkpoint };
+        self.is_stored = self.save_head(known).await;
     }
 
     async fn signed(&mut self, head: Head) -> Option<Checkpoint> {
@@ -290,14 +306,17 @@ impl Checkpointer {
         }
     }
 
-    async fn save_head(&self, known: StoredHead) {
-        if let Err(error) = known.save(&self.store).await {
+    /// Stores the head, and returns whether it is stored.
+    async fn save_head(&self, known: StoredHead) -> bool {
+        let saved = known.save(&self.store).await;
+        if let Err(error) = &saved {
             tracing::error!(
                 event = "audit.checkpoint_not_stored",
-                error = &error as &dyn std::error::Error,
-                "could not store the last checkpoint of the audit log"
+                error = error as &dyn std::error::Error,
+                "could not store the last checkpoint of the audit log; no other is signed before"
             );
         }
+        saved.is_ok()
     }
 }
 

@@ -8,8 +8,9 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::AuditError;
 use super::chain::Head;
-use super::checkpoint::{AuditKey, Checkpoint};
+use super::checkpoint::{AuditKey, Checkpoint, FIRST_FORMAT};
 use super::file::{Tail, last_record};
 use super::line::{Kind, Line, MAX_LINE_BYTES, key_bits};
 use super::metadata::StoredHead;
@@ -27,6 +28,19 @@ pub(super) struct TrustedState {
     pub(super) is_damaged: bool,
     /// The keys whose checkpoints are trusted: the current one, and those that it replaced.
     pub(super) keys: Vec<AuditKey>,
+    /// Whether an operator accepted that the store is older than the file.
+    pub(super) is_older_accepted: bool,
+}
+
+impl TrustedState {
+    /// Whether the store is older than the checkpoints of the file. The file may be one checkpoint ahead:
+    /// it is stored after it was written.
+    fn is_older_than(&self, last: &Checkpoint) -> bool {
+        let stored = self.known.as_ref().and_then(|known| known.checkpoint.as_ref());
+        let is_next = last.follows == stored.map(Checkpoint::link);
+        // Format 1 does not name the previous checkpoint.
+        self.known.is_some() && !is_next && last.format != FIRST_FORMAT && !self.is_older_accepted
+    }
 }
 
 /// Where the chain continues at a start.
@@ -43,12 +57,26 @@ pub(super) struct ChainEnd {
 /// as discontinued, and later records of the file are never signed.
 ///
 /// A restored store is older than the file: then the last checkpoint in the file is trusted, which
-/// only the gateway can have signed.
-pub(super) fn chain_end(path: &Path, tail: Tail, trust: &TrustedState) -> io::Result<ChainEnd> {
+/// only the gateway can have signed. If no operator has accepted an older store, the start is refused:
+/// the store may lack changes.
+pub(super) fn chain_end(
+    path: &Path,
+    tail: Tail,
+    trust: &TrustedState,
+) -> Result<ChainEnd, AuditError> {
+    let end = continued(path, tail, trust);
+    end.map_err(|source| AuditError::File { path: path.to_owned(), source })?
+}
+
+fn continued(
+    path: &Path,
+    tail: Tail,
+    trust: &TrustedState,
+) -> io::Result<Result<ChainEnd, AuditError>> {
     let known = trust.known.as_ref();
     let stored = known.and_then(|known| known.checkpoint.clone());
     let Some(head) = tail.head else {
-        return Ok(match known {
+        return Ok(Ok(match known {
             None if trust.is_damaged => discontinued(Head::START, None),
             None => ChainEnd { head: Head::START, reason: "start", checkpoint: None },
             Some(known) if known.is_closed => {
@@ -56,13 +84,17 @@ pub(super) fn chain_end(path: &Path, tail: Tail, trust: &TrustedState) -> io::Re
                 ChainEnd { head: known.head, reason: "start", checkpoint: stored }
             }
             Some(known) => discontinued(known.head, stored),
-        });
+        }));
     };
     let last = last_checkpoint(path)?;
     let signed = last.as_ref().filter(|last| trust.keys.iter().any(|key| key.has_signed(last)));
     let is_unsigned = last.is_some() && signed.is_none();
     let ahead =
         signed.filter(|last| known.is_none_or(|known| last.covers.sequence > known.head.sequence));
+    if let Some(last) = ahead.filter(|last| trust.is_older_than(last)) {
+        let (stored, file) = (known.map_or(0, |known| known.head.sequence), last.covers.sequence);
+        return Ok(Err(AuditError::OlderDatabase { stored, file }));
+    }
     let anchor = ahead.map(|last| last.covers).or(known.map(|known| known.head));
     // After an orderly shutdown no record may follow the last one.
     let is_exact =
@@ -75,10 +107,10 @@ pub(super) fn chain_end(path: &Path, tail: Tail, trust: &TrustedState) -> io::Re
         Some(anchor) => head.sequence >= anchor.sequence && follows(path, anchor, head)?,
     };
     if goes_on {
-        return Ok(ChainEnd { head, reason: "start", checkpoint: last.or(stored) });
+        return Ok(Ok(ChainEnd { head, reason: "start", checkpoint: last.or(stored) }));
     }
     let checkpoint = ahead.cloned().or(stored);
-    Ok(discontinued(anchor.unwrap_or(Head::START), checkpoint))
+    Ok(Ok(discontinued(anchor.unwrap_or(Head::START), checkpoint)))
 }
 
 /// After an orderly shutdown the file may be moved to another place. It may also be deleted.
@@ -309,7 +341,12 @@ mod tests {
             chain_end(
                 &self.path,
                 tail,
-                &TrustedState { known: Some(known), is_damaged: false, keys },
+                &TrustedState {
+                    known: Some(known),
+                    is_damaged: false,
+                    keys,
+                    is_older_accepted: true,
+                },
             )
             .unwrap()
         }
@@ -345,6 +382,7 @@ mod tests {
             known: Some(known(end, true, true)),
             is_damaged: false,
             keys: Vec::new(),
+            is_older_accepted: false,
         };
         let tail = Tail { head: None, torn_bytes: 0 };
         let begun = chain_end(&directory.path().join("audit.jsonl"), tail, &trust).unwrap();
@@ -375,6 +413,40 @@ mod tests {
         std::fs::write(&file.path, lines).unwrap();
         let begun = file.chain_end(known(old, false, false), vec![signer.key()]);
         assert_eq!((begun.head, begun.reason), (covered, "discontinued"));
+    }
+
+    #[test]
+    fn a_store_that_lacks_two_checkpoints_of_the_file_is_refused_until_it_is_accepted() {
+        let signer = TestSigner::new();
+        let mut file = Written::new(Head::START);
+        let mut checkpoints: Vec<Checkpoint> = Vec::new();
+        for _ in 0..3 {
+            file.put(Kind::Event, &json!({"requestId": "r"}));
+            let follows = checkpoints.last().map(Checkpoint::link);
+            checkpoints.push(signer.sign(file.head, follows));
+            file.put(Kind::Checkpoint, &checkpoints.last());
+        }
+        let tail = || Tail { head: last_record(&file.path).unwrap(), torn_bytes: 0 };
+        let trust = |checkpoint: Option<&Checkpoint>, is_older_accepted| TrustedState {
+            known: Some(StoredHead {
+                head: checkpoint.map_or(Head::START, |known| known.covers),
+                is_closed: true,
+                is_opening: false,
+                checkpoint: checkpoint.cloned(),
+            }),
+            is_damaged: false,
+            keys: vec![signer.key()],
+            is_older_accepted,
+        };
+        for known in [None, checkpoints.first()] {
+            let refused = chain_end(&file.path, tail(), &trust(known, false));
+            assert!(matches!(refused, Err(AuditError::OlderDatabase { .. })), "{refused:?}");
+            let accepted = chain_end(&file.path, tail(), &trust(known, true)).unwrap();
+            assert_eq!((accepted.head, accepted.reason), (file.head, "start"));
+        }
+        // The last one was written, and the gateway was killed before it was stored.
+        let continued = chain_end(&file.path, tail(), &trust(checkpoints.get(1), false)).unwrap();
+        assert_eq!((continued.head, continued.reason), (file.head, "start"));
     }
 
     #[test]

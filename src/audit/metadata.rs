@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::AuditError;
 use super::chain::Head;
 use super::checkpoint::{AuditKey, Checkpoint, NamedKey};
-use crate::store::{MetadataValue, Store};
+use crate::store::{MetadataValue, Store, StoreError};
 use crate::token::ServiceKey;
 
 /// The metadata entry with the audit head in the store.
@@ -18,6 +18,19 @@ pub(super) const RETIRED_KEYS_METADATA: &str = "audit-retired-keys";
 pub(super) const CHANGE_METADATA: &str = "audit-key-change";
 /// The metadata entry with the id of a key that is being generated. Empty if there is none.
 pub(super) const NEXT_METADATA: &str = "audit-next-checkpoint-key";
+
+/// The metadata entry that an operator's restore or recovery sets, until the next start: the audit file may
+/// be ahead of the database by more than one checkpoint. Empty if it may not.
+const OLDER_ACCEPTED_METADATA: &str = "audit-older-database-accepted";
+
+/// Allows the next start to continue an audit file that is ahead of the database. For a command that
+/// replaces or accepts an older database.
+///
+/// # Errors
+/// When the database cannot be written.
+pub async fn accept_older_database(store: &Store) -> Result<(), StoreError> {
+    store.set_metadata(OLDER_ACCEPTED_METADATA, "yes").await
+}
 
 /// The metadata that a restored store inherits from the newer store that it replaces: the audit
 /// state, so that the audit file can continue. Empty if the replaced store is not newer, or cannot
@@ -69,9 +82,24 @@ impl StoredHead {
         Ok(store.read_metadata(HEAD_METADATA, |text| serde_json::from_str(text).ok()).await?)
     }
 
+    /// Whether an operator accepted that the audit file is ahead of the database.
+    pub(super) async fn is_older_accepted(store: &Store) -> Result<bool, AuditError> {
+        let read = |text: &str| Some(!text.is_empty());
+        Ok(store.read_metadata(OLDER_ACCEPTED_METADATA, read).await?.value().unwrap_or_default())
+    }
+
+    /// Saves the head that a start continues, which is not older any more.
+    pub(super) async fn save_as_newest(&self, store: &Store) -> Result<(), AuditError> {
+        let entries = [(HEAD_METADATA, self.to_text()?), (OLDER_ACCEPTED_METADATA, String::new())];
+        Ok(store.set_metadata_entries(&entries).await?)
+    }
+
+    fn to_text(&self) -> Result<String, AuditError> {
+        serde_json::to_string(self).map_err(|_form| AuditError::Damaged)
+    }
+
     pub(super) async fn save(&self, store: &Store) -> Result<(), AuditError> {
-        let text = serde_json::to_string(self).map_err(|_form| AuditError::Damaged)?;
-        Ok(store.set_metadata(HEAD_METADATA, &text).await?)
+        Ok(store.set_metadata(HEAD_METADATA, &self.to_text()?).await?)
     }
 
     /// The key that signs the checkpoints. Absent before the first start with an audit log.

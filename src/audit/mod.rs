@@ -65,7 +65,7 @@ pub use export::{Bundle, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, Sources, 
 pub use file::check_file;
 pub use forward::{ForwardLag, check_forwarding};
 pub use key_change::replace_key;
-pub use metadata::{HEAD_METADATA, KeyChange, StoredHead, metadata_to_keep};
+pub use metadata::{HEAD_METADATA, KeyChange, StoredHead, accept_older_database, metadata_to_keep};
 pub use metrics::AuditMetrics;
 pub use parameters::{NEVER, Parameters};
 pub use record::{RequestDetails, UsedResources};
@@ -124,6 +124,20 @@ pub enum AuditError {
     /// A record that a start requires could not be written.
     #[error("cannot write records to the audit log")]
     NotRecorded(#[from] NotRecorded),
+    /// The database does not know the last checkpoints of the audit file.
+    #[error(
+        "the database is older than the audit file: it knows the records up to {stored}, and a checkpoint \
+         of the file covers those up to {file}; changes of keys, permissions or AccessKeys may be missing. \
+         Put back the newest database. If there is no newer one, accept this one with \
+         `hsmgate recover --config FILE --reason TEXT`, or replace it with `hsmgate restore`; both are \
+         recorded"
+    )]
+    OlderDatabase {
+        /// The last record that the database knows.
+        stored: u64,
+        /// The last record that a checkpoint of the file covers.
+        file: u64,
+    },
     /// The audit state in the store is not one that this gateway wrote.
     #[error("the audit state in the store is damaged")]
     Damaged,

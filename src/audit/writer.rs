@@ -138,8 +138,7 @@ pub(super) struct Opened {
 /// Opens the file, and finds where its chain continues.
 pub(super) fn open(settings: AuditSettings, trust: &TrustedState) -> Result<Opened, AuditError> {
     let (file, tail) = AuditFile::open_with_journal(&settings.file, settings.journal_bytes)?;
-    let chain_end = continuity::chain_end(&settings.file, tail, trust)
-        .map_err(|source| AuditError::File { path: settings.file.clone(), source })?;
+    let chain_end = continuity::chain_end(&settings.file, tail, trust)?;
     Ok(Opened { settings, file, tail, chain_end })
 }
 

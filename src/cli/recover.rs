@@ -9,8 +9,10 @@ use super::operator::require_duty;
 use super::output;
 use super::reason::Reason;
 use super::settings::{self, ConfigFile};
+use crate::audit;
 use crate::config::{Config, Duty};
 use crate::keyring::recovery::{self, Findings};
+use crate::keyring::store_counter;
 use crate::model::{KeyId, KeySpec, KeyUsage, KeyVersionId, clock};
 use crate::store::{AccessMode, LockedStore, Store, StoreError};
 
@@ -95,6 +97,8 @@ impl Recover {
             if !self.dry_run {
                 self.record(store, &findings).await?;
                 recovery::import(store, token, &findings, rotate_at, now).await?;
+                store_counter::accept(store, token).await?;
+                audit::accept_older_database(store).await?;
                 if had_keys && !findings.keys.is_empty() {
                     postponed = store.postpone_deletions(now).await?;
                 }

@@ -16,6 +16,7 @@ use crate::app;
 use crate::audit;
 use crate::authn::{REPLAY_JOURNAL, row_key};
 use crate::config::{Config, Duty};
+use crate::keyring::store_counter;
 use crate::model::clock;
 use crate::store::{
     AccessMode, BINDING_METADATA, DamagedRow, LockedStore, Replaced, Replacement, Store,
@@ -78,6 +79,8 @@ impl Restore {
             copy.set_metadata(REPLAY_JOURNAL, "").await?;
         }
         keep_audit(&replacement, &copy).await?;
+        store_counter::accept(&copy, token).await?;
+        audit::accept_older_database(&copy).await?;
         copy.set_operator(settings::operator());
         replacement.record_as(vec![
             ("Backup", self.from.display().to_string()),

@@ -21,6 +21,7 @@ mod reconcile;
 pub mod recovery;
 mod rotation;
 mod state;
+pub mod store_counter;
 mod symmetric;
 mod usable_version;
 

@@ -156,6 +156,14 @@ pub(super) async fn apply(
     Ok(())
 }
 
+/// The sum of the revisions of the parts of a scope. It rises with each change of a row.
+pub(super) async fn changes(connection: &mut Connection, scope: Scope) -> Result<i64, StoreError> {
+    let sum = sqlx::query(
+        "SELECT CAST(COALESCE(SUM(revision), 0) AS BIGINT) FROM row_digests WHERE scope = $1",
+    );
+    connection.value(sum.bind(scope.name())).await
+}
+
 /// Replaces every digest of a scope with that of these sets, by part.
 pub(super) async fn replace(
     connection: &mut Connection,

@@ -49,6 +49,7 @@ mod signature;
 mod signed_write;
 mod signing;
 mod tables;
+mod token_counter;
 mod unsigned_metadata;
 mod value;
 mod watch;

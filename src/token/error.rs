@@ -289,6 +289,21 @@ impl TokenError {
         )
     }
 
+    /// Whether the token does not know an attribute by which it is asked to find an object.
+    pub const fn is_refused_search(&self) -> bool {
+        matches!(
+            self,
+            Self::Call {
+                function: Function::FindObjectsInit,
+                code: RvError::AttributeTypeInvalid
+                    | RvError::AttributeValueInvalid
+                    | RvError::TemplateInconsistent
+                    | RvError::FunctionNotSupported
+                    | RvError::ArgumentsBad,
+            }
+        )
+    }
+
     /// Whether the token refuses to create such a key, or to use the key that it has just created:
     /// its mechanism list seemed to promise a size, a curve or a kind of key that it does not have.
     pub(super) const fn is_refused_kind(&self) -> bool {

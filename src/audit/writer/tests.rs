@@ -35,7 +35,8 @@ fn start(settings: &AuditSettings, trust: &TrustedState) -> Result<Started, Audi
 }
 
 fn recorder(settings: &AuditSettings, known: Option<StoredHead>) -> Recorder {
-    let trust = TrustedState { known, is_damaged: false, keys: Vec::new() };
+    let trust =
+        TrustedState { known, is_damaged: false, keys: Vec::new(), is_older_accepted: false };
     let Started { commands, status, .. } = start(settings, &trust).unwrap();
     let (timeout, required) = (settings.timeout, settings.required);
     Recorder::new(Inner {

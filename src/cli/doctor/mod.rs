@@ -140,6 +140,7 @@ async fn run_checks(config: Config, is_deep: bool) -> Vec<Check> {
     match (&store, &token) {
         (Some(store), Some(token)) => {
             checks.push(store::binding(store, token, &config.region_account).await);
+            checks.push(store::counter(store, token).await);
             store::secrets(store, token, &mut checks).await;
             checks.extend(keys::compare(store, token, is_deep).await);
         }

@@ -6,6 +6,7 @@ use crate::app;
 use crate::authn::{CredentialStore, row_key};
 use crate::authz::costly_policies;
 use crate::config::Config;
+use crate::keyring::store_counter::Counters;
 use crate::model::RegionAccount;
 use crate::store::{AccessMode, DamagedRow, LockedStore, Schema, Store, StoreError};
 use crate::token::Token;
@@ -91,6 +92,27 @@ pub(super) async fn unlock(
             checks.push(Check::failed(NAME, chain(&error), SIGN));
             None
         }
+    }
+}
+
+/// Whether the database is older than the token.
+pub(super) async fn counter(store: &Store, token: &Token) -> Check {
+    const NAME: &str = "age of the database";
+    const OLDER: &str = "Put back the newest database. If there is no newer one, accept this one with hsmgate \
+                         recover --reason TEXT.";
+    let counters = match Counters::read(store, token).await {
+        Ok(counters) => counters,
+        Err(error) => return Check::not_checked(NAME, &chain(&error)),
+    };
+    match (counters.check(), counters.token) {
+        (Err(error), _) => Check::failed(NAME, error.to_string(), OLDER),
+        (Ok(()), Some(number)) => {
+            Check::ok(NAME, format!("not older than the token, which has counter {number}"))
+        }
+        (Ok(()), None) => Check::ok(
+            NAME,
+            "the token has no counter of the database; the audit shows an older database at a start",
+        ),
     }
 }
 

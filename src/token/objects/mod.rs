@@ -1,6 +1,7 @@
 //! The objects of the token: their names, attributes, generation and destruction.
 
 pub(super) mod adaptation;
+pub(super) mod counter;
 pub(super) mod creation;
 pub(super) mod destroy;
 pub(super) mod generate;
