@@ -108,7 +108,8 @@ async fn a_key_that_only_the_database_knows_is_found() {
     made.retain(|object| !before.contains(object));
     assert_eq!(server.stop(), Some(0));
     for object in made {
-        fs::remove_file(object).unwrap();
+        // The counter of the database has another object since the stop.
+        fs::remove_file(object).ok();
     }
     found(&installation, "rows without an object");
 }

@@ -67,14 +67,17 @@ fn inspect(state: &Path) {
     assert_eq!(found, expected.lines().map(ToOwned::to_owned).collect());
 }
 
-/// The names of all objects in the token but the public halves, each of which must be a closed key.
+/// The names of all objects in the token, each of which must be a closed key, but public halves and the
+/// counter of the database.
 fn names(session: &Session) -> Vec<ObjectName> {
     let objects = session.find_objects(&[Attribute::Token(true)]).unwrap();
-    let public = [Attribute::Token(true), Attribute::Class(ObjectClass::PUBLIC_KEY)];
-    let public = session.find_objects(&public).unwrap();
+    let of_class =
+        |class| session.find_objects(&[Attribute::Token(true), Attribute::Class(class)]).unwrap();
+    let (public, data) = (of_class(ObjectClass::PUBLIC_KEY), of_class(ObjectClass::DATA));
+    assert!(data.len() <= 1, "the counter of the database");
     objects
         .into_iter()
-        .filter(|object| !public.contains(object))
+        .filter(|object| !public.contains(object) && !data.contains(object))
         .map(|object| {
             let closed = [
                 Attribute::Private(true),
