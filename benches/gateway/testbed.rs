@@ -248,6 +248,7 @@ fn token_settings(module: &Path) -> TokenSettings {
         init_arguments: None,
         selector: TokenSelector::Label(LABEL.to_owned()),
         pin: PIN.into(),
+        pin_file: None,
         pin_refusal: None,
         is_modifiable: false,
         workers: None,

@@ -155,6 +155,7 @@ fn open(module: &Path, workers: Option<usize>) -> anyhow::Result<Token> {
         init_arguments: None,
         selector: TokenSelector::Label(LABEL.to_owned()),
         pin: PIN.into(),
+        pin_file: None,
         pin_refusal: None,
         is_modifiable: false,
         workers: workers.and_then(NonZeroUsize::new),

@@ -34,6 +34,7 @@ mod approval;
 mod audit;
 mod backup;
 mod bench;
+mod change_pin;
 pub mod client;
 mod client_file;
 mod client_key;

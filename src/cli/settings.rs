@@ -281,7 +281,7 @@ pub(super) fn read_token_settings(
     token: TokenConfig,
     state_directory: &Path,
 ) -> anyhow::Result<TokenSettings> {
-    let pin = token.pin.read().context("cannot read the PIN")?;
+    let (pin, pin_file) = (token.pin.read().context("cannot read the PIN")?, token.pin.file());
     Ok(TokenSettings {
         module: token.module,
         init_arguments: token.init_arguments,
@@ -290,6 +290,7 @@ pub(super) fn read_token_settings(
             TokenName::Serial(serial) => TokenSelector::Serial(serial),
         },
         pin,
+        pin_file,
         pin_refusal: Some(state_directory.join(PIN_REFUSAL)),
         is_modifiable: token.is_modifiable,
         workers: token.workers,

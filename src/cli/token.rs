@@ -1,4 +1,4 @@
-//! `hsmgate token info`.
+//! `hsmgate token info`. The command `hsmgate token change-pin` is in another file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
+use super::change_pin::ChangePin;
 use super::exit::CliError;
 use super::settings::{self, ConfigFile};
 use super::{dev, output};
@@ -22,6 +23,8 @@ commands! {
     pub(super) enum Token {
         /// Show identity and capabilities of the token
         Info(Info);
+        /// Give the token another PIN, without a stop of the gateway
+        ChangePin(ChangePin);
     }
 }
 

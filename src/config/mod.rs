@@ -20,7 +20,7 @@ use std::time::Duration;
 pub use faults::{ConfigError, ConfigFaults, Fault};
 pub use forward::{ForwardSettings, ForwardTarget};
 pub use operators::{Duty, Operators, SocketPathTooLong};
-pub use secret::{PinSource, SecretError};
+pub use secret::{PinSource, SecretError, read_pin_file};
 pub use settings::{MAX_RATE, SETTINGS, Setting};
 
 use crate::model::{

@@ -108,7 +108,7 @@ impl Module {
         }
         let mechanism_details = Arc::new(MechanismDetails::read(pkcs11, slot, &mechanisms));
         let anchor = pkcs11.open_rw_session(slot)?;
-        self.settings.pin_guard().log_in(&anchor, &raw_info)?;
+        self.settings.log_in(&anchor, &raw_info)?;
         let again = || Ok(pkcs11.open_rw_session(slot)?);
         let templates = AcceptedTemplates::default();
         let behavior = selftest::run(
@@ -163,7 +163,7 @@ impl Initialization {
         settings: &TokenSettings,
     ) -> Result<(), TokenError> {
         let info = self.pkcs11.get_token_info(self.slot)?;
-        settings.pin_guard().log_in(session, &info)
+        settings.log_in(session, &info)
     }
 
     /// Works with the anchor session, and repeats it with a new one if the session was lost.

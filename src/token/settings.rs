@@ -5,9 +5,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cryptoki::session::Session;
+use cryptoki::slot::TokenInfo as PaddedInfo;
 use secrecy::SecretString;
 
+use super::error::TokenError;
 use super::pin::PinGuard;
+use super::pin_change;
 
 /// The settings to open the token.
 #[derive(Debug, Clone)]
@@ -21,6 +25,9 @@ pub struct TokenSettings {
     pub selector: TokenSelector,
     /// The user PIN.
     pub pin: SecretString,
+    /// The file with the user PIN, which is read before each login: it may have been changed since the
+    /// start. `None` if the PIN is not in a file that may be replaced.
+    pub pin_file: Option<PathBuf>,
     /// The file of refused PINs across starts: a PIN that may be one of them is not tried. `None`
     /// remembers one only during the life of the process.
     pub pin_refusal: Option<PathBuf>,
@@ -62,8 +69,11 @@ pub struct TokenInfo {
 }
 
 impl TokenSettings {
-    pub(super) fn pin_guard(&self) -> PinGuard<'_> {
-        PinGuard::new(&self.pin, self.pin_refusal.as_deref())
+    /// Logs in with the PIN, which may have been changed since the start.
+    pub(super) fn log_in(&self, session: &Session, info: &PaddedInfo) -> Result<(), TokenError> {
+        pin_change::log_in(&self.pin, self.pin_file.as_deref(), |pin| {
+            PinGuard::new(pin, self.pin_refusal.as_deref()).log_in(session, info)
+        })
     }
 }
 
@@ -85,8 +95,8 @@ impl fmt::Display for TokenSelector {
     }
 }
 
-impl From<&cryptoki::slot::TokenInfo> for TokenInfo {
-    fn from(info: &cryptoki::slot::TokenInfo) -> Self {
+impl From<&PaddedInfo> for TokenInfo {
+    fn from(info: &PaddedInfo) -> Self {
         let firmware = info.firmware_version();
         Self {
             label: text(info.label()),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cryptoki::session::Session;
+use secrecy::SecretString;
 
 use super::cache::{Handles, LoginEpoch};
 use super::checks::canary::Canary;
@@ -150,6 +151,15 @@ impl<'a> Worker<'a> {
         self.with_objects(|worker| query::check_identity_key(worker.session()?, identity_key))?;
         self.state.set_identity_verified(login_epoch);
         Ok(())
+    }
+
+    /// Changes the user PIN (C_SetPIN).
+    ///
+    /// # Errors
+    /// When the token refuses a PIN or fails. There is no retry: each try with a wrong PIN counts.
+    pub fn set_pin(&mut self, old: &SecretString, new: &SecretString) -> Result<(), TokenError> {
+        self.log_in_if_logged_out()?;
+        Ok(self.session()?.set_pin(old, new)?)
     }
 
     /// Closes the session after a failure; the next use opens another.

@@ -189,6 +189,7 @@ fn settings_of(module: PathBuf, selector: TokenSelector) -> TokenSettings {
         init_arguments: None,
         selector,
         pin: PIN.into(),
+        pin_file: None,
         pin_refusal: None,
         is_modifiable: false,
         workers: None,
