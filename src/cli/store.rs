@@ -11,7 +11,10 @@ use super::settings::{self, ConfigFile};
 use crate::app;
 use crate::authn::row_key;
 use crate::config::{Config, Duty};
+use crate::keyring::store_counter;
+use crate::model::AccountId;
 use crate::store::{LockedStore, SignedRows};
+use crate::token::Token;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Store {
@@ -59,10 +62,22 @@ impl Sign {
         let token = app::open_token_alone(token).await?;
         locked.unchecked().set_operator(settings::operator());
         let account = &config.region_account.account;
-        let outcome = row_key::sign(&locked, &token, account, self.reason.as_str()).await;
+        let outcome = self.sign_rows(&locked, &token, account).await;
         app::close_token(token).await;
         locked.close().await;
-        Ok(outcome?.1)
+        outcome
+    }
+
+    /// Signs the rows. The operator trusts them, so they also are not older than the token.
+    async fn sign_rows(
+        &self,
+        locked: &LockedStore,
+        token: &Token,
+        account: &AccountId,
+    ) -> anyhow::Result<Vec<SignedRows>> {
+        let (store, signed) = row_key::sign(locked, token, account, self.reason.as_str()).await?;
+        store_counter::accept(&store, token).await?;
+        Ok(signed)
     }
 }
 

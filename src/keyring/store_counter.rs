@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use crate::model::{InvalidId, KeyVersionId};
-use crate::store::{MetadataValue, Store, StoreError};
+use crate::store::{Revisions, Store, StoreError, TokenCounter};
 use crate::token::{Budget, ErrorClass, ServiceKey, Token, TokenError};
 
 /// The token timeout for reading or changing the counter.
@@ -27,6 +27,17 @@ pub enum StoreCounterError {
         stored: u64,
         /// The counter in the token.
         token: u64,
+    },
+    /// A part of the rows of the database is older than its counter.
+    #[error(
+        "rows of the database are older than its counter {stored}: keys, permissions or AccessKeys were put \
+         back from an older database. Put back the newest database. If there is no newer one, accept this one \
+         with `hsmgate recover --config FILE --reason TEXT`, or replace it with `hsmgate restore`; both are \
+         recorded"
+    )]
+    OlderRows {
+        /// The counter in the database.
+        stored: u64,
     },
     /// The database does not name the key that its counter belongs to.
     #[error("the database does not name the key that encrypts the AccessKeys")]
@@ -49,6 +60,8 @@ pub struct Counters {
     pub stored: u64,
     /// In the token. `None` before it was set, or if the token does not keep data objects.
     pub token: Option<u64>,
+    /// Whether rows of the database are older than its counter.
+    pub has_older_rows: bool,
 }
 
 impl Counters {
@@ -65,11 +78,9 @@ impl Counters {
             Err(error) if error.is_refused_search() => None,
             read => read?,
         };
-        let stored = match store.token_counter().await? {
-            MetadataValue::Read(number) => number,
-            MetadataValue::Absent | MetadataValue::Damaged => 0,
-        };
-        Ok(Self { stored, token: in_token })
+        let stored = store.token_counter().await?.value().unwrap_or_default();
+        let has_older_rows = store.revisions().await?.lack(&stored.revisions);
+        Ok(Self { stored: stored.number, token: in_token, has_older_rows })
     }
 
     /// Checks that the database is not older than the token.
@@ -77,9 +88,10 @@ impl Counters {
     /// # Errors
     /// [`StoreCounterError::Older`].
     pub fn check(self) -> Result<(), StoreCounterError> {
-        let Self { stored, token } = self;
+        let Self { stored, token, has_older_rows } = self;
         match token {
             Some(token) if token > stored => Err(StoreCounterError::Older { stored, token }),
+            _ if has_older_rows => Err(StoreCounterError::OlderRows { stored }),
             _ => Ok(()),
         }
     }
@@ -97,10 +109,17 @@ pub struct StoreCounter {
 #[derive(Debug)]
 struct Raised {
     counters: Counters,
-    /// The changes of the database that the counter covers. `None` before it was raised.
-    changes: Option<i64>,
+    /// The revisions that the counter covers. `None` before it was raised.
+    revisions: Option<Revisions>,
     /// Whether the token keeps the counter.
     is_supported: bool,
+}
+
+impl Raised {
+    /// Whether the token has the number of the database, or does not keep one.
+    fn is_complete(&self) -> bool {
+        !self.is_supported || self.counters.token == Some(self.counters.stored)
+    }
 }
 
 impl StoreCounter {
@@ -112,7 +131,7 @@ impl StoreCounter {
         let owner = owner(&store).await?;
         let counters = Counters::read(&store, &token).await?;
         counters.check()?;
-        let Counters { stored, token: in_token } = counters;
+        let Counters { stored, token: in_token, .. } = counters;
         // A kill between both leaves the database ahead by one.
         if stored > in_token.unwrap_or_default().saturating_add(1) {
             tracing::warn!(
@@ -123,7 +142,7 @@ impl StoreCounter {
                  was deleted; it is set again"
             );
         }
-        let raised = Raised { counters, changes: None, is_supported: true };
+        let raised = Raised { counters, revisions: None, is_supported: true };
         Ok(Self { store, token, owner, raised: Mutex::new(raised) })
     }
 
@@ -134,26 +153,28 @@ impl StoreCounter {
     /// When store or token fail. The next call continues.
     pub async fn raise(&self) -> Result<(), StoreCounterError> {
         let mut raised = self.raised.lock().await;
-        let changes = self.store.signed_changes().await?;
-        if !raised.is_supported || raised.changes == Some(changes) {
+        let revisions = self.store.revisions().await?;
+        if raised.revisions.as_ref() == Some(&revisions) && raised.is_complete() {
             return Ok(());
         }
-        if raised.changes.is_some() && raised.counters.token != Some(raised.counters.stored) {
+        if raised.revisions.is_some() && !raised.is_complete() {
             // The last call failed at the token.
             self.complete(&mut raised).await?;
         }
-        if !raised.is_supported {
-            return Ok(());
-        }
-        let next = raised.counters.stored.saturating_add(1);
-        self.store.set_token_counter(next).await?;
-        raised.counters.stored = next;
-        raised.changes = Some(changes);
+        let number = raised.counters.stored.saturating_add(1);
+        self.store
+            .set_token_counter(&TokenCounter { number, revisions: revisions.clone() })
+            .await?;
+        raised.counters.stored = number;
+        raised.revisions = Some(revisions);
         self.complete(&mut raised).await
     }
 
     /// Gives the token the number of the database.
     async fn complete(&self, raised: &mut Raised) -> Result<(), StoreCounterError> {
+        if !raised.is_supported {
+            return Ok(());
+        }
         let (owner, number) = (self.owner, raised.counters.stored);
         match set(&self.token, owner, number).await {
             Ok(()) => raised.counters.token = Some(number),
@@ -179,12 +200,12 @@ impl StoreCounter {
 /// When store or token fail.
 pub async fn accept(store: &Store, token: &Token) -> Result<(), StoreCounterError> {
     let counters = Counters::read(store, token).await?;
-    match counters.check() {
-        Ok(()) => Ok(()),
-        Err(_older) => {
-            Ok(store.set_token_counter(counters.token.unwrap_or(counters.stored)).await?)
-        }
+    if counters.check().is_ok() {
+        return Ok(());
     }
+    let number = counters.stored.max(counters.token.unwrap_or_default());
+    let revisions = store.revisions().await?;
+    Ok(store.set_token_counter(&TokenCounter { number, revisions }).await?)
 }
 
 async fn set(token: &Token, owner: KeyVersionId, number: u64) -> Result<(), TokenError> {

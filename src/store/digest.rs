@@ -156,12 +156,14 @@ pub(super) async fn apply(
     Ok(())
 }
 
-/// The sum of the revisions of the parts of a scope. It rises with each change of a row.
-pub(super) async fn changes(connection: &mut Connection, scope: Scope) -> Result<i64, StoreError> {
-    let sum = sqlx::query(
-        "SELECT CAST(COALESCE(SUM(revision), 0) AS BIGINT) FROM row_digests WHERE scope = $1",
-    );
-    connection.value(sum.bind(scope.name())).await
+/// The revisions of the parts of a scope, by part.
+pub(super) async fn revisions(
+    connection: &mut Connection,
+    scope: Scope,
+) -> Result<Vec<i64>, StoreError> {
+    let select = sqlx::query("SELECT revision FROM row_digests WHERE scope = $1 ORDER BY part");
+    let rows = connection.rows(select.bind(scope.name())).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
 
 /// Replaces every digest of a scope with that of these sets, by part.

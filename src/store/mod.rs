@@ -81,6 +81,7 @@ pub use restore::{Replaced, Replacement};
 pub use revocations::Revocation;
 pub use row_key::RowKey;
 pub use signing::SignedRows;
+pub use token_counter::{Revisions, TokenCounter};
 
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId, Quotas};
 use crate::telemetry::gauge_value;

@@ -1,4 +1,11 @@
 //! The counter of the database, which the token has too: an older database has a lower number.
+//!
+//! The entry also has the revisions of all parts of the digests, so that rows of an older database cannot be
+//! combined with the entry of a newer one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::digest;
 use super::row::Scope;
@@ -7,35 +14,78 @@ use super::{MetadataValue, Store, StoreError};
 /// The metadata entry with the counter.
 const TOKEN_COUNTER: &str = "token-counter";
 
+/// The revision of each part of the catalogue and of the principals and AccessKeys. It rises with each
+/// change of a signed row.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revisions(BTreeMap<String, Vec<i64>>);
+
+impl Revisions {
+    /// Whether a part has a lower revision than in `other`, or is missing.
+    pub fn lack(&self, other: &Self) -> bool {
+        other.0.iter().any(|(scope, revisions)| {
+            let here = self.0.get(scope).map(Vec::as_slice).unwrap_or_default();
+            let is_lower =
+                |(part, known): (usize, &i64)| here.get(part).is_none_or(|is| is < known);
+            revisions.iter().enumerate().any(is_lower)
+        })
+    }
+}
+
+/// The counter with the revisions of that time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCounter {
+    /// The number, which the token has too.
+    pub number: u64,
+    /// The revisions when it was set.
+    pub revisions: Revisions,
+}
+
 impl Store {
     /// The counter. Absent before it was set the first time.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn token_counter(&self) -> Result<MetadataValue<u64>, StoreError> {
-        self.read_metadata(TOKEN_COUNTER, |text| text.parse().ok()).await
+    pub async fn token_counter(&self) -> Result<MetadataValue<TokenCounter>, StoreError> {
+        self.read_metadata(TOKEN_COUNTER, |text| serde_json::from_str(text).ok()).await
     }
 
     /// Sets the counter.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn set_token_counter(&self, number: u64) -> Result<(), StoreError> {
-        self.set_metadata(TOKEN_COUNTER, &number.to_string()).await
+    pub async fn set_token_counter(&self, counter: &TokenCounter) -> Result<(), StoreError> {
+        let text = serde_json::to_string(counter)
+            .map_err(|source| StoreError::Unavailable { source: source.into() })?;
+        self.set_metadata(TOKEN_COUNTER, &text).await
     }
 
-    /// A number that rises with each change of a signed row of the catalogue and of principals and
-    /// AccessKeys.
+    /// The present revisions.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn signed_changes(&self) -> Result<i64, StoreError> {
+    pub async fn revisions(&self) -> Result<Revisions, StoreError> {
         let mut connection = self.inner.connection().await?;
-        let mut changes: i64 = 0;
+        let mut revisions = BTreeMap::new();
         for scope in [Scope::Catalogue, Scope::Access] {
-            let of_scope = digest::changes(&mut connection, scope).await?;
-            changes = changes.saturating_add(of_scope);
+            let of_scope = digest::revisions(&mut connection, scope).await?;
+            revisions.insert(scope.name().to_owned(), of_scope);
         }
-        Ok(changes)
+        Ok(Revisions(revisions))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_with_a_lower_revision_is_not_made_up_for_by_another_one() {
+        let of = |parts: &[i64]| Revisions(BTreeMap::from([("access".to_owned(), parts.to_vec())]));
+        assert!(!of(&[3, 7]).lack(&of(&[3, 7])));
+        assert!(!of(&[4, 7]).lack(&of(&[3, 7])));
+        assert!(of(&[2, 9]).lack(&of(&[3, 7])));
+        assert!(of(&[3]).lack(&of(&[3, 7])));
+        assert!(Revisions::default().lack(&of(&[1])));
+        assert!(!of(&[1]).lack(&Revisions::default()));
     }
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use sqlx::Connection as _;
+
 use crate::support::calls::{code, until_code};
 use crate::support::installation::{AccessKey, Installation};
 
@@ -82,6 +84,24 @@ async fn an_older_database_is_refused_by_the_audit_file_if_the_token_keeps_no_co
     let mallory = with_disabled_user(&installation).await;
     copy_files(&installation.path("older"), &installation.path("."), &FILES);
     is_refused_until_accepted(&installation, &mallory, "older than the audit file").await;
+}
+
+#[tokio::test]
+async fn rows_of_an_older_database_are_refused_beside_the_metadata_of_the_newest_one() {
+    let (installation, _admin) = Installation::prepared();
+    let mallory = with_disabled_user(&installation).await;
+    // The newest counter, head of the audit and digest of the metadata, all with their MACs.
+    let mut database = installation.database().await;
+    let older = installation.path("older/hsmgate.db");
+    let attach = sqlx::query("ATTACH $1 AS older").bind(older.to_str().unwrap());
+    attach.execute(&mut database).await.unwrap();
+    let replace = "DELETE FROM access_keys; INSERT INTO access_keys SELECT * FROM older.access_keys; \
+                   DELETE FROM principals; INSERT INTO principals SELECT * FROM older.principals; \
+                   DELETE FROM row_digests WHERE scope = 'access'; \
+                   INSERT INTO row_digests SELECT * FROM older.row_digests WHERE scope = 'access'";
+    sqlx::raw_sql(replace).execute(&mut database).await.unwrap();
+    database.close().await.unwrap();
+    is_refused_until_accepted(&installation, &mallory, "rows of the database are older").await;
 }
 
 #[tokio::test]
