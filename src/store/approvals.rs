@@ -8,8 +8,8 @@ use sqlx::any::AnyRow;
 use super::connection::Connection;
 use super::row::Scope;
 use super::row_key::RowKey;
-use super::scope_reading::{ScopeCheck, ScopeReading};
-use super::tables::APPROVALS;
+use super::scope_reading::ScopeReading;
+use super::tables::{APPROVALS, METADATA};
 use super::write::Write;
 use super::{Part, Store, StoreError};
 use crate::model::{Approval, ApprovalId, ApprovalState, ApprovalSubject, Quota, Time};
@@ -72,7 +72,10 @@ impl Store {
     /// When the database cannot be read.
     pub async fn approvals(&self) -> Result<Vec<Approval>, StoreError> {
         let mut connection = self.inner.connection().await?;
-        self.read_checked(&mut connection).await
+        connection.begin_read().await?;
+        let approvals = self.read_checked(&mut connection).await?;
+        connection.rollback().await?;
+        Ok(approvals)
     }
 
     /// Releases or refuses a request on behalf of the operator.
@@ -129,12 +132,17 @@ impl Store {
         self.read_checked(write.connection()).await
     }
 
-    /// A request that another program has written or changed is not used.
+    /// A request that another program has written or changed is not used, nor one that was put back: a
+    /// release is for one call. The digest is that of all metadata, of which there are some dozens of rows.
+    /// The connection must be in a transaction, without changes so far.
     async fn read_checked(&self, connection: &mut Connection) -> Result<Vec<Approval>, StoreError> {
         let key: Option<Arc<RowKey>> = self.inner.row_key.get().map(Arc::clone);
-        let check = ScopeCheck::of_rows(key.is_some());
         let mut reading = ScopeReading::new(connection, Scope::Metadata, key);
-        let read = reading.rows(&APPROVALS, "").await?.read(&check, read_approval)?;
+        let approvals = reading.rows(&APPROVALS, "").await?;
+        // They are in the same digest.
+        reading.rows(&METADATA, "").await?;
+        let check = reading.check(&self.inner.last_seen.revisions(Scope::Metadata)).await?;
+        let read = approvals.read(&check, read_approval)?;
         self.note_damaged(Part::Approvals, read.damaged);
         Ok(read.whole)
     }

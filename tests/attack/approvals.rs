@@ -8,6 +8,7 @@ use crate::support::calls::{code, until_code};
 use crate::support::client_key::PASSWORD;
 use crate::support::gateway::text;
 use crate::support::installation::{ACCOUNT, AccessKey, Installation, Server};
+use crate::support::process::until;
 
 const KEY_USER: &str = r#"["RbacPermission/Template/CryptoServiceKeyUser"]"#;
 const FORBIDDEN: &str = "Forbidden.NoPermission";
@@ -66,6 +67,22 @@ async fn outcome(client: &Client, action: &str, params: &[(&str, &str)]) -> (Str
         Err(CallError::Refused { code, message, .. }) => (code, message),
         Err(other) => (other.to_string(), String::new()),
     }
+}
+
+#[tokio::test]
+async fn a_used_release_that_is_put_back_permits_no_second_call() {
+    let account = Account::open("operations = [\"ScheduleKeyDeletion\"]\n");
+    let Account { installation, server, alice, .. } = &account;
+    let key = account.create_key(&[]).await;
+    let id = account.requested(DELETION, &days(&key, "7")).await;
+    account.decide("release", &id);
+    installation.tamper("CREATE TABLE copied AS SELECT * FROM approvals").await;
+    assert_eq!(code(alice, DELETION, &days(&key, "7")).await, "");
+    assert_eq!(code(alice, "CancelKeyDeletion", &[("KeyId", &key)]).await, "");
+    events(&installation.audit_file(), "UseApproval", 1).await;
+    installation.tamper("DELETE FROM approvals; INSERT INTO approvals SELECT * FROM copied").await;
+    assert_eq!(code(alice, DELETION, &days(&key, "7")).await, FORBIDDEN);
+    until(|| server.has_logged("store.row_damaged")).await;
 }
 
 #[tokio::test]
