@@ -44,10 +44,11 @@ torture: setup-build setup-token setup-proxy
 	cargo test --release --test fault -- --ignored busy --nocapture
 
 # Rates of the gateway and of its parts; the default number of token threads compared with fixed numbers;
-# then the cost of a request compared with the minimal program.
+# the MACs of rows; then the cost of a request compared with the minimal program.
 bench: setup-build setup-token
 	cargo bench --bench gateway
 	cargo bench --bench workers
+	cargo bench --bench store
 	cargo build --release --example minimal
 	cargo bench --bench cost
 
