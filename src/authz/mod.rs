@@ -26,7 +26,7 @@
 //! #     key: AuthorizedKey<Encrypt>,
 //! # ) {
 //! let version = keyring.encryption_version::<Encrypt>(&key, VersionSelector::Primary).unwrap();
-//! let blob = keyring.encrypt(&version, None, text, Vec::new(), execution).await;
+//! let blob = keyring.encrypt(&version, None, text, Vec::new(), execution.into()).await;
 //! # }
 //! ```
 //!
