@@ -90,7 +90,7 @@ pub(super) const SHOWN: &[&str] = &[
 
 /// Maximum length in bytes of a value in the record of an authenticated caller. No valid value is
 /// longer.
-const MAX_VALUE_BYTES: usize = 40 * 1024;
+pub(super) const MAX_VALUE_BYTES: usize = 40 * 1024;
 /// The same for an unauthenticated client.
 const MAX_UNAUTHENTICATED_VALUE_BYTES: usize = 256;
 /// Maximum number of parameters in the record of an unauthenticated client.

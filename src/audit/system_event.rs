@@ -1,10 +1,12 @@
 //! Events without an API request: scheduled actions of the gateway, and actions of an operator on
 //! the command line.
 
+use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use super::event::{Event, UserIdentity};
 use super::line;
+use super::parameters::{MAX_VALUE_BYTES, truncated};
 use crate::error::ErrorCode;
 use crate::model::{KeyId, RegionAccount, RequestId, Time, clock};
 
@@ -91,7 +93,9 @@ impl SystemEvent {
         line::members(&match outcome {
             None => event,
             Some(Ok(())) => event.done(None, None),
-            Some(Err(failure)) => event.failed(failure.code, &failure.message),
+            Some(Err(failure)) => {
+                event.failed(failure.code, truncated(&failure.message, MAX_VALUE_BYTES))
+            }
         })
     }
 
@@ -107,7 +111,11 @@ struct Parameters<'a>(&'a [(String, String)]);
 
 impl Serialize for Parameters<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in self.0 {
+            map.serialize_entry(name, truncated(value, MAX_VALUE_BYTES))?;
+        }
+        map.end()
     }
 }
 
@@ -138,6 +146,18 @@ impl Actor {
 mod tests {
     use super::*;
     use crate::audit::record::tests::{after_event_id, region_account};
+
+    #[test]
+    fn a_long_text_does_not_make_a_line_that_a_start_refuses() {
+        let long = "\u{1}".repeat(1024 * 1024);
+        let mut event = SystemEvent::of_gateway("OperatorCommand", Vec::new());
+        for name in ["Principal", "Action", "Resource"] {
+            event = event.with(name, long.clone());
+        }
+        let failure = SystemFailure { code: ErrorCode::NoPermission, message: long };
+        let members = event.members(&region_account(), Some(&Err(failure)));
+        assert!(members.len() < line::MAX_LINE_BYTES, "{}", members.len());
+    }
 
     #[test]
     fn the_bytes_of_a_record_stay_as_they_are() {
