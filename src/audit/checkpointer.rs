@@ -147,7 +147,7 @@ struct Checkpointer {
     is_stored: bool,
     /// A checkpoint that is not known to be on disk yet.
     unconfirmed: Option<(Checkpoint, oneshot::Receiver<Result<(), NotRecorded>>)>,
-    /// When the next attempt is due after a failure to sign.
+    /// When the next attempt is due after a failure to sign or to store.
     retry_at: Option<Instant>,
 }
 
@@ -234,24 +234,43 @@ impl Checkpointer {
         self.checkpoint = checkpoint.or(self.checkpoint.take());
         let (head, checkpoint) = (inner.status.head(), self.checkpoint.clone());
         let known = StoredHead { head, is_closed: false, is_opening: false, checkpoint };
-        self.is_stored = self.save_head(known).await;
+        let saved = known.save(&self.store).await;
+        self.is_stored = saved.is_ok();
+        match saved {
+            Ok(()) => self.note_recovery(),
+            // The first failure in a row is logged.
+            Err(error) => {
+                if self.pause() {
+                    log_not_stored(&error);
+                }
+            }
+        }
+    }
+
+    /// Delays the next attempt. Returns true for the first failure in a row.
+    fn pause(&mut self) -> bool {
+        self.retry_at.replace(clock::monotonic() + RETRY_PAUSE).is_none()
+    }
+
+    fn note_recovery(&mut self) {
+        if self.retry_at.take().is_some() {
+            tracing::info!(
+                event = "audit.checkpoints_recovered",
+                "checkpoints of the audit log are signed and stored again"
+            );
+        }
     }
 
     async fn signed(&mut self, head: Head) -> Option<Checkpoint> {
         let follows = self.checkpoint.as_ref().map(Checkpoint::link);
         match self.signer.sign(head, follows).await {
             Ok(checkpoint) => {
-                if self.retry_at.take().is_some() {
-                    tracing::info!(
-                        event = "audit.checkpoints_recovered",
-                        "checkpoints of the audit log are signed again"
-                    );
-                }
+                self.note_recovery();
                 Some(checkpoint)
             }
             Err(error) => {
                 // The first failure in a row is logged.
-                if self.retry_at.replace(clock::monotonic() + RETRY_PAUSE).is_none() {
+                if self.pause() {
                     tracing::error!(
                         event = "audit.checkpoint_failed",
                         error = &error as &dyn std::error::Error,
@@ -299,25 +318,22 @@ impl Checkpointer {
         let is_sent = sent.await.unwrap_or_default();
         if is_sent && let Ok(Ok(head)) = tokio::time::timeout(TOKEN_TIMEOUT, closed).await {
             let checkpoint = self.checkpoint.clone();
-            self.save_head(StoredHead { head, is_closed: true, is_opening: false, checkpoint })
-                .await;
+            let known = StoredHead { head, is_closed: true, is_opening: false, checkpoint };
+            if let Err(error) = known.save(&self.store).await {
+                log_not_stored(&error);
+            }
         } else {
             tracing::error!(event = "audit.close_failed", "could not close the audit log in order");
         }
     }
+}
 
-    /// Stores the head, and returns whether it is stored.
-    async fn save_head(&self, known: StoredHead) -> bool {
-        let saved = known.save(&self.store).await;
-        if let Err(error) = &saved {
-            tracing::error!(
-                event = "audit.checkpoint_not_stored",
-                error = error as &dyn std::error::Error,
-                "could not store the last checkpoint of the audit log; no other is signed before"
-            );
-        }
-        saved.is_ok()
-    }
+fn log_not_stored(error: &AuditError) {
+    tracing::error!(
+        event = "audit.checkpoint_not_stored",
+        error = error as &dyn std::error::Error,
+        "could not store the last checkpoint of the audit log; no other is signed before"
+    );
 }
 
 fn log_not_written(error: NotRecorded) {
