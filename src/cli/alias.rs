@@ -58,10 +58,10 @@ impl Alias {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Create(AliasAndKeyArgs { common, alias, key }) => {
-                common.execute(&CreateAlias { alias, key: named(key)? })
+                common.execute(&CreateAlias(AliasAndKey { alias, key: named(key)? }))
             }
             Self::Update(AliasAndKeyArgs { common, alias, key }) => {
-                common.execute(&UpdateAlias { alias, key: named(key)? })
+                common.execute(&UpdateAlias(AliasAndKey { alias, key: named(key)? }))
             }
             Self::List(list) => execute(&list.file, None, &ListAliases { json: list.json }),
             Self::Delete(AliasArg { common, alias }) => common.execute(&DeleteAlias { alias }),
@@ -85,12 +85,22 @@ impl fmt::Display for NamedKey {
     }
 }
 
-/// Creates an alias of a key.
+/// An alias and its key.
 #[derive(Serialize, Deserialize)]
-pub(super) struct CreateAlias {
+struct AliasAndKey {
     alias: OperatorAlias,
     key: NamedKey,
 }
+
+impl AliasAndKey {
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![("AliasName", self.alias.to_string()), ("KeyId", self.key.to_string())]
+    }
+}
+
+/// Creates an alias of a key.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CreateAlias(AliasAndKey);
 
 impl OperatorCommand for CreateAlias {
     const NAME: &'static str = "alias create";
@@ -98,13 +108,12 @@ impl OperatorCommand for CreateAlias {
     type On = Backend;
 
     fn parameters(&self) -> Vec<(&'static str, String)> {
-        vec![("AliasName", self.alias.to_string()), ("KeyId", self.key.to_string())]
+        self.0.parameters()
     }
 
     async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
-        let store = on.store();
-        let key = key(store, &self.key, KeyAction::CreateAlias)?;
-        let alias = self.alias.alias();
+        let (store, alias) = (on.store(), self.0.alias.alias());
+        let key = key(store, &self.0.key, KeyAction::CreateAlias)?;
         match store.create_alias(alias, key.id).await {
             Err(StoreError::Exists) => {
                 Err(CliError::usage(format!("{alias} already exists")).into())
@@ -116,10 +125,7 @@ impl OperatorCommand for CreateAlias {
 
 /// Changes the key of an alias.
 #[derive(Serialize, Deserialize)]
-pub(super) struct UpdateAlias {
-    alias: OperatorAlias,
-    key: NamedKey,
-}
+pub(super) struct UpdateAlias(AliasAndKey);
 
 impl OperatorCommand for UpdateAlias {
     const NAME: &'static str = "alias update";
@@ -127,13 +133,12 @@ impl OperatorCommand for UpdateAlias {
     type On = Backend;
 
     fn parameters(&self) -> Vec<(&'static str, String)> {
-        vec![("AliasName", self.alias.to_string()), ("KeyId", self.key.to_string())]
+        self.0.parameters()
     }
 
     async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
-        let store = on.store();
-        let key = key(store, &self.key, KeyAction::Annotate)?;
-        let alias = self.alias.alias();
+        let (store, alias) = (on.store(), self.0.alias.alias());
+        let key = key(store, &self.0.key, KeyAction::Annotate)?;
         let agree = |_from: &KeyRecord, _to: &KeyRecord| Ok::<_, StoreError>(());
         match store.update_alias(alias, key.id, agree).await {
             Err(StoreError::NotFound) => Err(absent(alias)),
