@@ -214,8 +214,7 @@ async fn set(token: &Token, owner: KeyVersionId, number: u64) -> Result<(), Toke
 
 /// Whether the token works and does not accept the object.
 fn is_refusal(error: &TokenError) -> bool {
-    matches!(error, TokenError::Call { .. })
-        && !matches!(error.class(), ErrorClass::DeviceGone | ErrorClass::Pin)
+    matches!(error, TokenError::Call { .. }) && error.class() == ErrorClass::Configuration
 }
 
 /// The key that encrypts AccessKeys. Each database has its own, and only the token gives it back.
