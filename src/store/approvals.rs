@@ -139,6 +139,9 @@ impl Store {
         let key: Option<Arc<RowKey>> = self.inner.row_key.get().map(Arc::clone);
         let mut reading = ScopeReading::new(connection, Scope::Metadata, key);
         let approvals = reading.rows(&APPROVALS, "").await?;
+        if approvals.is_empty() {
+            return Ok(Vec::new());
+        }
         // They are in the same digest.
         reading.rows(&METADATA, "").await?;
         let check = reading.check(&self.inner.last_seen.revisions(Scope::Metadata)).await?;

@@ -220,6 +220,11 @@ impl TableRows {
         !self.unreadable.is_empty()
     }
 
+    /// Whether the table has no row.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.unreadable.is_empty()
+    }
+
     /// Reads each row that may be used.
     pub(super) fn read<T>(
         self,

@@ -40,9 +40,6 @@ pub enum PinChangeError {
         /// The system error.
         source: io::Error,
     },
-    /// The token refused the change, or failed.
-    #[error("the token did not change the PIN")]
-    Token(#[from] TokenError),
 }
 
 impl PinChange {
@@ -132,6 +129,10 @@ fn next_file(file: &Path) -> PathBuf {
 
 fn complete(file: &Path) -> io::Result<()> {
     fs::rename(next_file(file), file)?;
+    sync_directory_of(file)
+}
+
+fn sync_directory_of(file: &Path) -> io::Result<()> {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
@@ -152,8 +153,7 @@ fn write_like(path: &Path, like: &Path, pin: &SecretString) -> io::Result<()> {
     file.write_all(pin.expose_secret().as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    sync_directory_of(path)
 }
 
 #[cfg(test)]
