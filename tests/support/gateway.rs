@@ -14,6 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::calls::refused;
+use super::object_files::token_objects;
 use super::process::{LIMIT, Process, within};
 use super::softhsm::{self, scratch};
 
@@ -184,21 +185,9 @@ impl Gateway {
         dir
     }
 
-    /// The number of objects in its SoftHSM2 token, by their files. A file without an id is not
-    /// counted: SoftHSM2 writes the attributes of a new object one by one, the id and the material
-    /// last, and a kill may interrupt it.
+    /// The number of keys in its SoftHSM2 token.
     pub(crate) fn token_objects(&self) -> usize {
-        let tokens = fs::read_dir(self.state().join("tokens")).expect("a folder of tokens");
-        let files = tokens.flat_map(|token| {
-            fs::read_dir(token.expect("a token").path()).expect("a folder of objects")
-        });
-        let paths = files.map(|file| file.expect("an object").path());
-        let is_object = |path: &PathBuf| {
-            path.extension().is_some_and(|is| is == "object")
-                && !path.ends_with("token.object")
-                && fs::read(path).is_ok_and(|bytes| has_id(&bytes))
-        };
-        paths.filter(is_object).count()
+        token_objects(&self.state().join("tokens"))
     }
 
     pub(crate) async fn call(&self, action: &str, params: &[(&str, &str)]) -> Value {
@@ -274,14 +263,6 @@ pub(crate) fn sign_rows(state: &Path) {
         .env("HSMGATE_ALLOW_ROOT", "1");
     let output = command.output().expect("hsmgate starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Whether an object file of SoftHSM2 has a CKA_ID that is not empty: attribute number, type of a byte
-/// string, and length, 8 bytes each.
-fn has_id(file: &[u8]) -> bool {
-    let head = [[0, 0, 0, 0, 0, 0, 1, 2], [0, 0, 0, 0, 0, 0, 0, 3]].concat();
-    let length = file.windows(24).find(|window| window.starts_with(&head));
-    length.is_some_and(|window| !window.ends_with(&[0; 8]))
 }
 
 /// Status and code of an expected refusal.

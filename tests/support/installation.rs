@@ -15,6 +15,7 @@ use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 use tempfile::TempDir;
 
+use super::object_files::token_objects;
 use super::process::{LIMIT, Process};
 use super::softhsm::scratch;
 use super::tokens::{PIN, Product, SO_PIN, TestToken};
@@ -280,12 +281,9 @@ impl Installation {
         self.configured(&["store", "sign", "--reason", "a test"]).done();
     }
 
-    /// The number of objects in its tokens.
+    /// The number of keys in its SoftHSM2 tokens.
     pub(crate) fn token_objects(&self) -> usize {
-        let tokens = fs::read_dir(self.path("tokens")).unwrap();
-        let files = tokens.flat_map(|token| fs::read_dir(token.unwrap().path()).unwrap());
-        let is_object = |path: &Path| path.extension().is_some_and(|is| is == "object");
-        files.filter(|file| is_object(&file.as_ref().unwrap().path())).count()
+        token_objects(&self.path("tokens"))
     }
 
     /// Starts `hsmgate serve` and waits until it serves.

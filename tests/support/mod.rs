@@ -19,6 +19,7 @@ pub(crate) mod gateway;
 pub(crate) mod installation;
 pub(crate) mod instance_client;
 pub(crate) mod key_material;
+pub(crate) mod object_files;
 pub(crate) mod object_listing;
 pub(crate) mod process;
 pub(crate) mod raw_http;
