@@ -40,6 +40,14 @@ pub enum RowKeyError {
          `hsmgate store sign --config FILE --reason TEXT`"
     )]
     Damaged,
+    /// Entries of the metadata are missing, or were put back from an older database.
+    #[error(
+        "entries of the metadata of the database are missing, additional or older than they were: another \
+         program changed the database. Put back the newest database, or restore a backup with \
+         `hsmgate restore`. If you trust the present content of the database, sign it with \
+         `hsmgate store sign --config FILE --reason TEXT`"
+    )]
+    Metadata,
     /// The key that encrypts it cannot be used.
     #[error("the key that encrypts the key of the row signatures cannot be used")]
     EncryptionKey(#[from] AccessKeyError),
@@ -54,10 +62,12 @@ pub enum RowKeyError {
     Random(#[from] Unspecified),
 }
 
-/// Opens the key of the row MACs and checks all rows. A new store gets its key.
+/// Opens the key of the row MACs and checks all rows. A new store gets its key. A store that may be changed
+/// must have its whole metadata: they say what else the store must have.
 ///
 /// # Errors
-/// [`RowKeyError::Unsigned`] and [`RowKeyError::Damaged`]; when token or store fail.
+/// [`RowKeyError::Unsigned`], [`RowKeyError::Damaged`] and [`RowKeyError::Metadata`]; when token or store
+/// fail.
 pub async fn unlock(
     locked: &LockedStore,
     token: &Token,
@@ -78,7 +88,11 @@ pub async fn unlock(
     }
     let wrapped = locked.wrapped_row_key().await?.ok_or(RowKeyError::Unsigned)?;
     let secret = decrypt(token, encryption_key, &wrapped).await?;
-    Ok(locked.unlock(RowKey::new(&secret, account)).await?)
+    let store = locked.unlock(RowKey::new(&secret, account)).await?;
+    if mode == AccessMode::ReadWrite && !store.has_whole_metadata().await? {
+        return Err(RowKeyError::Metadata);
+    }
+    Ok(store)
 }
 
 /// Signs all rows as they are, with the present key of the store if the token can decrypt it. For an

@@ -40,8 +40,7 @@ impl Store {
     /// When the database cannot be read. A row that cannot be read is skipped and returned in
     /// `damaged`.
     pub async fn access_state(&self) -> Result<AccessState, StoreError> {
-        let mut connection = self.inner.connection().await?;
-        connection.begin_read().await?;
+        let (mut connection, known) = self.inner.begin_read(Scope::Access).await?;
         let (revision, damaged) = self.read_access_revision(&mut connection).await?;
         let key = self.inner.row_key.get().map(Arc::clone);
         let mut reading = ScopeReading::new(&mut connection, Scope::Access, key);
@@ -49,7 +48,7 @@ impl Store {
         let keys = reading.rows(&ACCESS_KEYS, "ORDER BY id").await?;
         let last_uses = last_uses(reading.connection()).await?;
         let revocations = revocations::read(reading.connection()).await?;
-        let check = reading.check(&self.inner.last_seen.revisions(Scope::Access)).await?;
+        let check = reading.check(&known).await?;
         connection.rollback().await?;
         self.inner.last_seen.note_revisions(Scope::Access, &check.revisions);
         self.inner.next_check.note(Scope::Access);

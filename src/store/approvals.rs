@@ -1,15 +1,13 @@
 //! Requests for approvals. They are few, and read from the database each time: another process
 //! decides them.
 
-use std::sync::Arc;
-
 use sqlx::any::AnyRow;
 
 use super::connection::Connection;
+use super::metadata::MetadataRows;
 use super::row::Scope;
-use super::row_key::RowKey;
-use super::scope_reading::ScopeReading;
-use super::tables::{APPROVALS, METADATA};
+use super::scope_reading::PartRevisions;
+use super::tables::APPROVALS;
 use super::write::Write;
 use super::{Part, Store, StoreError};
 use crate::model::{Approval, ApprovalId, ApprovalState, ApprovalSubject, Quota, Time};
@@ -71,9 +69,8 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn approvals(&self) -> Result<Vec<Approval>, StoreError> {
-        let mut connection = self.inner.connection().await?;
-        connection.begin_read().await?;
-        let approvals = self.read_checked(&mut connection).await?;
+        let (mut connection, known) = self.inner.begin_read(Scope::Metadata).await?;
+        let approvals = self.read_checked(&mut connection, &known).await?;
         connection.rollback().await?;
         Ok(approvals)
     }
@@ -129,26 +126,32 @@ impl Store {
     }
 
     async fn read_approvals(&self, write: &mut Write) -> Result<Vec<Approval>, StoreError> {
-        self.read_checked(write.connection()).await
+        // No other process changes the metadata during this one.
+        let known = self.inner.last_seen.revisions(Scope::Metadata);
+        self.read_checked(write.connection(), &known).await
     }
 
     /// A request that another program has written or changed is not used, nor one that was put back: a
-    /// release is for one call. The digest is that of all metadata, of which there are some dozens of rows.
-    /// The connection must be in a transaction, without changes so far.
-    async fn read_checked(&self, connection: &mut Connection) -> Result<Vec<Approval>, StoreError> {
-        let key: Option<Arc<RowKey>> = self.inner.row_key.get().map(Arc::clone);
-        let mut reading = ScopeReading::new(connection, Scope::Metadata, key);
-        let approvals = reading.rows(&APPROVALS, "").await?;
-        if approvals.is_empty() {
+    /// release is for one call.
+    async fn read_checked(
+        &self,
+        connection: &mut Connection,
+        known: &PartRevisions,
+    ) -> Result<Vec<Approval>, StoreError> {
+        if !exists(connection).await? {
             return Ok(Vec::new());
         }
-        // They are in the same digest.
-        reading.rows(&METADATA, "").await?;
-        let check = reading.check(&self.inner.last_seen.revisions(Scope::Metadata)).await?;
+        let MetadataRows { approvals, check, .. } =
+            self.read_metadata_rows(connection, known).await?;
         let read = approvals.read(&check, read_approval)?;
         self.note_damaged(Part::Approvals, read.damaged);
         Ok(read.whole)
     }
+}
+
+/// Whether there is a request at all.
+async fn exists(connection: &mut Connection) -> Result<bool, StoreError> {
+    Ok(connection.value::<i64>(sqlx::query("SELECT COUNT(*) FROM approvals")).await? > 0)
 }
 
 /// The parameters of an audit record about an approval.

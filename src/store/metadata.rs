@@ -1,12 +1,16 @@
 //! Metadata of this instance: a few texts by name.
 
+use std::sync::Arc;
+
+use sqlx::any::AnyRow;
+
 use super::connection::Connection;
-use super::error::is_decode_error;
-use super::row::ROW_MAC;
-use super::row_key::RowKey;
-use super::signature::{StoredRow, WRONG_MAC};
-use super::tables::{METADATA, is_signed_metadata};
-use super::unsigned_metadata::{corrupt, put, read};
+use super::row::{ROW_MAC, Scope};
+use super::scope_reading::{
+    PART_IS_INCOMPLETE, PartRevisions, ScopeCheck, ScopeReading, TableRows,
+};
+use super::tables::{APPROVALS, METADATA, is_signed_metadata};
+use super::unsigned_metadata::{put, read};
 use super::write::Write;
 use super::{Store, StoreError};
 
@@ -31,19 +35,64 @@ impl<T> MetadataValue<T> {
     }
 }
 
+/// The rows of the metadata and of the approvals, which have one digest.
+pub(super) struct MetadataRows {
+    pub(super) entries: TableRows,
+    pub(super) approvals: TableRows,
+    pub(super) check: ScopeCheck,
+}
+
 impl Store {
-    /// Reads the entry with this name from the database.
+    /// Reads the entry with this name from the database. An entry counts only beside all others: one that
+    /// was put back from an older database has the right MAC.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when it is not a text, or its MAC is wrong; when the database cannot be
-    /// read.
+    /// [`StoreError::Corrupt`] when it is not a text, its MAC is wrong, or entries are missing or older
+    /// than they were; when the database cannot be read.
     pub async fn metadata(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let mut connection = self.inner.connection().await?;
-        let key = self.inner.row_key.get().filter(|_key| is_signed_metadata(name));
-        match key {
-            Some(key) => read_signed(&mut connection, name, key).await,
-            None => read(&mut connection, name).await,
+        if self.inner.row_key.get().is_none() || !is_signed_metadata(name) {
+            return read(&mut self.inner.connection().await?, name).await;
         }
+        let (mut connection, known) = self.inner.begin_read(Scope::Metadata).await?;
+        let MetadataRows { entries, check, .. } =
+            self.read_metadata_rows(&mut connection, &known).await?;
+        connection.rollback().await?;
+        let corrupt = |why: String| METADATA.corrupt(&name, ROW_MAC, why);
+        let is_whole = check.is_whole();
+        let read = entries.read(&check, entry)?;
+        if let Some(damaged) = read.damaged.into_iter().find(|damaged| damaged.row == name) {
+            return Err(corrupt(damaged.why));
+        }
+        if !is_whole {
+            return Err(corrupt(PART_IS_INCOMPLETE.to_owned()));
+        }
+        Ok(read.whole.into_iter().find(|(found, _value)| found == name).map(|(_name, value)| value))
+    }
+
+    /// Whether no entry is missing or older than it was.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn has_whole_metadata(&self) -> Result<bool, StoreError> {
+        let (mut connection, known) = self.inner.begin_read(Scope::Metadata).await?;
+        let rows = self.read_metadata_rows(&mut connection, &known).await?;
+        connection.rollback().await?;
+        Ok(rows.check.is_whole())
+    }
+
+    /// The metadata and the approvals, some dozens of rows. The connection must be in a transaction,
+    /// without changes so far. `known` are the revisions that were known before it began.
+    pub(super) async fn read_metadata_rows(
+        &self,
+        connection: &mut Connection,
+        known: &PartRevisions,
+    ) -> Result<MetadataRows, StoreError> {
+        let key = self.inner.row_key.get().map(Arc::clone);
+        let mut reading = ScopeReading::new(connection, Scope::Metadata, key);
+        let entries = reading.rows(&METADATA, "").await?;
+        let approvals = reading.rows(&APPROVALS, "").await?;
+        let check = reading.check(known).await?;
+        Ok(MetadataRows { entries, approvals, check })
     }
 
     /// Reads the entry with this name and parses it. Logs a damaged entry.
@@ -112,26 +161,9 @@ impl Write {
     }
 }
 
-/// An entry that must have a MAC.
-async fn read_signed(
-    connection: &mut Connection,
-    name: &str,
-    key: &RowKey,
-) -> Result<Option<String>, StoreError> {
-    let select = sqlx::query(METADATA.select("WHERE name = $1")).bind(name.to_owned());
-    let row = connection.row(select).await;
-    let row =
-        row.map_err(
-            |error| {
-                if is_decode_error(&error) { corrupt(name, error) } else { error.into() }
-            },
-        )?;
-    let Some(row) = row else { return Ok(None) };
-    if StoredRow::read(&METADATA, &row, key)?.is_valid {
-        METADATA.fields(&row).get("value").map(Some)
-    } else {
-        Err(METADATA.corrupt(&name, ROW_MAC, WRONG_MAC))
-    }
+fn entry(row: &AnyRow) -> Result<(String, String), StoreError> {
+    let fields = METADATA.fields(row);
+    Ok((fields.get("name")?, fields.get("value")?))
 }
 
 #[cfg(test)]
@@ -154,6 +186,25 @@ mod tests {
         bench.change("UPDATE facts SET value = CAST(x'ff' AS TEXT)").await;
         assert_eq!(read().await, MetadataValue::Damaged);
         assert!(matches!(bench.store.metadata("number").await, Err(StoreError::Corrupt { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_metadata_entry_that_is_put_back_is_not_used() {
+        let bench = Bench::new().await;
+        let read = async || bench.store.metadata("head").await;
+        for value in ["1", "2"] {
+            bench.store.set_metadata("head", value).await.unwrap();
+            let copy =
+                "CREATE TABLE IF NOT EXISTS older AS SELECT * FROM facts WHERE name = 'head'";
+            bench.tamper(copy).await;
+        }
+        assert_eq!(read().await.unwrap().as_deref(), Some("2"));
+        assert!(bench.store.has_whole_metadata().await.unwrap());
+        bench.tamper("DELETE FROM facts WHERE name = 'head'").await;
+        assert!(matches!(read().await, Err(StoreError::Corrupt { .. })));
+        bench.tamper("INSERT INTO facts SELECT * FROM older").await;
+        assert!(matches!(read().await, Err(StoreError::Corrupt { .. })));
+        assert!(!bench.store.has_whole_metadata().await.unwrap());
     }
 
     #[tokio::test]

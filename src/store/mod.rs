@@ -94,7 +94,7 @@ use health::Health;
 use keys::KeyRows;
 use rollback::LastSeen;
 use row::Scope;
-use scope_reading::ScopeReading;
+use scope_reading::{PartRevisions, ScopeReading};
 use signing::CheckTimes;
 use tables::{ALIASES, CATALOGUE_REVISION, DOCUMENTS, TOMBSTONES};
 use watch::Watch;
@@ -262,6 +262,15 @@ impl Inner {
         Ok(connection)
     }
 
+    /// A connection in a transaction that reads a scope, with the revisions of its parts that are known
+    /// before it begins.
+    async fn begin_read(&self, scope: Scope) -> Result<(Connection, PartRevisions), StoreError> {
+        let known = self.last_seen.revisions(scope);
+        let mut connection = self.connection().await?;
+        connection.begin_read().await?;
+        Ok((connection, known))
+    }
+
     /// Fails if the SQLite file is not the one that was opened, or was reset to an older state.
     fn require_file(&self) -> Result<(), StoreError> {
         let Some(files) = &self.database.files else { return Ok(()) };
@@ -289,6 +298,7 @@ impl Inner {
 /// separately.
 async fn load(inner: &Inner) -> Result<(Catalogue, Vec<DamagedRow>), StoreError> {
     // One transaction, so that no key disappears between its versions and its aliases.
+    let known = inner.last_seen.revisions(Scope::Catalogue);
     let mut connection = Connection::acquire(&inner.database.pool).await?;
     connection.begin_read().await?;
     // Read before the rows: a change in between is then read twice, and none is missed.
@@ -301,7 +311,7 @@ async fn load(inner: &Inner) -> Result<(Catalogue, Vec<DamagedRow>), StoreError>
     let documents = reading.rows(&DOCUMENTS, "").await?;
     let tombstones = reading.rows(&TOMBSTONES, "").await?;
     let revocations = revocations::read(reading.connection()).await?;
-    let check = reading.check(&inner.last_seen.revisions(Scope::Catalogue)).await?;
+    let check = reading.check(&known).await?;
     connection.rollback().await?;
     inner.last_seen.note_revisions(Scope::Catalogue, &check.revisions);
     inner.next_check.note(Scope::Catalogue);

@@ -21,7 +21,7 @@ use super::value::Value;
 
 /// The table name of damaged digests.
 pub(super) const DIGESTS: &str = "row_digests";
-const PART_IS_INCOMPLETE: &str =
+pub(super) const PART_IS_INCOMPLETE: &str =
     "rows of its part of the database are missing or older than they were";
 const NOT_UTF8: &str = "it contains text that is not UTF-8";
 
@@ -166,7 +166,8 @@ impl<'c> ScopeReading<'c> {
         self.by_part
     }
 
-    /// Compares the rows with the digests of the scope. `known` are the revisions that were read last.
+    /// Compares the rows with the digests of the scope. `known` are the revisions that were known before
+    /// the transaction began: later ones may be newer than its snapshot.
     pub(super) async fn check(self, known: &PartRevisions) -> Result<ScopeCheck, StoreError> {
         let Some(key) = &self.key else { return Ok(ScopeCheck::default()) };
         let digests = Digests::read(self.connection, key, self.scope).await?;
@@ -191,6 +192,11 @@ impl ScopeCheck {
     /// The check of the MACs alone, without the digests, if rows are checked.
     pub(super) fn of_rows(is_checked: bool) -> Self {
         Self { is_checked, ..Self::default() }
+    }
+
+    /// Whether every part has its rows, in their newest state.
+    pub(super) fn is_whole(&self) -> bool {
+        self.incomplete.is_empty()
     }
 }
 
@@ -218,11 +224,6 @@ impl TableRows {
     /// Whether a row cannot be read at all.
     pub(super) fn has_unreadable(&self) -> bool {
         !self.unreadable.is_empty()
-    }
-
-    /// Whether the table has no row.
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.unreadable.is_empty()
     }
 
     /// Reads each row that may be used.

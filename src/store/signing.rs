@@ -9,11 +9,12 @@ use sqlx::any::AnyRow;
 
 use super::digest::{self, RowSet};
 use super::error::is_decode_error;
+use super::metadata::MetadataRows;
 use super::row::{Scope, Table};
 use super::row_key::RowKey;
-use super::scope_reading::{ScopeCheck, ScopeReading};
+use super::scope_reading::ScopeCheck;
 use super::signature::{mac, read_rows, scope};
-use super::tables::{APPROVALS, METADATA, ROW_KEY, SIGNED};
+use super::tables::{ROW_KEY, SIGNED};
 use super::value::bind;
 use super::write::Write;
 use super::{Part, Store, StoreError, unsigned_metadata};
@@ -74,21 +75,16 @@ impl Store {
         self.check_metadata_rows().await
     }
 
-    /// Checks the metadata, of which each entry is read separately later.
+    /// Checks the metadata, which is read again for each entry later.
     pub(super) async fn check_metadata_rows(&self) -> Result<(), StoreError> {
-        let mut connection = self.inner.connection().await?;
-        connection.begin_read().await?;
-        let key = self.inner.row_key.get().map(Arc::clone);
-        let mut reading = ScopeReading::new(&mut connection, Scope::Metadata, key);
-        let rows = reading.rows(&METADATA, "").await?;
-        let approvals = reading.rows(&APPROVALS, "").await?;
-        let is_checked = self.inner.row_key.get().is_some();
-        let check = reading.check(&self.inner.last_seen.revisions(Scope::Metadata)).await?;
+        let (mut connection, known) = self.inner.begin_read(Scope::Metadata).await?;
+        let MetadataRows { entries, approvals, check } =
+            self.read_metadata_rows(&mut connection, &known).await?;
         connection.rollback().await?;
         self.inner.last_seen.note_revisions(Scope::Metadata, &check.revisions);
         // Each entry says itself whether its MAC is right; the digest is reported once.
-        let alone = ScopeCheck::of_rows(is_checked);
-        let mut damaged = rows.read(&alone, |_row| Ok(()))?.damaged;
+        let alone = ScopeCheck::of_rows(self.inner.row_key.get().is_some());
+        let mut damaged = entries.read(&alone, |_row| Ok(()))?.damaged;
         damaged.extend(approvals.read(&alone, |_row| Ok(()))?.damaged);
         damaged.extend(check.damaged);
         self.note_damaged(Part::Metadata, damaged);

@@ -310,8 +310,7 @@ mod tests {
         bench.store.condition().unwrap();
         bench.tamper("PRAGMA wal_checkpoint(TRUNCATE)").await;
         let file = File::options().read(true).write(true).open(path(&bench)).unwrap();
-        let root_page =
-            "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_facts_1'";
+        let root_page = "SELECT rootpage FROM sqlite_master WHERE name = 'facts'";
         let pool = &bench.store.inner.database.pool;
         let root_page: i64 = sqlx::query_scalar(root_page).fetch_one(pool).await.unwrap();
         let offset = u64::try_from(root_page - 1).unwrap() * 4096;

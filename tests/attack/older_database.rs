@@ -43,12 +43,17 @@ async fn with_disabled_user(installation: &Installation) -> AccessKey {
     mallory
 }
 
-/// Checks that a start is refused with the way out, and that the operator who takes it is recorded.
-async fn is_refused_until_accepted(installation: &Installation, mallory: &AccessKey, told: &str) {
+/// What a start says that is refused.
+fn refused_start(installation: &Installation) -> String {
     // A gateway that serves is ended with exit code 124.
     let config = installation.path("hsmgate.toml");
     let serve = ["serve", "--config", config.to_str().unwrap()];
-    let refused = installation.run_under(&["timeout", "60"], &serve).failed(1);
+    installation.run_under(&["timeout", "60"], &serve).failed(1)
+}
+
+/// Checks that a start is refused with the way out, and that the operator who takes it is recorded.
+async fn is_refused_until_accepted(installation: &Installation, mallory: &AccessKey, told: &str) {
+    let refused = refused_start(installation);
     assert!(refused.contains(told) && refused.contains("hsmgate recover"), "{refused}");
     installation.configured(&["recover", "--reason", "no newer database exists"]).done();
     let server = installation.serve();
@@ -102,6 +107,34 @@ async fn rows_of_an_older_database_are_refused_beside_the_metadata_of_the_newest
     sqlx::raw_sql(replace).execute(&mut database).await.unwrap();
     database.close().await.unwrap();
     is_refused_until_accepted(&installation, &mallory, "rows of the database are older").await;
+}
+
+#[tokio::test]
+async fn an_older_head_of_the_audit_with_a_truncated_file_is_refused() {
+    let (installation, admin) = Installation::prepared();
+    let server = installation.serve();
+    server.client(&admin).call("ListKeys", &[]).await.unwrap();
+    assert_eq!(server.stop(), Some(0));
+    let audit = installation.audit_file();
+    let length = fs::metadata(&audit).unwrap().len();
+    copy_files(&installation.path("."), &installation.path("older"), &FILES);
+    let server = installation.serve();
+    server.client(&admin).call("CreateKey", &[]).await.unwrap();
+    assert_eq!(server.stop(), Some(0));
+    // The row of that time, with its MAC, and the file without what was recorded since.
+    let mut database = installation.database().await;
+    let older = installation.path("older/hsmgate.db");
+    let attach = sqlx::query("ATTACH $1 AS older").bind(older.to_str().unwrap());
+    attach.execute(&mut database).await.unwrap();
+    let replace = "DELETE FROM facts WHERE name = 'audit-head'; \
+                   INSERT INTO facts SELECT * FROM older.facts WHERE name = 'audit-head'";
+    sqlx::raw_sql(replace).execute(&mut database).await.unwrap();
+    database.close().await.unwrap();
+    fs::File::options().write(true).open(&audit).unwrap().set_len(length).unwrap();
+    let refused = refused_start(&installation);
+    assert!(refused.contains("metadata") && refused.contains("hsmgate store sign"), "{refused}");
+    installation.sign();
+    assert_eq!(installation.serve().stop(), Some(0));
 }
 
 #[tokio::test]

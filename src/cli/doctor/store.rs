@@ -101,6 +101,10 @@ pub(super) async fn counter(store: &Store, token: &Token) -> Check {
     const OLDER: &str = "Put back the newest database. If there is no newer one, accept this one with hsmgate \
                          recover --reason TEXT.";
     let counters = match Counters::read(store, token).await {
+        // Without them the database seems to have no counter. The row check names the remedy.
+        Ok(_counters) if !store.has_whole_metadata().await.unwrap_or_default() => {
+            return Check::not_checked(NAME, "entries of the metadata are missing or older");
+        }
         Ok(counters) => counters,
         Err(error) => return Check::not_checked(NAME, &chain(&error)),
     };
