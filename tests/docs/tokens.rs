@@ -1,6 +1,8 @@
-//! `docs/tokens.md`: its table is what the lives of `tests/life` found, and each configuration is valid.
+//! `docs/tokens.md`: its tables are what the lives of `tests/life` found, and each configuration is valid.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
 use hsmgate::config::Config;
 
@@ -8,6 +10,8 @@ use crate::{check_page, read};
 
 const BEGIN: &str = "<!-- table -->\n";
 const END: &str = "<!-- end of the table -->\n";
+const BEGIN_OF_MANNERS: &str = "<!-- table of manners -->\n";
+const END_OF_MANNERS: &str = "<!-- end of the table of manners -->\n";
 
 /// The columns: the name of the file of results, and the heading.
 const PRODUCTS: [(&str, &str); 5] = [
@@ -39,12 +43,40 @@ fn table() -> String {
     table
 }
 
+/// The lives behind manners: a line of manners in each file, and the rows that differ from SoftHSM2.
+fn table_of_manners() -> String {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/life/results/manners");
+    let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+    let mut texts: Vec<_> = files.map(|file| fs::read_to_string(file).unwrap()).collect();
+    texts.sort();
+    let mut table = "| the token | differs from SoftHSM2 |\n|---|---|\n".to_owned();
+    for text in &texts {
+        let mut lines = text.lines();
+        let manners = lines.next().unwrap();
+        let cell = |line: &str| match line.split_once(" | ").unwrap() {
+            (row, "") => format!("{row}: not tried"),
+            (row, outcome) => format!("{row}: {outcome}"),
+        };
+        let differences: Vec<_> = lines.map(cell).collect();
+        let differences =
+            if differences.is_empty() { "in nothing".to_owned() } else { differences.join("; ") };
+        writeln!(table, "| `{}` | {differences} |", manners.replace(", ", "`, `")).unwrap();
+    }
+    table
+}
+
+/// The page with this table between the two marks.
+fn with_table(page: &str, begin: &str, table: &str, end: &str) -> String {
+    let (before, rest) = page.split_once(begin).unwrap();
+    let (_old, after) = rest.split_once(end).unwrap();
+    format!("{before}{begin}\n{table}\n{end}{after}")
+}
+
 #[test]
-fn the_table_of_tokens_is_what_the_lives_found() {
-    let page = read("docs/tokens.md");
-    let (before, rest) = page.split_once(BEGIN).unwrap();
-    let (_old, after) = rest.split_once(END).unwrap();
-    check_page("docs/tokens.md", &format!("{before}{BEGIN}\n{}\n{END}{after}", table()));
+fn the_tables_of_tokens_are_what_the_lives_found() {
+    let page = with_table(&read("docs/tokens.md"), BEGIN, &table(), END);
+    let page = with_table(&page, BEGIN_OF_MANNERS, &table_of_manners(), END_OF_MANNERS);
+    check_page("docs/tokens.md", &page);
 }
 
 #[test]

@@ -68,7 +68,8 @@ async fn a_token_that_errs_in_one_call_of_ten_is_not_taken_for_lost() {
         let mut failed = 0;
         for call in 0..calls {
             let reply = setup.reply("Encrypt", &ENCRYPT).await;
-            assert!([200, 503].contains(&reply.status), "{call}: {reply:?}");
+            // A machine with too many processes may also make a call wait too long.
+            assert!([200, 429, 503].contains(&reply.status), "{call}: {reply:?}");
             failed += usize::from(reply.status != 200);
         }
         report(&format!("{code} in 10 % of the token's calls: {failed} of {calls} calls failed"));

@@ -2,6 +2,7 @@
 //!
 //! A life with many manners is short. `make torture` lives a whole life with each manner alone, too.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -12,6 +13,8 @@ use crate::support::scale::{is_long, report};
 
 /// The outcome of a row that is not there.
 const NONE: &str = "";
+/// The directory of the results, of which `docs/tokens.md` has a table.
+const RESULTS: &str = "tests/life/results";
 
 /// A manner, a row, and the outcome that the row has with the manner in place of that on SoftHSM2.
 const DIFFERENCES: &[(&str, &str, &str)] = &[
@@ -47,20 +50,38 @@ fn installation(manners: &str) -> Installation {
     installation
 }
 
-fn expected(manners: &str) -> Vec<String> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/life/results/softhsm2.txt");
-    let softhsm = fs::read_to_string(file).unwrap();
-    let rows = softhsm.lines().map(|line| line.split_once(" | ").unwrap());
-    let difference = |name: &str| {
-        let difference = DIFFERENCES.iter().find(|(manner, row, _outcome)| {
-            *row == name && manners.split(',').any(|one| one.trim() == *manner)
-        });
-        difference.map(|(_manner, _row, outcome)| *outcome)
-    };
+/// The rows of the life on SoftHSM2 alone, with their outcomes.
+fn on_softhsm() -> Vec<(String, String)> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(RESULTS).join("softhsm2.txt");
+    let text = fs::read_to_string(file).unwrap();
+    let rows = text.lines().map(|line| line.split_once(" | ").unwrap());
     rows.filter(|(name, _outcome)| !name.starts_with(COUNTS))
-        .map(|(name, outcome)| (name, difference(name).unwrap_or(outcome)))
-        .filter(|(_name, outcome)| *outcome != NONE)
-        .map(|(name, outcome)| format!("{name} | {outcome}"))
+        .map(|(name, outcome)| (name.to_owned(), outcome.to_owned()))
+        .collect()
+}
+
+/// The rows in which a life with these manners differs from that on SoftHSM2, with their outcomes.
+fn differences(manners: &str) -> Vec<(String, &'static str)> {
+    let of_row = |name: &str| {
+        DIFFERENCES.iter().find(|(manner, row, _outcome)| {
+            *row == name && manners.split(',').any(|one| one.trim() == *manner)
+        })
+    };
+    let rows = on_softhsm().into_iter();
+    rows.filter_map(|(name, _outcome)| of_row(&name).map(|(_, _, outcome)| (name, *outcome)))
+        .collect()
+}
+
+fn expected(manners: &str) -> Vec<String> {
+    let differences = differences(manners);
+    let outcome = |name: &str, on_softhsm: String| {
+        let difference = differences.iter().find(|(row, _outcome)| row == name);
+        difference.map_or(on_softhsm, |(_row, outcome)| (*outcome).to_owned())
+    };
+    let rows = on_softhsm().into_iter();
+    rows.map(|(name, on_softhsm)| (outcome(&name, on_softhsm), name))
+        .filter(|(outcome, _name)| outcome != NONE)
+        .map(|(outcome, name)| format!("{name} | {outcome}"))
         .collect()
 }
 
@@ -70,8 +91,28 @@ async fn live_with(manners: &str, extent: Extent) {
     assert_eq!(found, expected(manners), "behind {manners}");
 }
 
+/// Compares the manners and the differences, which the life has shown, with a file of its own; with
+/// `UPDATE_DOCS` set, writes it first.
+fn compare(manners: &str) {
+    let manners: Vec<_> = manners.split(',').map(str::trim).collect();
+    let mut found = manners.join(", ") + "\n";
+    for (row, outcome) in differences(&manners.join(",")) {
+        writeln!(found, "{row} | {outcome}").unwrap();
+    }
+    let name = manners[0].replace('=', "-") + ".txt";
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(RESULTS).join("manners");
+    let file = directory.join(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(&file, &found).unwrap();
+    }
+    let stored = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(found, stored, "{} is out of date: UPDATE_DOCS=1", file.display());
+}
+
 /// A short life with all these manners. Under torture, a whole life with them and with each alone.
 async fn live(manners: &str) {
+    compare(manners);
     if !is_long() {
         return live_with(manners, Extent::Short).await;
     }
@@ -84,7 +125,9 @@ async fn live(manners: &str) {
 
 #[tokio::test]
 async fn a_whole_life_with_the_manners_of_cloudhsm() {
-    live_with("cloud-hsm,random-limit=1024", Extent::Whole).await;
+    let manners = "cloud-hsm,random-limit=1024";
+    compare(manners);
+    live_with(manners, Extent::Whole).await;
 }
 
 #[tokio::test]
@@ -120,8 +163,9 @@ async fn a_life_with_message_calls_for_encryption_and_without_a_curve() {
 /// Alone, the second of these manners is a token without AES-GCM, which is refused.
 #[tokio::test]
 async fn a_life_with_message_calls_alone() {
-    live_with("message-calls,mechanism-fails=CKM_AES_GCM:CKR_MECHANISM_INVALID", Extent::Short)
-        .await;
+    let manners = "message-calls,mechanism-fails=CKM_AES_GCM:CKR_MECHANISM_INVALID";
+    compare(manners);
+    live_with(manners, Extent::Short).await;
 }
 
 #[tokio::test]
