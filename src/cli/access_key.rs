@@ -143,7 +143,9 @@ fn replace_encryption_key(arguments: &ConfigAndFormat) -> anyhow::Result<()> {
     for id in &deleted {
         output::line(&format!("{id}  deleted: its secret cannot be decrypted"))?;
     }
-    output::print_note("Create new AccessKeys with: hsmgate access-key create --user NAME");
+    output::print_note(
+        "Start the gateway, and create new AccessKeys with: hsmgate access-key create --user NAME",
+    );
     Ok(())
 }
 

@@ -24,19 +24,21 @@ async fn a_command_that_was_deleted_before_it_was_audited_is_missed() {
     let server = installation.serve();
     events(&file, "CreateAccessKey", 1).await;
     assert_eq!(server.stop(), Some(0));
-    installation.configured(&["user", "create", "alice"]).done();
-    installation.configured(&["user", "create", "mallory"]).done();
+    installation.with_reason(&["user", "create", "alice"]).done();
+    installation.with_reason(&["user", "create", "mallory"]).done();
     installation.change("DELETE FROM operator_events WHERE body LIKE '%mallory%'").await;
     let server = installation.serve();
     let gap = events(&file, "MissingOperatorEvents", 1).await.remove(0);
     assert_eq!(gap["eventType"], "AliyunServiceEvent");
     let numbers = &gap["requestParameters"];
-    assert_eq!(numbers["From"], numbers["To"]);
+    // The change, and the command with its reason.
+    let number = |name: &str| numbers[name].as_str().unwrap().parse::<u64>().unwrap();
+    assert_eq!(number("From") + 1, number("To"));
     until(|| server.has_logged("event=\"operator_events.missing\"")).await;
     events(&file, "CreatePrincipal", 2).await;
     assert_eq!(server.stop(), Some(0));
     // It is reported once, and later commands are recorded.
-    installation.configured(&["user", "create", "bob"]).done();
+    installation.with_reason(&["user", "create", "bob"]).done();
     let server = installation.serve();
     events(&file, "CreatePrincipal", 3).await;
     assert_eq!(server.stop(), Some(0));
@@ -56,7 +58,7 @@ async fn a_backup_and_its_restore_are_recorded_in_the_new_database_too() {
     assert!(recorded["userIdentity"]["userName"].as_str().unwrap().starts_with("uid:"));
     assert_eq!(server.stop(), Some(0));
     // Made in the database that is replaced, and not audited yet.
-    installation.configured(&["user", "create", "alice"]).done();
+    installation.with_reason(&["user", "create", "alice"]).done();
     installation.configured(&["restore", "--from", path, "--reason", "a drill"]).done();
     let server = installation.serve();
     let restored = events(&file, "RestoreDatabase", 1).await.remove(0);

@@ -128,8 +128,8 @@ async fn a_command_takes_effect_at_once_and_is_recorded_with_the_account_that_ra
 async fn an_account_without_the_duty_is_refused_and_recorded() {
     let duties = "revoke = [\"12345\"]\nprincipals = [\"root\"]";
     let Some((installation, _admin)) = with_duties(duties) else { return };
-    let bob = installation.create_access_key("bob", &[FULL]);
     let server = installation.serve();
+    let bob = installation.create_access_key("bob", &[FULL]);
     let client = server.client(&bob);
     assert_eq!(code(&client, "DescribeRegions", &[]).await, "");
 
@@ -167,6 +167,7 @@ async fn an_account_without_the_duty_is_refused_and_recorded() {
         })
         .collect();
     let expected = [
+        ("uid:0 (root)", "access-key create", ""),
         ("uid:12345", "principal create", "Forbidden.NoPermission"),
         ("uid:0 (root)", "access-key revoke", "Forbidden.NoPermission"),
         ("uid:12345", "access-key revoke", ""),
@@ -185,8 +186,8 @@ async fn an_account_without_the_duty_is_refused_and_recorded() {
     let told = installation.configured(&["backup", "--out", &backup]).failed(4);
     assert!(told.contains("does not have the duty \"restore\""), "{told}");
     let server = installation.serve();
-    until(|| commands(&installation).len() == 8).await;
-    let refused = commands(&installation).split_off(6);
+    until(|| commands(&installation).len() == 9).await;
+    let refused = commands(&installation).split_off(7);
     for (refused, command) in refused.iter().zip(["access-key revoke", "backup"]) {
         assert_eq!(refused["errorCode"], "Forbidden.NoPermission");
         assert_eq!(parameter(refused, "Command"), command);
@@ -224,6 +225,10 @@ async fn a_gateway_that_was_killed_leaves_a_socket_that_stops_nothing() {
     server.signal("KILL");
     server.wait();
     assert!(fs::metadata(socket(&installation)).unwrap().file_type().is_socket());
+    // What gives rights without a gateway needs a reason; what takes them away does not.
+    let told = installation.configured(&["user", "create", "alice"]).failed(2);
+    assert!(told.contains("state with --reason"), "{told}");
+    assert_eq!(installation.configured(&["user", "delete", "alice"]).code, Some(3));
     // The command uses store and token itself, and is recorded by the next gateway.
     let reason = ["--reason", "the gateway is down"];
     installation.configured(&[&["user", "create", "alice"], &reason[..]].concat()).done();
@@ -286,7 +291,9 @@ fn a_path_that_is_too_long_for_a_socket_is_refused_with_the_setting() {
         text.push_str("[operators]\nsocket = \"\"\n");
     });
     let server = installation.serve();
-    installation.configured(&["user", "create", "alice"]).done();
+    let told = installation.configured(&["user", "create", "alice"]).failed(2);
+    assert!(told.contains("state with --reason"), "{told}");
+    installation.with_reason(&["user", "create", "alice"]).done();
     assert_eq!(server.stop(), Some(0));
 }
 

@@ -163,7 +163,7 @@ impl Installation {
     pub(crate) fn create_access_key(&self, user: &str, policies: &[&str]) -> AccessKey {
         let mut create = vec!["access-key", "create", "--json", "--user", user];
         create.extend(policies.iter().flat_map(|policy| ["--policy", policy]));
-        AccessKey::of(&self.configured(&create).json())
+        AccessKey::of(&self.with_reason(&create).json())
     }
 
     /// The state directory of a stopped gateway for development.
@@ -208,6 +208,12 @@ impl Installation {
         let config = self.path("hsmgate.toml");
         let arguments = [arguments, &["--config", config.to_str().unwrap()]].concat();
         run(self.command(&arguments), b"")
+    }
+
+    /// As [`Installation::configured`], with a reason, which a command that gives rights must have if no
+    /// gateway executes it.
+    pub(crate) fn with_reason(&self, arguments: &[&str]) -> Outcome {
+        self.configured(&[arguments, &["--reason", "a test"]].concat())
     }
 
     /// Runs a client command as this user, with an input.

@@ -99,8 +99,8 @@ async fn service_keys(store: &Store, token: &Token) -> Vec<Check> {
             ENCRYPTION_KEY,
             "the token has lost the key that decrypts the AccessKey secrets",
             "Restore the token to a state that has the key. If it is lost, no AccessKey secret can be \
-             decrypted: stop the gateway, run hsmgate access-key replace-encryption-key, and then \
-             hsmgate access-key create for each user. Keys and client keys stay unchanged.",
+             decrypted: stop the gateway, run hsmgate access-key replace-encryption-key, start the gateway, \
+             and run hsmgate access-key create for each user. Keys and client keys stay unchanged.",
         ),
         Err(error) => Check::failed(ENCRYPTION_KEY, chain(&error), "See the log of the HSM."),
     };

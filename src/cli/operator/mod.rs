@@ -55,6 +55,10 @@ pub(super) trait OperatorCommand:
 
 /// What a command works on: the store alone, or the store and its token.
 pub(super) trait CommandTarget: Send + Sync + Sized {
+    /// Whether a command must have a reason if no gateway executes it: what gives rights without one is
+    /// audited only by the next gateway.
+    const NEEDS_REASON: bool;
+
     /// That of a running gateway.
     fn of(backend: &Backend) -> &Self;
 
@@ -69,6 +73,8 @@ pub(super) trait CommandTarget: Send + Sync + Sized {
 }
 
 impl CommandTarget for Store {
+    const NEEDS_REASON: bool = false;
+
     fn of(backend: &Backend) -> &Self {
         backend.store()
     }
@@ -88,6 +94,8 @@ impl CommandTarget for Store {
 }
 
 impl CommandTarget for Backend {
+    const NEEDS_REASON: bool = true;
+
     fn of(backend: &Backend) -> &Self {
         backend
     }
@@ -159,6 +167,11 @@ async fn execute_here<C: OperatorCommand>(
     if let Err(refusal) = operator.require(&config.operators, owner, C::DUTY) {
         record_refusal(config, noted::<C>(command, reason), &refusal).await;
         return Err(refusal.into());
+    }
+    if C::On::NEEDS_REASON && reason.is_none() {
+        let told = "no gateway runs that could execute the command: start it with `hsmgate serve`, or state \
+                    with --reason why the command changes the database without it";
+        return Err(CliError::usage(told).into());
     }
     C::On::open(config, async |on| {
         command.run(on, &operator, output).await?;

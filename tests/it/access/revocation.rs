@@ -51,8 +51,9 @@ async fn rights_are_revoked_while_the_token_is_unavailable() {
     let full = ["AliyunKMSFullAccess"];
     let keys = ["disabled", "deleted", "limited", "gone"]
         .map(|user| installation.create_access_key(user, &full));
-    installation.configured(&["role", "create", "ci", "--policy", full[0]]).done();
-    let assumed = installation.configured(&["sts", "assume", "--role-name", "ci", "--json"]).json();
+    installation.with_reason(&["role", "create", "ci", "--policy", full[0]]).done();
+    let assumed =
+        installation.with_reason(&["sts", "assume", "--role-name", "ci", "--json"]).json();
     let assumed = &assumed["Credentials"];
     let secret = text(&assumed["AccessKeySecret"]);
     let session = Client::new(&server.endpoint, text(&assumed["AccessKeyId"]), secret.into());
@@ -74,7 +75,7 @@ async fn rights_are_revoked_while_the_token_is_unavailable() {
     let client_key = text(&client_key["ClientKeyId"]);
 
     fs::rename(installation.path("tokens"), installation.path("away")).unwrap();
-    installation.configured(&["access-key", "create", "--user", "gone"]).failed(1);
+    installation.with_reason(&["access-key", "create", "--user", "gone"]).failed(1);
     let listed = installation.configured(&["access-key", "list", "--json"]).json();
     assert_eq!(listed.as_array().unwrap().len(), 6, "{listed}");
     let listed = installation.configured(&["user", "list", "--json"]).json();

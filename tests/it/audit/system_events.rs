@@ -10,9 +10,9 @@ use crate::support::installation::Installation;
 #[tokio::test]
 async fn changes_by_operators_are_recorded_in_their_order() {
     let (installation, _admin) = Installation::prepared();
-    installation.configured(&["user", "create", "alice"]).done();
+    installation.with_reason(&["user", "create", "alice"]).done();
     let key =
-        installation.configured(&["access-key", "create", "--user", "alice", "--json"]).json();
+        installation.with_reason(&["access-key", "create", "--user", "alice", "--json"]).json();
     let id = key["access_key_id"].as_str().unwrap();
     let server = installation.serve();
     let file = installation.audit_file();
