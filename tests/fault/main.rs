@@ -29,6 +29,7 @@ mod observation;
 mod overload;
 mod pin;
 mod refused_kinds;
+mod revocation;
 mod scheduled_jobs;
 mod setup;
 mod shutdown;
