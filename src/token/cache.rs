@@ -32,8 +32,10 @@ pub(super) struct LoginEpoch {
 pub(super) enum SessionCopy {
     /// It would be no faster, or the token cannot copy keys.
     Never,
-    /// To be made when the key is first used.
+    /// To be requested when the key is first used.
     Wanted,
+    /// The thread for changes makes it as soon as it has no change to make.
+    Requested,
     /// The handle of the copy.
     Made(ObjectHandle),
 }
@@ -49,7 +51,7 @@ pub(super) struct Handles {
     pub(super) public: Option<ObjectHandle>,
     /// The copy of `main`.
     pub(super) copy: SessionCopy,
-    /// Whether a ciphertext of the copy was decrypted with `main`.
+    /// Whether a ciphertext of the copy was decrypted with `main`. Only of a copy that was made.
     pub(super) is_copy_verified: bool,
     /// When `main` was last seen in the token.
     pub(super) seen: Instant,
@@ -75,6 +77,11 @@ impl Handles {
         self.made_copy().unwrap_or(self.main)
     }
 
+    /// Whether a copy is to be made, and was not made yet.
+    pub(super) fn lacks_copy(&self) -> bool {
+        matches!(self.copy, SessionCopy::Wanted | SessionCopy::Requested)
+    }
+
     /// The handle to decrypt a new ciphertext with. The first ciphertext of a copy is decrypted
     /// with the original: if the copy were another key, no one could decrypt its ciphertexts later.
     pub(super) fn verification_handle(&self) -> ObjectHandle {
@@ -90,7 +97,7 @@ impl Handles {
     pub(super) fn made_copy(&self) -> Option<ObjectHandle> {
         match self.copy {
             SessionCopy::Made(copy) => Some(copy),
-            SessionCopy::Never | SessionCopy::Wanted => None,
+            SessionCopy::Never | SessionCopy::Wanted | SessionCopy::Requested => None,
         }
     }
 }
@@ -150,6 +157,43 @@ impl KeyCache {
         let mut keys = self.0.write();
         let known = keys.remove(&key).unwrap_or_else(|| Entry::new(handles));
         keys.insert(key, Entry { handles, ..known });
+    }
+
+    /// Changes the handles of a key, if it still has these objects. Returns whether it has.
+    fn change(&self, key: KeyIdentity, of: Handles, change: impl FnOnce(&mut Handles)) -> bool {
+        let mut keys = self.0.write();
+        let known = keys.get_mut(&key).map(|entry| &mut entry.handles);
+        let same =
+            known.filter(|known| known.login_epoch == of.login_epoch && known.main == of.main);
+        same.map(change).is_some()
+    }
+
+    /// Records that the copy of a key was requested.
+    pub(super) fn note_copy_requested(&self, key: KeyIdentity, handles: Handles) {
+        self.change(key, handles, |known| {
+            if known.copy == SessionCopy::Wanted {
+                known.copy = SessionCopy::Requested;
+            }
+        });
+    }
+
+    /// Stores handles with a new copy. False if the key has other objects now, or a copy.
+    pub(super) fn keep_copy(&self, key: KeyIdentity, handles: Handles) -> bool {
+        let mut is_kept = false;
+        self.change(key, handles, |known| {
+            is_kept = known.lacks_copy();
+            if is_kept {
+                *known = handles;
+            }
+        });
+        is_kept
+    }
+
+    /// Records that a ciphertext of the copy in these handles was decrypted with the original.
+    pub(super) fn note_copy_verified(&self, key: KeyIdentity, handles: Handles) {
+        self.change(key, handles, |known| {
+            known.is_copy_verified |= known.made_copy().is_some() && known.copy == handles.copy;
+        });
     }
 
     /// Stores handles that a listing has found, unless the key is known in that login epoch.

@@ -18,11 +18,19 @@ impl Worker<'_> {
     pub(super) fn handles(&mut self, key: KeyIdentity) -> Result<Handles, TokenError> {
         match self.cached(key) {
             Some(handles) if handles.is_stale() => self.revalidate(key, handles),
-            Some(handles) if handles.copy == SessionCopy::Wanted => {
-                Ok(self.ensure_copy(key, handles))
+            Some(handles) => {
+                self.request_copy(key, handles);
+                Ok(handles)
             }
-            Some(handles) => Ok(handles),
             None => self.with_objects(|worker| worker.resolve(key)),
+        }
+    }
+
+    /// Requests the session copy of a key that lacks one. The original is used meanwhile: calls would
+    /// wait for the copy, which takes some tokens longer than a hundred calls.
+    fn request_copy(&self, key: KeyIdentity, handles: Handles) {
+        if handles.copy == SessionCopy::Wanted && self.state.copy_requests.send(key) {
+            self.state.keys.note_copy_requested(key, handles);
         }
     }
 
@@ -72,7 +80,18 @@ impl Worker<'_> {
             return Ok(handles);
         }
         let found = self.find(key)?;
-        self.cache_handles(key, found, login_epoch)
+        let handles = self.handles_of(found, login_epoch)?;
+        self.state.keys.keep(key, handles);
+        Ok(handles)
+    }
+
+    fn handles_of(
+        &self,
+        found: KeyObjects,
+        login_epoch: LoginEpoch,
+    ) -> Result<Handles, TokenError> {
+        let copies = self.initialization.behavior.copies;
+        Handles::of(found, login_epoch, copies).ok_or(TokenError::NotFound)
     }
 
     /// Searches; an empty result is accepted only from a session that is logged in.
@@ -110,38 +129,36 @@ impl Worker<'_> {
         }
     }
 
-    /// Keeps the handles of a key, with a copy of it.
-    pub(super) fn cache_handles(
+    /// Keeps the handles of a new key, with a copy of it.
+    pub(super) fn cache_new_key(
         &mut self,
         key: KeyIdentity,
-        found: KeyObjects,
+        made: KeyObjects,
         login_epoch: LoginEpoch,
-    ) -> Result<Handles, TokenError> {
-        let handles = Handles::of(found, login_epoch, self.initialization.behavior.copies)
-            .ok_or(TokenError::NotFound)?;
-        let handles = self.with_copy(handles);
-        self.state.keys.keep(key, handles);
-        Ok(handles)
+    ) -> Result<(), TokenError> {
+        let handles = self.handles_of(made, login_epoch)?;
+        self.state.keys.keep(key, self.with_copy(handles));
+        Ok(())
     }
 
-    /// Creates the session copy of a key that has none yet. While another thread creates or
-    /// destroys objects, the original is used.
-    fn ensure_copy(&mut self, key: KeyIdentity, handles: Handles) -> Handles {
-        let made = self.with_objects_at_once(|worker| {
-            // Another thread may have been faster.
-            let known = worker.state.keys.handles(key, handles.login_epoch);
-            if let Some(known) = known.filter(|known| known.copy != SessionCopy::Wanted) {
-                return known;
-            }
-            let handles = worker.with_copy(handles);
-            worker.state.keys.keep(key, handles);
-            handles
+    /// Makes the session copy of a key that was requested, unless the key is gone or has one. Called
+    /// by the thread for changes, under the object lock.
+    pub(super) fn make_requested_copy(&mut self, key: KeyIdentity) {
+        let copied = self.state.without_login(|| {
+            let known = self.state.keys.handles(key, self.login_epoch());
+            known.filter(Handles::lacks_copy).map(|handles| self.with_copy(handles))
         });
-        made.unwrap_or(handles)
+        let Some(copied) = copied else { return };
+        if !self.state.keys.keep_copy(key, copied)
+            && let Some(copy) = copied.made_copy()
+        {
+            // Its session may be gone, and the copy with it.
+            let _ = self.initialization.with_anchor(|anchor| Ok(anchor.destroy_object(copy)?));
+        }
     }
 
     fn with_copy(&self, handles: Handles) -> Handles {
-        if handles.copy != SessionCopy::Wanted {
+        if !handles.lacks_copy() {
             return handles;
         }
         let made = self.initialization.with_anchor(|anchor| query::copy(anchor, handles.main));

@@ -11,6 +11,7 @@ mod cache;
 mod capabilities;
 mod checks;
 mod completion;
+mod copy_requests;
 mod crypto;
 mod error;
 mod handles;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError, select_biased};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
@@ -15,6 +15,7 @@ use super::completion::{Completion, Delivery};
 use super::error::{TokenError, UnavailableReason};
 use super::hang_detector::HangDetector;
 use super::mean::Mean;
+use super::objects::name::KeyIdentity;
 use super::state::TokenState;
 use super::tuning::{Tuning, processors};
 use super::worker::{ThreadState, Worker};
@@ -28,6 +29,8 @@ const ALWAYS_QUEUED: usize = 32;
 const ALWAYS_QUEUED_FOR_THREAD: usize = 4;
 /// The time after which a thread tries again to open a session that the token refused.
 const SESSION_RETRY: Duration = Duration::from_mins(1);
+/// The time after which the thread for changes counts as blocked by a session copy.
+const COPY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time for the threads of a failed start to end.
 const START_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -317,13 +320,25 @@ impl WorkQueue {
         loop {
             self.arrange_job_alone(position);
             self.wait_for_turn(state, position);
-            let Ok(job) = self.jobs.recv() else { return };
+            let Some(job) = self.next_job(state) else { return };
             if self.serve_job(state, position, &mut thread_state, job) {
                 self.tune(state);
             }
             if position == 0 {
                 self.follow_rate(state);
             }
+        }
+    }
+
+    /// Waits for a job; `None` once the queue is closed and empty. The thread for changes makes session
+    /// copies while it has no change to make.
+    fn next_job(&self, state: &TokenState) -> Option<Job> {
+        match self.kind {
+            QueueKind::Use => self.jobs.recv().ok(),
+            QueueKind::Manage => select_biased! {
+                recv(self.jobs) -> job => job.ok(),
+                recv(state.copy_requests.keys()) -> key => key.ok().map(copy_job),
+            },
         }
     }
 
@@ -486,6 +501,17 @@ struct SessionOf {
     worker: Option<usize>,
     /// Whether a job is returned if the token refuses the session, for another thread.
     is_required: bool,
+}
+
+/// The job that makes the session copy of a key.
+fn copy_job(key: KeyIdentity) -> Job {
+    let work = move |turn: Result<&mut Worker<'_>, TokenError>| {
+        // Without the token the copy is requested again: every key is found anew.
+        if let Ok(worker) = turn {
+            worker.make_requested_copy(key);
+        }
+    };
+    Job { deadline: clock::monotonic() + COPY_TIMEOUT, work: Box::new(work) }
 }
 
 /// Wraps a job so that it measures its time and sends its result.

@@ -18,6 +18,7 @@ use super::behavior::GcmForm;
 use super::breaker::Breaker;
 use super::cache::{KeyCache, LoginEpoch};
 use super::capabilities::Capabilities;
+use super::copy_requests::CopyRequests;
 use super::crypto::mechanism::Capability;
 use super::error::{ErrorClass, TokenError};
 use super::initialization::{Initialization, Module};
@@ -36,6 +37,7 @@ pub(super) struct TokenState {
     pub(super) metrics: TokenMetrics,
     pub(super) breaker: Breaker,
     pub(super) keys: KeyCache,
+    pub(super) copy_requests: CopyRequests,
     /// Held for create, find, copy and destroy: SoftHSM returns wrong results when they overlap.
     pub(super) objects: Mutex<()>,
     pub(super) initialization: RwLock<Option<Initialization>>,
@@ -94,6 +96,7 @@ impl TokenState {
             metrics,
             breaker: Breaker::default(),
             keys: KeyCache::default(),
+            copy_requests: CopyRequests::default(),
             objects: Mutex::default(),
             gcm: Mutex::new(first.behavior.gcm),
             job_time: Mutex::new(first.job_time),
@@ -186,6 +189,12 @@ impl TokenState {
         self.relogins.fetch_add(1, Ordering::SeqCst);
         self.announce_login_epoch();
         Ok(true)
+    }
+
+    /// Works while no thread logs in: kryoptic blocks C_Login and C_CopyObject for ever if they overlap.
+    pub(super) fn without_login<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _login = self.logins.lock();
+        work()
     }
 
     /// The current login epoch for handles of this initialization.

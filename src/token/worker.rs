@@ -86,14 +86,6 @@ impl<'a> Worker<'a> {
         self.with_objects_within(OBJECTS_WAIT, work).unwrap_or(Err(TokenError::Busy))
     }
 
-    /// As [`Worker::with_objects`], only if no other thread holds the lock.
-    pub(super) fn with_objects_at_once<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> T,
-    ) -> Option<T> {
-        self.with_objects_within(Duration::ZERO, work)
-    }
-
     /// As [`Worker::with_objects`], without a timeout: for the thread that creates and destroys
     /// objects.
     pub(super) fn with_objects_blocking<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {

@@ -8,7 +8,7 @@ use fault_token::{Fault, Rule, When, read_log, write_rules};
 use hsmgate::model::{KeySpec, KeyUsage};
 use hsmgate::token::{EncryptOptions, KeyIdentity, OaepHash, SignAlgorithm, Token, TokenSettings};
 
-use super::harness::{FaultToken, change, key, name, pair, run, with_fault_token};
+use super::harness::{FaultToken, budget, change, key, name, pair, run, with_fault_token};
 
 /// The binding asks for the length of each output first.
 const ENCRYPT: [&str; 3] = ["C_EncryptInit", "C_Encrypt", "C_Encrypt"];
@@ -16,6 +16,16 @@ const DECRYPT: [&str; 3] = ["C_DecryptInit", "C_Decrypt", "C_Decrypt"];
 const SIGN: [&str; 3] = ["C_SignInit", "C_Sign", "C_Sign"];
 const VERIFY: [&str; 2] = ["C_VerifyInit", "C_Verify"];
 const DIGEST: [u8; 32] = [7; 32];
+/// A copy, and its attributes.
+const COPY: [&str; 2] = ["C_CopyObject", "C_GetAttributeValue"];
+/// The binding asks for the lengths of the attributes first.
+const SEARCH: [&str; 5] = [
+    "C_FindObjectsInit",
+    "C_FindObjects",
+    "C_FindObjectsFinal",
+    "C_GetAttributeValue",
+    "C_GetAttributeValue",
+];
 
 /// The log of a token.
 struct Calls {
@@ -81,6 +91,64 @@ fn an_encryption_makes_three_calls_and_a_data_key_seven() {
         });
         let expected = [&["C_GenerateRandom"][..], &ENCRYPT, &DECRYPT].concat();
         assert_eq!(calls.of(data_key).await, expected);
+    });
+}
+
+/// Opens the token again, so that no key has a session copy, with a session in both threads and random
+/// bytes in the one that uses keys.
+async fn reopened(token: &Token, calls: &Calls, used: KeyIdentity) -> Token {
+    token.close();
+    let settings = TokenSettings { workers: NonZeroUsize::new(1), ..calls.files.settings() };
+    let token = Token::open(settings).unwrap();
+    run(&token, move |worker| worker.encrypt(used, None, b"text")).await.unwrap();
+    change(&token, move |worker| worker.exists(used)).await.unwrap();
+    token
+}
+
+/// The copy hangs while the key is used: the only thread that uses keys must not make it.
+#[test]
+fn the_first_use_of_a_listed_key_makes_no_further_call_and_its_copy_two_beside() {
+    let name = "calls::the_first_use_of_a_listed_key_makes_no_further_call_and_its_copy_two_beside";
+    with_calls(name, async |token, calls| {
+        let [used, cold] = [key(&token, KeySpec::Aes256).await, key(&token, KeySpec::Aes256).await];
+        let token = reopened(&token, &calls, used).await;
+        token.list().await.unwrap();
+        write_rules(&calls.files.control, &[Rule::on(&COPY[..1], Fault::Hang)]);
+        let encrypt = || run(&token, move |worker| worker.encrypt(cold, None, b"text"));
+        let two = async { [encrypt().await.unwrap(), encrypt().await.unwrap()] };
+        let mut made = calls.of(two).await;
+        // The log tells that it hangs, and again when it goes on.
+        while !made.iter().any(|function| function == COPY[0]) {
+            made.extend(calls.since_last());
+            tokio::task::yield_now().await;
+        }
+        made.retain(|function| function != COPY[0]);
+        assert_eq!(made, ENCRYPT.repeat(2));
+        write_rules(&calls.files.control, &[]);
+        let mut beside = Vec::new();
+        while beside.len() < COPY.len() {
+            beside.extend(calls.since_last());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(beside, COPY);
+        token.close();
+    });
+}
+
+#[test]
+fn the_first_use_of_a_key_that_was_not_listed_makes_one_search() {
+    let name = "calls::the_first_use_of_a_key_that_was_not_listed_makes_one_search";
+    with_calls(name, async |token, calls| {
+        let [used, cold] = [key(&token, KeySpec::Aes256).await, key(&token, KeySpec::Aes256).await];
+        let token = reopened(&token, &calls, used).await;
+        write_rules(&calls.files.control, &[Rule::on(&COPY[..1], Fault::Hang)]);
+        let encrypt =
+            move |worker: &mut hsmgate::token::Worker<'_>| worker.encrypt(cold, None, b"text");
+        let mut first_use = calls.of(token.run_with(cold, &budget(), encrypt)).await;
+        first_use.retain(|function| function != COPY[0]);
+        assert_eq!(first_use, [&SEARCH[..], &ENCRYPT].concat());
+        write_rules(&calls.files.control, &[]);
+        token.close();
     });
 }
 

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::gcm::{GcmCiphertext, GcmKey};
 use crate::model::{IV_BYTES, Iv, clock};
 use crate::telemetry::Counter;
-use crate::token::cache::{Handles, KnownAnswer};
+use crate::token::cache::KnownAnswer;
 use crate::token::error::TokenError;
 use crate::token::objects::name::KeyIdentity;
 use crate::token::retry::RETRIES;
@@ -93,8 +93,8 @@ impl Worker<'_> {
                 let verifying = GcmKey::new(session, handles.verification_handle(), form);
                 let decrypted = verifying.decrypt(&iv, aad, &ciphertext);
                 verify(decrypted, plaintext, &worker.state.metrics.unverified_ciphertexts)?;
-                if !handles.is_copy_verified {
-                    worker.state.keys.keep(key, Handles { is_copy_verified: true, ..handles });
+                if handles.made_copy().is_some() && !handles.is_copy_verified {
+                    worker.state.keys.note_copy_verified(key, handles);
                 }
             }
             Ok(Encrypted { iv, ciphertext, uses })

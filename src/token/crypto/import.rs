@@ -108,7 +108,7 @@ impl Worker<'_> {
                 let (session, thread_state) = self.session_and_thread_state()?;
                 let finished = wrapped.finish(session, &mut thread_state.random, key, form);
                 let key = finished.inspect_err(|_error| self.discard_import(new, form))?;
-                self.cache_handles(new, KeyObjects::secret(key), login_epoch).map(drop)
+                self.cache_new_key(new, KeyObjects::secret(key), login_epoch)
             }
             Err(error) => {
                 if form == UnwrapForm::Copied {

@@ -162,7 +162,7 @@ impl Worker<'_> {
         if made.is_err() {
             self.discard(key);
         }
-        self.cache_handles(key, made?, login_epoch).map(drop)
+        self.cache_new_key(key, made?, login_epoch)
     }
 }
 
