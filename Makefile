@@ -2,7 +2,7 @@
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run check format test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tokens setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind
+.PHONY: run check format test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tokens setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind setup-postgres
 
 # Starts a gateway for development on loopback. Its token and state are in .hsmgate.
 run: setup-build setup-token
@@ -27,6 +27,7 @@ test: setup format
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib
 	cargo deny check bans licenses sources
 	cargo test --workspace
+	HSMGATE_TEST_DATABASE=postgresql cargo test --lib store::
 
 # Runs third-party programs against gateways, each if a variable names it (BAO=/usr/bin/bao):
 # docs/develop/testing.md.
@@ -75,7 +76,7 @@ fuzz: setup-build
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 || exit 1; \
 	done
 
-setup: setup-build setup-token setup-tokens setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind
+setup: setup-build setup-token setup-tokens setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind setup-postgres
 
 # The toolchain links with cc, and some crates contain C.
 setup-build:
@@ -113,6 +114,10 @@ setup-jq:
 # valgrind counts instructions.
 setup-valgrind:
 	command -v valgrind || scripts/apt-install.sh valgrind
+
+# PostgreSQL, the other database of the store's tests.
+setup-postgres:
+	scripts/postgresql-setup.sh
 
 # HAProxy proves that a reload of the gateway loses no request behind a proxy that does not retry.
 setup-proxy:

@@ -44,8 +44,8 @@ impl Store {
         let (revision, damaged) = self.read_access_revision(&mut connection).await?;
         let key = self.inner.row_key.get().map(Arc::clone);
         let mut reading = ScopeReading::new(&mut connection, Scope::Access, key);
-        let principals = reading.rows(&PRINCIPALS, "ORDER BY name").await?;
-        let keys = reading.rows(&ACCESS_KEYS, "ORDER BY id").await?;
+        let principals = reading.rows(&PRINCIPALS, "").await?;
+        let keys = reading.rows(&ACCESS_KEYS, "").await?;
         let last_uses = last_uses(reading.connection()).await?;
         let revocations = revocations::read(reading.connection()).await?;
         let check = reading.check(&known).await?;
@@ -60,9 +60,13 @@ impl Store {
         }
         let rows = [check.damaged, principals.damaged, keys.damaged, revocations.damaged].concat();
         let damaged = damaged.into_iter().chain(rows).collect();
+        // Databases compare text in different orders.
+        let mut principals = principals.whole;
+        principals.sort_by_cached_key(|principal| principal.name.to_string());
+        keys.whole.sort_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
         let mut state = AccessState {
             revision,
-            principals: principals.whole,
+            principals,
             keys: keys.whole,
             damaged,
             pending_revocations: revocations.whole.len(),

@@ -130,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_copy_has_every_acknowledged_change_and_mode_0600() {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         let key = bench.store.insert_key(sample_key()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let copy = directory.path().join("copy.db");
@@ -146,7 +146,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_existing_file_is_replaced_only_if_allowed() {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         let directory = tempfile::tempdir().unwrap();
         let copy = directory.path().join("copy.db");
         std::fs::write(&copy, "precious").unwrap();

@@ -167,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_in_use_can_be_checked() {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         bench.store.insert_key(sample_key()).await.unwrap();
         let found = Store::check(&bench.url).await.unwrap();
         assert_eq!((found.mode, found.tables), (0o600, Schema::Current));
@@ -193,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_newest_time_is_that_of_the_newest_row() {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         assert_eq!(bench.store.newest_time().await.unwrap(), None);
         let key = bench.store.insert_key(sample_key()).await.unwrap();
         let newest = key.versions.iter().map(|version| version.created).max();

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 
 use super::file_lock::{FileLock, LockMode, change_owner_to_that_of};
 use super::files::Files;
+use super::postgresql::{self, ServerLock};
 use super::{StoreError, connection};
 use crate::model::clock;
 
@@ -42,6 +43,8 @@ pub(super) struct Connected {
     /// A connection outside the pool that stays open. SQLite deletes the WAL when the last
     /// connection closes.
     anchor: Mutex<Option<AnyConnection>>,
+    /// The locks of a PostgreSQL database.
+    pub(super) server: Option<ServerLock>,
     /// The SQLite file and its lock. `None` for PostgreSQL. It is dropped last, so that the lock is
     /// released after the connections.
     pub(super) file: Option<(PathBuf, FileLock)>,
@@ -49,7 +52,12 @@ pub(super) struct Connected {
 
 impl Connected {
     fn of(pool: AnyPool) -> Self {
-        Self { pool, file: None, files: None, anchor: Mutex::default() }
+        Self { pool, file: None, files: None, anchor: Mutex::default(), server: None }
+    }
+
+    /// A database of a server.
+    pub(super) fn at_server(pool: AnyPool, server: ServerLock) -> Self {
+        Self { server: Some(server), ..Self::of(pool) }
     }
 
     /// Closes the database. SQLite then merges the WAL into the file.
@@ -59,6 +67,9 @@ impl Connected {
             // The connection holds no data, so an error is ignored.
             let _ = anchor.close().await;
         }
+        if let Some(server) = &self.server {
+            server.close().await;
+        }
     }
 }
 
@@ -67,14 +78,22 @@ pub(super) async fn connect(url: &str, mode: LockMode) -> Result<Connected, Stor
     let options = parse(url)?;
     match options.database_url.scheme() {
         "sqlite" => sqlite(options, mode).await,
-        "postgres" | "postgresql" => postgres(options).await,
+        "postgres" | "postgresql" => open_server(options, mode).await,
         _ => Err(StoreError::Url(NO_SCHEME)),
     }
 }
 
-/// Opens an existing SQLite database without migrating its schema.
+/// Opens an existing database without migrating its schema.
 pub(super) async fn connect_existing(url: &str) -> Result<Connected, StoreError> {
     let options = parse(url)?;
+    if options.database_url.scheme() != "sqlite" {
+        let server = ServerLock::acquire(options.clone(), LockMode::Shared).await?;
+        let pool = server_pool(options).await?;
+        if !postgresql::has_tables(&pool).await? {
+            return Err(StoreError::NoStore(server.database));
+        }
+        return Ok(Connected::at_server(pool, server));
+    }
     let path = file_of(&options)?;
     let file = path.clone();
     let lock = blocking(move || {
@@ -153,10 +172,24 @@ async fn open_sqlite(options: AnyConnectOptions, path: &Path) -> Result<Connecte
     Ok(Connected { files: Some(files), anchor, ..Connected::of(pool) })
 }
 
-async fn postgres(options: AnyConnectOptions) -> Result<Connected, StoreError> {
-    let pool = pool_options().connect_with(options).await?;
+/// Opens a PostgreSQL database, and migrates its schema. One process at a time does so; an existing
+/// schema must not change under a process of an older program.
+async fn open_server(options: AnyConnectOptions, mode: LockMode) -> Result<Connected, StoreError> {
+    let server = ServerLock::acquire(options.clone(), mode).await?;
+    let pool = server_pool(options).await?;
+    server.lock_migration().await?;
+    let is_older = postgresql::has_tables(&pool).await? && has_pending_migrations(&pool).await?;
+    if is_older && !server.is_only_user(EXCLUSIVE_TIMEOUT).await? {
+        return Err(StoreError::schema_in_use());
+    }
     POSTGRES.run(&pool).await?;
-    Ok(Connected::of(pool))
+    server.unlock_migration().await?;
+    Ok(Connected::at_server(pool, server))
+}
+
+async fn server_pool(options: AnyConnectOptions) -> Result<AnyPool, StoreError> {
+    let pool = pool_options().after_connect(|connection, _| Box::pin(postgresql::set(connection)));
+    Ok(pool.connect_with(options).await?)
 }
 
 /// Whether an existing SQLite database needs migrations.
@@ -185,10 +218,7 @@ async fn wait_for_exclusive(lock: FileLock, path: &Path) -> Result<FileLock, Sto
         let end = clock::monotonic() + EXCLUSIVE_TIMEOUT;
         while !lock.is_only_user(&path)? {
             if clock::monotonic() >= end {
-                let source = "another process uses the store with the tables of an older program; \
-                              stop that one first"
-                    .into();
-                return Err(StoreError::Migration { source });
+                return Err(StoreError::schema_in_use());
             }
             std::thread::sleep(POLL);
         }
@@ -199,13 +229,7 @@ async fn wait_for_exclusive(lock: FileLock, path: &Path) -> Result<FileLock, Sto
 
 /// Whether an existing database needs migrations.
 pub(super) async fn needs_migration(url: &str) -> Result<bool, StoreError> {
-    let options = parse(url)?;
-    let connected = if options.database_url.scheme() == "sqlite" {
-        connect_existing(url).await?
-    } else {
-        let pool = pool_options().connect_with(options).await?;
-        Connected::of(pool)
-    };
+    let connected = connect_existing(url).await?;
     let has_pending_migrations = has_pending_migrations(&connected.pool).await?;
     connected.close().await;
     Ok(has_pending_migrations)

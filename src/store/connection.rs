@@ -5,8 +5,12 @@
 //! open. The driver's transactions are therefore not used: a nested one would be a savepoint, and
 //! its commit a RELEASE, which is not durable. BEGIN and COMMIT are sent literally, and fail on a
 //! connection that is unexpectedly in a transaction.
+//!
+//! PostgreSQL keeps the transaction until it is told to end it, or ends the connection. A connection
+//! that is dropped in a transaction is closed there, and is otherwise in none.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use sqlx::any::{AnyArguments, AnyRow};
@@ -26,8 +30,22 @@ pub(super) type Statement<'q> = Query<'q, Any, AnyArguments>;
 #[derive(Debug)]
 pub(super) struct Connection {
     pooled: PoolConnection<Any>,
+    is_sqlite: bool,
+    /// A transaction was begun and not ended.
+    is_in_transaction: bool,
     state: StatementState,
 }
+
+/// Begins a change at PostgreSQL. The lock makes changes of all processes follow one another, as SQLite does: what a
+/// change reads cannot change before its commit. Each statement sees what was committed before it.
+const BEGIN_CHANGE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+                                       SELECT pg_advisory_xact_lock(1752394087, 3)";
+/// Begins a read at PostgreSQL, whose statements all see the same snapshot.
+const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// How long PostgreSQL may be silent while a statement runs. A connection that the network cut would
+/// otherwise be waited for until the system gives it up, after a quarter of an hour.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// State of the connection since it was acquired.
 #[derive(Debug, Default)]
@@ -79,7 +97,10 @@ impl StatementState {
 impl Connection {
     /// Acquires a connection from the pool.
     pub(super) async fn acquire(pool: &AnyPool) -> Result<Self, sqlx::Error> {
-        Ok(Self { pooled: pool.acquire().await?, state: StatementState::default() })
+        let pooled = pool.acquire().await?;
+        let is_sqlite = pooled.backend_name() == "SQLite";
+        let state = StatementState::default();
+        Ok(Self { pooled, is_sqlite, is_in_transaction: false, state })
     }
 
     /// Reports a damaged database to `health`.
@@ -91,13 +112,17 @@ impl Connection {
     /// immediately, so that rows that are read cannot change before the commit.
     pub(super) async fn begin_change(&mut self, health: &Arc<Health>) -> Result<(), StoreError> {
         self.state.health = Some(Arc::clone(health));
-        let is_sqlite = self.pooled.backend_name() == "SQLite";
-        self.run(if is_sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }).await
+        self.begin(if self.is_sqlite { "BEGIN IMMEDIATE" } else { BEGIN_CHANGE }).await
     }
 
-    /// Begins a read-only transaction.
+    /// Begins a read-only transaction. All its statements see the same state of the database.
     pub(super) async fn begin_read(&mut self) -> Result<(), StoreError> {
-        self.run("BEGIN").await
+        self.begin(if self.is_sqlite { "BEGIN" } else { BEGIN_READ }).await
+    }
+
+    async fn begin(&mut self, sql: &'static str) -> Result<(), StoreError> {
+        self.is_in_transaction = true;
+        self.run(sql).await
     }
 
     /// Commits a change. The change is durable only if this returns success.
@@ -107,17 +132,36 @@ impl Connection {
             let source = "a statement of the change was not executed".into();
             return Err(StoreError::Unavailable { source });
         }
-        self.run("COMMIT").await
+        self.end("COMMIT").await
     }
 
     /// Rolls the transaction back.
     pub(super) async fn rollback(mut self) -> Result<(), StoreError> {
-        self.run("ROLLBACK").await
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(&mut self, sql: &'static str) -> Result<(), StoreError> {
+        self.run(sql).await?;
+        self.is_in_transaction = false;
+        Ok(())
+    }
+
+    /// Waits for a database that may have become silent.
+    async fn bounded<T>(
+        is_sqlite: bool,
+        answer: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        if is_sqlite {
+            return answer.await;
+        }
+        let silent = |_elapsed| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+        tokio::time::timeout(SILENCE_TIMEOUT, answer).await.unwrap_or_else(silent)
     }
 
     async fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {
         self.state.is_running = true;
-        let done = self.pooled.execute(sqlx::raw_sql(sql)).await;
+        let done = self.pooled.execute(sqlx::raw_sql(sql));
+        let done = Self::bounded(self.is_sqlite, done).await;
         self.state.ended(done)?;
         Ok(())
     }
@@ -125,7 +169,7 @@ impl Connection {
     /// Executes a statement. Returns the number of rows that it affected.
     pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
         self.state.is_running = true;
-        let done = statement.execute(&mut *self.pooled).await;
+        let done = Self::bounded(self.is_sqlite, statement.execute(&mut *self.pooled)).await;
         Ok(self.state.ended(done)?.rows_affected())
     }
 
@@ -135,7 +179,8 @@ impl Connection {
         statement: Statement<'_>,
     ) -> Result<Option<AnyRow>, sqlx::Error> {
         self.state.is_running = true;
-        let row = statement.fetch_optional(&mut *self.pooled).await;
+        let row = statement.fetch_optional(&mut *self.pooled);
+        let row = Self::bounded(self.is_sqlite, row).await;
         self.state.ended(row)
     }
 
@@ -181,7 +226,9 @@ impl Connection {
     ) -> Result<(), StoreError> {
         self.state.is_running = true;
         let mut rows = statement.fetch(&mut *self.pooled);
-        while let Some(row) = rows.next().await {
+        loop {
+            let row = Self::bounded(self.is_sqlite, async { rows.next().await.transpose() }).await;
+            let Some(row) = row.transpose() else { break };
             see(row.inspect_err(|error| self.state.note(error)))?;
         }
         self.state.is_running = false;
@@ -205,13 +252,15 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.state.has_failed || self.state.is_running {
+        // SQLite rolls back when the connection returns to the pool.
+        let is_left_open = self.is_in_transaction && !self.is_sqlite;
+        if self.state.has_failed || self.state.is_running || is_left_open {
             self.pooled.close_on_drop();
         }
     }
 }
 
-/// Whether an idle pool connection may be used: it is in no transaction.
+/// Whether an idle pool connection may be used: it responds and is in no transaction.
 pub(super) async fn is_idle(connection: &mut AnyConnection) -> bool {
     // SQLite refuses a nested BEGIN.
     !connection.is_in_transaction()
@@ -220,6 +269,10 @@ pub(super) async fn is_idle(connection: &mut AnyConnection) -> bool {
 
 /// Rolls back what a dropped change left open. Returns whether the connection can be used again.
 pub(super) async fn reset(connection: &mut AnyConnection) -> bool {
+    if connection.backend_name() != "SQLite" {
+        // One that was left in a transaction is closed.
+        return true;
+    }
     // BEGIN fails if the connection is already in a transaction. In both cases it is in one now, so
     // the rollback fails only on an unusable connection.
     let _ = connection.execute(sqlx::raw_sql("BEGIN")).await;
@@ -252,9 +305,10 @@ mod tests {
         assert_eq!(bench.store.metadata("a").await.unwrap().as_deref(), Some("2"));
     }
 
+    // The next three are about SQLite, which ends transactions itself: see the head of this module.
     #[tokio::test]
     async fn a_transaction_within_a_transaction_is_refused() {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         let health = Arc::<Health>::default();
         let mut connection = Connection::acquire(pool(&bench)).await.unwrap();
         connection.begin_change(&health).await.unwrap();
@@ -265,7 +319,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_left_in_a_transaction_is_not_reused() {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         let mut connection = pool(&bench).acquire().await.unwrap();
         connection.execute(sqlx::raw_sql("BEGIN")).await.unwrap();
         assert!(!is_idle(&mut connection).await);
@@ -275,7 +329,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_whose_transaction_was_rolled_back_is_not_acknowledged() {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         let health = Arc::<Health>::default();
         let mut connection = Connection::acquire(pool(&bench)).await.unwrap();
         connection.begin_change(&health).await.unwrap();

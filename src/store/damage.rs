@@ -157,7 +157,9 @@ mod tests {
             let good = bench.store.insert_key(sample_key()).await.unwrap();
             let name: Alias = "alias/a".parse().unwrap();
             bench.store.create_alias(&name, bad.id).await.unwrap();
-            bench.change(sql).await;
+            if !bench.change(sql).await {
+                continue;
+            }
             let (again, rows) = left_out(&bench).await;
             assert_eq!(rows, [("keys", bad.id.to_string())], "{sql}");
             assert!(again.is_damaged_key(bad.id) && !again.is_damaged_key(good.id));
@@ -182,7 +184,9 @@ mod tests {
         ] {
             let bench = Bench::new().await;
             let record = bench.store.insert_key(sample_key()).await.unwrap();
-            bench.change(sql).await;
+            if !bench.change(sql).await {
+                continue;
+            }
             let (again, rows) = left_out(&bench).await;
             assert!(rows.contains(&("keys", record.id.to_string())), "{sql}: {rows:?}");
             assert_eq!(rows.len(), 2, "{sql}: {rows:?}");
@@ -225,11 +229,9 @@ mod tests {
         let (here, there) = (&bench.store, open(&bench.url).await.unwrap());
         let key = there.insert_key(sample_key()).await.unwrap();
         assert!(here.refresh().await.unwrap());
-        bench
-            .tamper(
-                "UPDATE facts SET value = CAST(x'ff' AS TEXT) WHERE name = 'catalogue-revision'",
-            )
-            .await;
+        let value = if bench.is_on_file() { "CAST(x'ff' AS TEXT)" } else { "'many'" };
+        let sql = format!("UPDATE facts SET value = {value} WHERE name = 'catalogue-revision'");
+        bench.tamper(&sql).await;
         assert!(here.refresh().await.unwrap());
         assert_eq!(here.damaged_rows()[0].table, "facts");
         assert!(here.refresh().await.unwrap(), "everything is read every time");

@@ -56,8 +56,19 @@ pub enum StoreError {
     #[error("the store's URL {0}")]
     Url(&'static str),
     /// Another process uses or replaces the store.
-    #[error("another process uses the store {}", .0.display())]
-    InUseElsewhere(PathBuf),
+    #[error("another process uses the store {0}")]
+    InUseElsewhere(String),
+    /// A gateway that is running holds the lock of a PostgreSQL database.
+    #[error(
+        "another gateway uses the store {0}: a store has one gateway; stop the other one first"
+    )]
+    OtherGateway(String),
+    /// This gateway has lost its lock on a PostgreSQL database. It tries to take it again.
+    #[error("the gateway has lost its lock on the store: {0}")]
+    LockLost(String),
+    /// A PostgreSQL database has no tables of this program.
+    #[error("the database {0} has no store: `hsmgate init` creates one")]
+    NoStore(String),
     /// The database file does not exist.
     #[error("no store exists at {}", .0.display())]
     NoFile(PathBuf),
@@ -100,6 +111,15 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// The schema must be migrated, but another process uses it.
+    pub(super) fn schema_in_use() -> Self {
+        let source = "another process uses the store with the tables of an older program; \
+                      stop that one first";
+        Self::Migration { source: source.into() }
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error.as_database_error().map(sqlx::error::DatabaseError::kind) {
@@ -129,6 +149,7 @@ impl From<StoreError> for ApiError {
             StoreError::Exists => ErrorCode::ResourceExist,
             StoreError::Unavailable { .. }
             | StoreError::FileLost { .. }
+            | StoreError::LockLost(_)
             | StoreError::Damaged { .. } => ErrorCode::Unavailable,
             _ => ErrorCode::InternalFailure,
         };
@@ -153,6 +174,7 @@ pub(super) fn is_io_error(error: &sqlx::Error) -> bool {
 
 /// The primary result code of SQLite.
 fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
-    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    let error = error.as_database_error()?.try_downcast_ref::<sqlx::sqlite::SqliteError>()?;
+    let code: u32 = sqlx::error::DatabaseError::code(error)?.parse().ok()?;
     Some(code & 0xff)
 }

@@ -75,7 +75,7 @@ impl FileLock {
 
 fn of_lock(error: TryLockError, database: &Path) -> StoreError {
     match error {
-        TryLockError::WouldBlock => StoreError::InUseElsewhere(database.to_owned()),
+        TryLockError::WouldBlock => StoreError::InUseElsewhere(database.display().to_string()),
         TryLockError::Error(source) => {
             StoreError::File { path: with_suffix(database, ".lock"), source }
         }
@@ -103,7 +103,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_shared_store_refuses_an_exclusive_lock() {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         assert!(bench.store.is_only_user().await.unwrap());
         let other = open(&bench.url).await.unwrap();
         assert!(!bench.store.is_only_user().await.unwrap());
@@ -111,7 +111,7 @@ mod tests {
         assert!(matches!(refused, StoreError::InUseElsewhere(_)), "{refused:?}");
         drop(other);
         assert!(bench.store.is_only_user().await.unwrap());
-        let Bench { store, url, _directory } = bench;
+        let Bench { store, url, database: _database } = bench;
         drop(store);
         let alone = LockedStore::open_exclusive(&url).await.unwrap();
         let refused = open(&url).await.err().unwrap();

@@ -18,6 +18,8 @@ struct Faults {
     write: Option<String>,
     /// What happened to the file.
     loss: Option<String>,
+    /// Why the gateway does not have its lock on the database.
+    lock: Option<String>,
     /// The damage that SQLite found in it.
     damage: Option<String>,
     /// How the file shows an older state.
@@ -63,6 +65,30 @@ impl Health {
             }
             _ => {}
         }
+    }
+
+    /// Records whether the gateway has its lock on the database, and if not, why.
+    pub(super) fn note_lock(&self, loss: Option<String>) {
+        let was = std::mem::replace(&mut self.faults.lock().lock, loss.clone());
+        match (was, loss) {
+            (None, Some(what)) => tracing::error!(
+                event = "store.lock_lost",
+                what,
+                "the gateway has lost its lock on the database; changes are refused"
+            ),
+            (Some(_), None) => {
+                tracing::info!(
+                    event = "store.lock_restored",
+                    "the gateway has its lock on the database again"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// Why the gateway does not have its lock on the database.
+    pub(super) fn lock_loss(&self) -> Option<String> {
+        self.faults.lock().lock.clone()
     }
 
     /// Records the damage that a check of the file found, if any.

@@ -35,6 +35,7 @@ mod locked;
 mod metadata;
 mod metrics;
 mod operator_events;
+mod postgresql;
 mod principals;
 mod quota;
 mod recovered_keys;
@@ -58,6 +59,7 @@ mod write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
@@ -146,11 +148,26 @@ impl Store {
         connect::needs_migration(url).await
     }
 
-    /// Whether no other process uses the store now. For PostgreSQL always true.
+    /// Makes this process the only gateway of a PostgreSQL store, until the store is closed. Waits shortly
+    /// for a gateway that is ending. A SQLite store has a lock file for that.
     ///
     /// # Errors
-    /// When the lock file cannot be locked.
+    /// [`StoreError::OtherGateway`], or when the database does not respond.
+    pub async fn become_gateway(&self) -> Result<(), StoreError> {
+        match &self.inner.database.server {
+            Some(server) => server.become_gateway().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether no other process uses the store now.
+    ///
+    /// # Errors
+    /// When the lock file cannot be locked, or the database does not respond.
     pub async fn is_only_user(&self) -> Result<bool, StoreError> {
+        if let Some(server) = &self.inner.database.server {
+            return server.is_only_user(Duration::ZERO).await;
+        }
         let inner = Arc::clone(&self.inner);
         connect::blocking(move || match &inner.database.file {
             Some((path, lock)) => lock.is_only_user(path),
@@ -283,6 +300,11 @@ impl Inner {
         }
     }
 
+    /// Fails if this gateway has lost its lock on a PostgreSQL database.
+    fn require_lock(&self) -> Result<(), StoreError> {
+        self.health.lock_loss().map_or(Ok(()), |what| Err(StoreError::LockLost(what)))
+    }
+
     /// Fails if the last check found the SQLite file damaged.
     fn require_whole(&self) -> Result<(), StoreError> {
         match (&self.database.files, self.health.damage()) {
@@ -334,6 +356,11 @@ async fn load(inner: &Inner) -> Result<(Catalogue, Vec<DamagedRow>), StoreError>
 }
 
 #[cfg(test)]
+#[path = "../../tests/support/postgresql.rs"]
+#[allow(dead_code, clippy::allow_attributes, reason = "the integration tests use more of it")]
+mod test_server;
+
+#[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::model::clock;
@@ -343,11 +370,41 @@ pub(crate) mod tests {
         ProtectionLevel, Rotation, Time,
     };
 
-    /// A store on a temporary file.
+    /// A store on a temporary file or, with `HSMGATE_TEST_DATABASE=postgresql`, on a database of its own.
     pub(super) struct Bench {
         pub(super) store: Store,
         pub(super) url: String,
-        pub(super) _directory: tempfile::TempDir,
+        pub(super) database: TestDatabase,
+    }
+
+    /// Where the database of a test is; removed when it is dropped.
+    pub(super) enum TestDatabase {
+        File(tempfile::TempDir),
+        Server(test_server::Database<'static>),
+    }
+
+    impl TestDatabase {
+        /// An empty database of the kind that is under test.
+        pub(super) fn new() -> Self {
+            match std::env::var("HSMGATE_TEST_DATABASE").as_deref() {
+                Ok("postgresql") => Self::Server(test_server::server().create_database()),
+                Ok(other) => panic!("no database of the kind {other}"),
+                Err(_unset) => Self::file(),
+            }
+        }
+
+        fn file() -> Self {
+            Self::File(tempfile::tempdir().unwrap())
+        }
+
+        pub(super) fn url(&self) -> String {
+            match self {
+                Self::File(directory) => {
+                    format!("sqlite://{}/store.db", directory.path().display())
+                }
+                Self::Server(database) => database.url(),
+            }
+        }
     }
 
     /// The key of the row MACs in tests.
@@ -366,21 +423,66 @@ pub(crate) mod tests {
 
     impl Bench {
         pub(super) async fn new() -> Self {
-            let directory = tempfile::tempdir().unwrap();
-            let url = format!("sqlite://{}/store.db", directory.path().display());
-            Self { store: open(&url).await.unwrap(), url, _directory: directory }
+            Self::at(TestDatabase::new()).await
+        }
+
+        /// A store on a file, for tests of what PostgreSQL does not have or does itself: the file, its
+        /// checks, and text that is not UTF-8.
+        pub(super) async fn on_file() -> Self {
+            Self::at(TestDatabase::file()).await
+        }
+
+        async fn at(database: TestDatabase) -> Self {
+            let url = database.url();
+            Self { store: open(&url).await.unwrap(), url, database }
+        }
+
+        pub(super) fn is_on_file(&self) -> bool {
+            matches!(self.database, TestDatabase::File(_))
         }
 
         /// Changes a row without the store.
-        pub(super) async fn tamper(&self, sql: &'static str) {
-            sqlx::raw_sql(sql).execute(&self.store.inner.database.pool).await.unwrap();
+        pub(super) async fn tamper(&self, sql: &str) {
+            self.try_tamper(sql).await.unwrap();
         }
 
-        /// Changes rows without the store, and signs them: as if the store had written them.
-        pub(super) async fn change(&self, sql: &'static str) {
-            self.tamper(sql).await;
+        /// Changes rows without the store, if the database takes the statement. The statement is that for
+        /// SQLite. Returns the number of changed rows.
+        pub(super) async fn try_tamper(&self, sql: &str) -> Result<u64, sqlx::Error> {
+            const UNCHECKED: &str = "PRAGMA foreign_keys = OFF; ";
+            let pool = &self.store.inner.database.pool;
+            let mut connection = pool.acquire().await.unwrap();
+            let (sqlite, is_unchecked) = match sql.strip_prefix(UNCHECKED) {
+                Some(rest) => (rest, true),
+                None => (sql, false),
+            };
+            let (unchecked, sql) = match self.database {
+                TestDatabase::File(_) => (UNCHECKED, sqlite.to_owned()),
+                TestDatabase::Server(_) => {
+                    ("SET session_replication_role = replica", for_postgresql(sqlite))
+                }
+            };
+            if is_unchecked {
+                sqlx::raw_sql(unchecked).execute(&mut *connection).await?;
+            }
+            let changed = sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut *connection).await;
+            // It may have other settings now.
+            connection.close().await.unwrap();
+            Ok(changed?.rows_affected())
+        }
+
+        /// Changes rows without the store, and signs them: as if the store had written them. Returns
+        /// whether the database took the change: PostgreSQL refuses text that is not UTF-8 and values of
+        /// another type.
+        pub(super) async fn change(&self, sql: &'static str) -> bool {
+            let changed = self.try_tamper(sql).await;
+            if changed.is_err() && !self.is_on_file() {
+                return false;
+            }
+            assert!(changed.unwrap() > 0, "{sql}");
             let locked = LockedStore::open(&self.url).await.unwrap();
             locked.sign(row_key(), "the key of tests", "test").await.unwrap();
+            true
         }
 
         /// Compares the catalogue with the disk, through another handle on the same file.
@@ -396,6 +498,13 @@ pub(crate) mod tests {
                 assert_eq!(again.aliases_of(key.id), self.store.aliases_of(key.id));
             }
         }
+    }
+
+    /// A statement with bytes as text, in the words of PostgreSQL.
+    fn for_postgresql(sql: &str) -> String {
+        sql.replace("CAST(x'", "convert_from('\\x")
+            .replace("' AS TEXT)", "', 'UTF8')")
+            .replace("x'00'", "convert_from('\\x00', 'UTF8')")
     }
 
     /// A key whose every field differs from its default.
@@ -455,9 +564,9 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn a_new_file_can_be_opened_by_several_handles_at_once() {
-        let directory = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}/store.db", directory.path().display());
+    async fn a_new_database_can_be_opened_by_several_handles_at_once() {
+        let database = TestDatabase::new();
+        let url = database.url();
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..8 {
             let url = url.clone();

@@ -7,6 +7,8 @@ use super::{DamagedRow, StoreError};
 
 /// The count of an entry that is not a number.
 pub(super) const NO_COUNT: i64 = i64::MIN;
+/// A count that no store reaches.
+const MAX_COUNT: i64 = 1_000_000_000_000_000_000;
 
 pub(super) async fn read(
     connection: &mut Connection,
@@ -43,21 +45,19 @@ pub(super) async fn exists(connection: &mut Connection, name: &str) -> Result<bo
     Ok(connection.value::<i64>(count).await? > 0)
 }
 
-/// Increments a counter entry and returns the new count. A missing entry counts as 0, and so does
-/// one that is outside the range of a counter: a sum that is not a number would fail forever.
+/// Increments a counter entry and returns the new count, in a change. A missing entry counts as 0, and
+/// so does one that is not a count: a sum that is not a number would fail forever.
 pub(super) async fn increment(
     connection: &mut Connection,
     name: &'static str,
 ) -> Result<i64, StoreError> {
-    let increment = sqlx::query(
-        "INSERT INTO facts (name, value) VALUES ($1, '1') \
-         ON CONFLICT (name) DO UPDATE SET value = CAST(CASE \
-         WHEN CAST(facts.value AS BIGINT) BETWEEN 0 AND 999999999999999999 \
-         THEN CAST(facts.value AS BIGINT) ELSE 0 END + 1 AS TEXT) \
-         RETURNING value",
-    );
-    let count: String = connection.value(increment.bind(name)).await?;
-    number(name, &count)
+    let before = match count(connection, name).await {
+        Ok(count) if (0..MAX_COUNT).contains(&count) => count,
+        Ok(_) | Err(StoreError::Corrupt { .. }) => 0,
+        Err(error) => return Err(error),
+    };
+    put_count(connection, name, before + 1).await?;
+    Ok(before + 1)
 }
 
 /// The current count of an entry.

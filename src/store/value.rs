@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use sqlx::any::{AnyRow, AnyTypeInfoKind};
-use sqlx::{Row as _, ValueRef as _};
+use sqlx::{Column as _, Row as _, ValueRef as _};
 
 use super::connection::Statement;
 use crate::model::Time;
@@ -56,7 +56,9 @@ impl Value {
     /// The value of the column at an index of a row.
     pub(super) fn read(row: &AnyRow, at: usize) -> Result<Self, sqlx::Error> {
         let raw = row.try_get_raw(at)?;
-        let kind = match raw.type_info().kind() {
+        // PostgreSQL has to be told the type of a NULL that is written back, which its column has.
+        let type_of_null = raw.is_null().then(|| row.column(at).type_info().kind());
+        let kind = match type_of_null.unwrap_or_else(|| raw.type_info().kind()) {
             AnyTypeInfoKind::SmallInt | AnyTypeInfoKind::Integer | AnyTypeInfoKind::BigInt => {
                 ColumnType::Integer
             }

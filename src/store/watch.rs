@@ -56,9 +56,11 @@ impl Store {
     /// opened, the last check found no damage, and the last change was written.
     ///
     /// # Errors
-    /// [`StoreError::FileLost`], [`StoreError::Damaged`], [`StoreError::LastWriteFailed`].
+    /// [`StoreError::FileLost`], [`StoreError::LockLost`], [`StoreError::Damaged`],
+    /// [`StoreError::LastWriteFailed`].
     pub fn condition(&self) -> Result<(), StoreError> {
         self.inner.require_file()?;
+        self.inner.require_lock()?;
         self.inner.require_whole()?;
         match self.inner.health.failed_write() {
             Some(what) => Err(StoreError::LastWriteFailed(what)),
@@ -66,7 +68,8 @@ impl Store {
         }
     }
 
-    /// Verifies that the SQLite file is the one that was opened; checks it if it was written since
+    /// Verifies that a gateway has its lock on a PostgreSQL database, and takes it again if it was lost;
+    /// verifies that the SQLite file is the one that was opened; checks it if it was written since
     /// the last check or an hour has passed; and tries a write if the last change failed (otherwise
     /// the store would count as failed until the next change). Results are logged once, and are
     /// visible in [`Store::condition`].
@@ -76,6 +79,9 @@ impl Store {
         self.inner.health.note_file(loss);
         if is_lost {
             return;
+        }
+        if let Some(server) = &self.inner.database.server {
+            self.inner.health.note_lock(server.watch().await.err());
         }
         self.check_if_due().await;
         self.trial_write_if_due().await;
@@ -119,7 +125,10 @@ impl Store {
     }
 
     async fn trial_write_if_due(&self) {
-        if self.inner.health.failed_write().is_none() || self.inner.require_whole().is_err() {
+        if self.inner.health.failed_write().is_none()
+            || self.inner.require_whole().is_err()
+            || self.inner.require_lock().is_err()
+        {
             return;
         }
         let mut watch = self.inner.watch.lock().await;
@@ -251,7 +260,7 @@ mod tests {
     #[tokio::test]
     async fn changes_are_refused_until_a_restart_after_the_file_was_overwritten_with_an_older_state()
      {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         bench.store.insert_key(sample_key()).await.unwrap();
         let old = content(&bench).await;
         let key = bench.store.insert_key(sample_key()).await.unwrap().id;
@@ -273,7 +282,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_overwritten_with_the_database_of_another_instance_is_detected() {
-        let (bench, other) = (Bench::new().await, Bench::new().await);
+        let (bench, other) = (Bench::on_file().await, Bench::on_file().await);
         for (bench, id) in [(&bench, "one"), (&other, "other")] {
             bench.store.set_metadata("instance-id", id).await.unwrap();
             bench.store.insert_key(sample_key()).await.unwrap();
@@ -290,7 +299,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lower_revision_is_never_loaded() {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         for _ in 0..3 {
             bench.store.insert_key(sample_key()).await.unwrap();
         }
@@ -304,7 +313,7 @@ mod tests {
 
     #[tokio::test]
     async fn damage_found_by_a_connection_refuses_changes_immediately() {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         bench.store.insert_key(sample_key()).await.unwrap();
         bench.store.watch().await;
         bench.store.condition().unwrap();
@@ -337,7 +346,7 @@ mod tests {
 
     #[tokio::test]
     async fn changes_are_refused_while_the_file_is_moved_away() {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         bench.store.insert_key(sample_key()).await.unwrap();
         for suffix in ["", "-wal", "-shm"] {
             let name = format!("{}{suffix}", path(&bench).display());
@@ -360,7 +369,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_wal_stays_the_same_file_when_connections_close() {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         for _ in 0..20 {
             let pool = &bench.store.inner.database.pool;
             bench.store.insert_key(sample_key()).await.unwrap();
@@ -376,7 +385,7 @@ mod tests {
 
     #[tokio::test]
     async fn damage_refuses_changes_until_it_is_repaired() {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         for _ in 0..50 {
             bench.store.insert_key(sample_key()).await.unwrap();
         }
@@ -404,7 +413,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_trial_write_clears_a_failed_change() {
-        let bench = Bench::new().await;
+        let bench = Bench::on_file().await;
         bench
             .tamper(
                 "CREATE TRIGGER full BEFORE INSERT ON facts BEGIN SELECT RAISE(ABORT, 'x'); END",

@@ -35,6 +35,7 @@ impl Write {
     ) -> Result<Self, StoreError> {
         let writer_lock = Arc::clone(&inner.writer_lock).lock_owned().await;
         inner.require_whole()?;
+        inner.require_lock()?;
         let connection = inner.connection().await;
         let mut connection = connection.inspect_err(|error| {
             let is_over =
@@ -44,6 +45,9 @@ impl Write {
             }
         })?;
         connection.begin_change(&inner.health).await?;
+        if let Some(server) = &inner.database.server {
+            server.require_gateway_lock(&mut connection).await?;
+        }
         let set_changes = SetChanges::new();
         Ok(Self { connection, writer_lock, inner: Arc::clone(inner), operator, set_changes })
     }

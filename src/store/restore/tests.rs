@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::model::{KeyRecord, KeyState, KeyVersion};
-use crate::store::tests::{Bench, open, row_key, sample_key, version};
+use crate::store::tests::{Bench, TestDatabase, open, row_key, sample_key, version};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -26,7 +26,7 @@ async fn backup_of(bench: &Bench) -> (TempDir, PathBuf) {
 
 /// Closes the store and keeps its files.
 fn leave(bench: Bench) -> (String, TempDir) {
-    let Bench { store, url, _directory: directory } = bench;
+    let Bench { store, url, database: TestDatabase::File(directory) } = bench else { panic!() };
     drop(store);
     (url, directory)
 }
@@ -39,7 +39,7 @@ async fn restore(url: &str, backup: &Path) -> Result<Replaced, StoreError> {
 
 #[tokio::test]
 async fn the_backup_replaces_the_store_and_the_old_store_is_kept() {
-    let bench = Bench::new().await;
+    let bench = Bench::on_file().await;
     let old = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
     let (_copies, backup) = backup_of(&bench).await;
     let later = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
@@ -58,7 +58,7 @@ async fn the_backup_replaces_the_store_and_the_old_store_is_kept() {
 
 #[tokio::test]
 async fn a_missing_store_is_created_from_the_backup() {
-    let bench = Bench::new().await;
+    let bench = Bench::on_file().await;
     let old = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
     let (_copies, backup) = backup_of(&bench).await;
     let (url, directory) = leave(bench);
@@ -70,7 +70,7 @@ async fn a_missing_store_is_created_from_the_backup() {
 
 #[tokio::test]
 async fn a_store_in_use_is_not_replaced() {
-    let bench = Bench::new().await;
+    let bench = Bench::on_file().await;
     let (_copies, backup) = backup_of(&bench).await;
     let refused = restore(&bench.url, &backup).await.unwrap_err();
     assert!(matches!(refused, StoreError::InUseElsewhere(_)), "{refused:?}");
@@ -78,7 +78,7 @@ async fn a_store_in_use_is_not_replaced() {
 
 #[tokio::test]
 async fn an_unusable_backup_leaves_the_store_unchanged() {
-    let bench = Bench::new().await;
+    let bench = Bench::on_file().await;
     let old = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
     let (copies, backup) = backup_of(&bench).await;
     let (url, directory) = leave(bench);
@@ -106,7 +106,7 @@ async fn an_unusable_backup_leaves_the_store_unchanged() {
 
 #[tokio::test]
 async fn each_wal_is_applied_only_to_its_own_file() {
-    let bench = Bench::new().await;
+    let bench = Bench::on_file().await;
     let old = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
     // Copied while open: the inserted rows are in the WAL.
     let copies = tempfile::tempdir().unwrap();
@@ -132,7 +132,7 @@ async fn each_wal_is_applied_only_to_its_own_file() {
 
 #[tokio::test]
 async fn keys_destroyed_since_the_backup_stay_destroyed() {
-    let bench = Bench::new().await;
+    let bench = Bench::on_file().await;
     let kept = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
     let gone = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
     let (_copies, backup) = backup_of(&bench).await;
@@ -147,7 +147,7 @@ async fn keys_destroyed_since_the_backup_stay_destroyed() {
 
 #[tokio::test]
 async fn a_destruction_in_progress_is_completed_after_the_restore() {
-    let bench = Bench::new().await;
+    let bench = Bench::on_file().await;
     let doomed = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
     let (_copies, backup) = backup_of(&bench).await;
     let second = version((2, true));
@@ -169,7 +169,7 @@ async fn a_destruction_in_progress_is_completed_after_the_restore() {
 
 #[tokio::test]
 async fn neither_incomplete_keys_nor_due_deletions_are_restored() {
-    let bench = Bench::new().await;
+    let bench = Bench::on_file().await;
     let half = KeyRecord { versions: vec![version((1, false))], ..key(KeyState::Creating) };
     bench.store.insert_key(half.clone()).await.unwrap();
     let mut rotating = key(KeyState::Enabled);

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::*;
 use crate::model::policy::AttachedPolicy;
 use crate::model::{AccessPoint, ApprovalSubject, FromParam, KeyId, KeyRecord, KeyState, Time};
-use crate::store::tests::{Bench, open, sample_key};
+use crate::store::tests::{Bench, TestDatabase, open, sample_key};
 use crate::store::{AccessKeyRow, Principal, Revocation};
 
 /// The number of random changes in the short form; HSMGATE_TORTURE makes it 1,000.
@@ -13,7 +13,10 @@ const SHORT: usize = 80;
 
 /// A store with rows in every signed table.
 async fn bench(keys: usize) -> Bench {
-    let bench = Bench::new().await;
+    filled(Bench::new().await, keys).await
+}
+
+async fn filled(bench: Bench, keys: usize) -> Bench {
     let store = &bench.store;
     for number in 0..keys {
         let key = store.insert_key(sample_key()).await.unwrap();
@@ -68,12 +71,32 @@ async fn tamper(bench: &Bench, sql: String) -> u64 {
 }
 
 async fn try_tamper(bench: &Bench, sql: String) -> Result<u64, sqlx::Error> {
-    let pool = &bench.store.inner.database.pool;
-    let mut connection = pool.acquire().await.unwrap();
-    sqlx::raw_sql("PRAGMA foreign_keys = OFF").execute(&mut *connection).await.unwrap();
-    let changed = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await;
-    connection.close().await.unwrap();
-    Ok(changed?.rows_affected())
+    bench.try_tamper(&format!("PRAGMA foreign_keys = OFF; {sql}")).await
+}
+
+/// Another value of a column, in SQL.
+fn another(bench: &Bench, column: &str) -> String {
+    match column {
+        _ if bench.is_on_file() => format!("COALESCE({column} || '1', '1')"),
+        "created"
+        | "delete_at"
+        | "rotation_seconds"
+        | "material_expires"
+        | "material_is_present"
+        | "number"
+        | "is_live"
+        | "invocations"
+        | "iv_bytes"
+        | "removed"
+        | "is_active"
+        | "expires" => {
+            format!("COALESCE({column} + 100, 100)")
+        }
+        "sealed_secret" | "token_hash" | "material_check" => {
+            format!("COALESCE({column} || '\\x31'::bytea, '\\x31'::bytea)")
+        }
+        _ => format!("COALESCE({column} || '1', '1')"),
+    }
 }
 
 /// The rows that a newly opened store ignores, by table and row.
@@ -118,10 +141,8 @@ async fn a_change_of_any_signed_column_makes_only_its_row_unusable() {
                 .fetch_one(&bench.store.inner.database.pool)
                 .await
                 .unwrap();
-            let sql = format!(
-                "UPDATE {} SET {column} = COALESCE({column} || '1', '1') WHERE {condition}",
-                table.name
-            );
+            let another = another(&bench, column);
+            let sql = format!("UPDATE {} SET {column} = {another} WHERE {condition}", table.name);
             assert_eq!(tamper(&bench, sql).await, 1);
             let ignored = ignored(&bench).await;
             let part_by = table.part_by();
@@ -306,7 +327,8 @@ async fn random_changes_of_rows_are_all_found_and_none_is_used() {
         Some(_) => (100, 1_000),
         None => (20, SHORT),
     };
-    let bench = bench(keys).await;
+    // It copies the file for each change.
+    let bench = filled(Bench::on_file().await, keys).await;
     let path = Store::file(&bench.url).unwrap();
     let whole = path.with_extension("whole");
     Store::backup(&bench.url, &whole, false).await.unwrap();
@@ -319,7 +341,7 @@ async fn random_changes_of_rows_are_all_found_and_none_is_used() {
         std::fs::copy(&whole, &copy).unwrap();
         let url = format!("sqlite://{}", copy.display());
         let store = open(&url).await.unwrap();
-        let copied = Bench { store, url, _directory: directory };
+        let copied = Bench { store, url, database: TestDatabase::File(directory) };
         let before = copied.store.keys();
         let sql = random_tampering(&copied, std::array::from_fn(|_at| next(&mut state))).await;
         // A change that the tables refuse is none.

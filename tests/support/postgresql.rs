@@ -1,0 +1,124 @@
+//! A PostgreSQL server of the tests: `make setup-postgres` installs it. One server serves all tests of a
+//! process, and each test has a database of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The role that owns the databases.
+pub(crate) const ROLE: &str = "hsmgate";
+
+/// A running server. It ends when the value is dropped or this process ends.
+pub(crate) struct Server {
+    directory: PathBuf,
+    /// The script ends the server when its standard input is closed.
+    script: Child,
+}
+
+/// A database, removed when it is dropped.
+pub(crate) struct Database<'s> {
+    server: &'s Server,
+    pub(crate) name: String,
+}
+
+/// The server that the tests of this process share.
+pub(crate) fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| Server::start(&[]))
+}
+
+impl Server {
+    /// Starts a server with these settings, each as NAME=VALUE.
+    pub(crate) fn start(settings: &[&str]) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/postgresql.sh");
+        let mut script = Command::new(path)
+            .args(settings)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut directory = String::new();
+        BufReader::new(script.stdout.take().unwrap()).read_line(&mut directory).unwrap();
+        assert!(!directory.is_empty(), "no PostgreSQL server: run `make setup-postgres`");
+        Self { directory: directory.trim_end().into(), script }
+    }
+
+    /// The directory of the server's Unix socket.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Creates an empty database.
+    pub(crate) fn create_database(&self) -> Database<'_> {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.execute("postgres", &format!("CREATE DATABASE {name}"));
+        Database { server: self, name }
+    }
+
+    /// Executes SQL with psql. Returns the values, without headers.
+    pub(crate) fn execute(&self, database: &str, sql: &str) -> String {
+        let psql = Command::new("psql")
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", ROLE, "-h"])
+            .arg(&self.directory)
+            .args(["-d", database, "-c", sql])
+            .output()
+            .unwrap();
+        assert!(psql.status.success(), "{sql}: {}", String::from_utf8_lossy(&psql.stderr));
+        String::from_utf8(psql.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Ends the server at once, as after a crash, and starts it again.
+    pub(crate) fn crash_and_restart(&self) {
+        let data = self.directory.join("data");
+        let restart = "$(scripts/postgresql-setup.sh --bin)/pg_ctl";
+        let as_server = if is_root() { "runuser -u postgres -- " } else { "" };
+        let command = format!(
+            "{as_server}{restart} restart -w -m immediate -D {data} -l {log} >/dev/null",
+            data = data.display(),
+            log = self.directory.join("server.log").display(),
+        );
+        let restarted = Command::new("sh")
+            .args(["-c", &command])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .unwrap();
+        assert!(restarted.success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.script.stdin.take());
+        self.script.wait().unwrap();
+    }
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    id.stdout == b"0\n"
+}
+
+impl Database<'_> {
+    /// The URL of the database, through the Unix socket.
+    pub(crate) fn url(&self) -> String {
+        let socket = self.server.directory.display();
+        format!("postgres://{ROLE}@localhost/{}?host={socket}", self.name)
+    }
+
+    /// Executes SQL in the database. Returns the values, without headers.
+    pub(crate) fn execute(&self, sql: &str) -> String {
+        self.server.execute(&self.name, sql)
+    }
+}
+
+impl Drop for Database<'_> {
+    fn drop(&mut self) {
+        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+        if !std::thread::panicking() {
+            self.server.execute("postgres", &drop);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Runs a PostgreSQL server in a new directory until standard input is closed: also after the test
+# process was killed. Prints the directory when the server accepts connections on the socket in it.
+#
+#   tests/support/postgresql.sh [SETTING=VALUE ...]
+#
+# PostgreSQL refuses to run as root, so root runs it as the account that the package creates.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")/../.." && pwd)
+bin=$("$here/scripts/postgresql-setup.sh" --bin)
+directory=$(mktemp -d /tmp/hsmgate-postgresql.XXXXXX)
+as_server=()
+if [ "$(id -u)" -eq 0 ]; then
+    chown postgres "$directory"
+    as_server=(runuser -u postgres --)
+fi
+cd "$directory"
+
+stop() {
+    "${as_server[@]}" "$bin/pg_ctl" stop -D "$directory/data" -m immediate >/dev/null 2>&1 || true
+    rm -rf "$directory"
+}
+trap stop EXIT
+
+"${as_server[@]}" "$bin/initdb" -D "$directory/data" -U hsmgate -E UTF8 --locale=C.UTF-8 \
+    --auth-local=trust --auth-host=scram-sha-256 --no-sync >"$directory/initdb.log" 2>&1 ||
+    { cat "$directory/initdb.log" >&2; exit 1; }
+# Without fsync: a test ends the server, not the machine.
+settings=(fsync=off max_connections=300 listen_addresses= "unix_socket_directories=$directory" "$@")
+"${as_server[@]}" sh -c 'cat >>"$1"' sh "$directory/data/postgresql.conf" < <(
+    for setting in "${settings[@]}"; do echo "${setting%%=*} = '${setting#*=}'"; done
+)
+"${as_server[@]}" "$bin/pg_ctl" start -w -D "$directory/data" -l "$directory/server.log" >/dev/null ||
+    { cat "$directory/server.log" >&2; exit 1; }
+echo "$directory"
+cat >/dev/null
