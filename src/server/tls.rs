@@ -269,7 +269,11 @@ impl TlsServer {
     /// When the TLS library rejects the configuration.
     pub fn without_client_auth(certificate: Arc<ServerCertificate>) -> Result<Self, TlsError> {
         let config = protocol_versions()?.with_no_client_auth();
-        Ok(Self::new(config.with_cert_resolver(certificate)))
+        let mut config = config.with_cert_resolver(certificate);
+        // Tickets of the client resume the sessions of any number of clients. Their keys are only in
+        // memory, and are replaced every six hours.
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        Ok(Self::new(config))
     }
 
     /// TLS for clients with a certificate of this CA.

@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ProtocolVersion, SupportedProtocolVersion};
+use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, SupportedProtocolVersion};
 use tempfile::TempDir;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as ClientStream;
 
@@ -102,6 +102,36 @@ async fn both_tls_versions_use_only_authenticated_ciphers() {
     for suite in &provider().cipher_suites {
         let name = format!("{:?}", suite.suite());
         assert!(name.contains("GCM") || name.contains("POLY1305"), "{name}");
+    }
+}
+
+/// Connects and reads one byte, behind which the tickets of TLS 1.3 are. Returns whether the session was
+/// resumed.
+async fn connects_again(client: &ClientConfig, server: &TlsServer) -> bool {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let name = ServerName::try_from("first.example").unwrap();
+    let connector = TlsConnector::from(Arc::new(client.clone()));
+    let (client, server) = tokio::join!(connector.connect(name, ours), server.handshake(theirs));
+    let (mut client, mut server) = (client.unwrap(), server.unwrap());
+    server.write_all(b"x").await.unwrap();
+    server.flush().await.unwrap();
+    client.read_u8().await.unwrap();
+    server.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
+}
+
+#[tokio::test]
+async fn the_sessions_of_many_clients_are_resumed() {
+    let bench = Bench::new();
+    let server = TlsServer::without_client_auth(bench.certificate()).unwrap();
+    for version in BOTH {
+        // More than the sessions that the TLS library would keep.
+        let clients: Vec<_> = (0..300).map(|_| bench.client(&[version]).0).collect();
+        for client in &clients {
+            assert!(!connects_again(client, &server).await);
+        }
+        for client in &clients {
+            assert!(connects_again(client, &server).await, "{version:?}");
+        }
     }
 }
 
