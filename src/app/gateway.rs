@@ -88,7 +88,11 @@ impl Prepared {
         let store = if must_wait {
             None
         } else {
-            Some(LockedStore::open_with(url, metrics.store.clone()).await?)
+            let store = LockedStore::open_with(url, metrics.store.clone()).await?;
+            if mode == StartMode::Exclusive {
+                store.unchecked().become_gateway().await?;
+            }
+            Some(store)
         };
         let token = open_token(settings.token.clone(), metrics.token.clone()).await?;
         check_caller_iv(&settings, &token)?;
@@ -457,6 +461,7 @@ async fn take_over(
     keyring: &Keyring,
 ) -> Result<Arc<ReplayGuard>, StartError> {
     let store = &backend.store;
+    store.become_gateway().await?;
     if store.is_only_user().await? {
         keyring.reconcile().await?;
     }

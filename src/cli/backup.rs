@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
+use super::exit::CliError;
 use super::operator::require_duty;
 use super::output;
 use super::settings::{self, ConfigFile};
@@ -32,6 +33,11 @@ impl Backup {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
         require_duty(&config, Duty::Restore, "backup")?;
+        if Store::file(&config.store_url).is_none() {
+            let what = "the database is PostgreSQL: copy it with pg_dump --format=custom, while gateways \
+                        use it (docs/postgresql.md)";
+            return Err(CliError::usage(what).into());
+        }
         let (operator, url) = (settings::operator(), &config.store_url);
         Runtime::new()?.block_on(Store::backup_as(operator, url, &self.out, self.force))?;
         if self.json {

@@ -125,7 +125,7 @@ impl Recover {
 
     /// The URL of the store, or of an empty one if none exists and none may be created.
     async fn url(&self, config: &Config) -> anyhow::Result<(String, Option<TempDir>)> {
-        if !self.dry_run {
+        if !self.dry_run || Store::file(&config.store_url).is_none() {
             return Ok((config.store_url.clone(), None));
         }
         match Store::check(&config.store_url).await {

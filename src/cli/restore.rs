@@ -55,6 +55,11 @@ impl Restore {
     }
 
     async fn restore(&self, config: &Config) -> anyhow::Result<Replaced> {
+        if Store::file(&config.store_url).is_none() {
+            let what = "the database is PostgreSQL: stop the gateway, put a copy back with pg_restore \
+                        (docs/postgresql.md)";
+            return Err(CliError::usage(what).into());
+        }
         let (replacement, copy) = Replacement::prepare(&config.store_url, &self.from).await?;
         if !self.force {
             refuse_foreign(&replacement, copy.unchecked(), config).await?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::operators::{Account, Duty, Operators};
+use super::postgresql;
 use super::reader::Reader;
 use super::{
     AdminConfig, AuditSettings, CertificateFiles, CompatibilityOptions, Config, ForwardSettings,
@@ -28,7 +29,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let admin = admin(reader, tls.is_some());
     let region_account = region_account(reader);
     let token = token(reader);
-    let store_url = reader.text("store.url", store_url);
+    let store_url = store_url(reader);
     let state_directory = reader.text("store.state_directory", absolute);
     let limits = limits(reader);
     let approvals = approvals(reader);
@@ -304,6 +305,27 @@ fn credential_name(text: &str) -> Option<String> {
     is_plain.then(|| text.to_owned())
 }
 
-fn store_url(text: &str) -> Option<String> {
-    text.starts_with("sqlite://").then(|| text.to_owned())
+/// The URL of the database. That of PostgreSQL gets the source of its password, which the store reads.
+fn store_url(reader: &mut Reader<'_>) -> Option<String> {
+    const NAME: &str = "store.url";
+    let file = reader.text("store.password_file", absolute).map(PinSource::File);
+    let credential = reader.text("store.password_credential", credential_name);
+    let password = file.or(credential.map(PinSource::Credential));
+    let is_known = |text: &&str| {
+        ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme))
+    };
+    let text = reader.text(NAME, |text| Some(text).filter(is_known).map(str::to_owned))?;
+    if text.starts_with("sqlite://") {
+        if password.is_some() {
+            reader.fault_of(NAME, "is a SQLite file, which has no password");
+        }
+        return Some(text);
+    }
+    match postgresql::with_password(&text, password.as_ref()) {
+        Ok(url) => Some(url),
+        Err(fault) => {
+            reader.fault_of(NAME, fault);
+            None
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod faults;
 mod forward;
 mod operators;
 pub mod ownership;
+pub(crate) mod postgresql;
 mod reader;
 pub mod secret;
 pub mod settings;

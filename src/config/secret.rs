@@ -57,7 +57,7 @@ pub enum SecretError {
         what: &'static str,
     },
     /// `$CREDENTIALS_DIRECTORY` is not set.
-    #[error("token.pin_credential is set, but the variable CREDENTIALS_DIRECTORY is not")]
+    #[error("a credential is configured, but the variable CREDENTIALS_DIRECTORY is not set")]
     NoCredentials,
 }
 

@@ -247,8 +247,19 @@ settings! {
     /// it.
     "token.hang_timeout_ms": MILLISECONDS, Value("10000");
 
-    /// The database. A missing SQLite file is created.
+    /// The database. A missing SQLite file is created. A database of PostgreSQL must exist:
+    /// `postgres://ROLE@localhost/DATABASE`, with `?host=/DIRECTORY` for a Unix socket.
     "store.url": Text("a database URL, such as \"sqlite:///var/lib/hsmgate/hsmgate.db\""), Required;
+
+    /// A file with the password of the role at PostgreSQL. Only its owner may read it. The URL must
+    /// not contain it.
+    "store.password_file": PATH, Unset("none: the server does not ask for one");
+
+    /// The name of a file with this password in `$CREDENTIALS_DIRECTORY`, instead of
+    /// `store.password_file`.
+    "store.password_credential":
+        Text("a file name of letters, digits, dots, dashes and underscores"),
+        Unset("none");
 
     /// A directory for the small files that must survive a restart, such as the journal of used
     /// signature nonces.

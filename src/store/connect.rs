@@ -120,7 +120,8 @@ const NO_SCHEME: &str = "must begin with `sqlite:` or `postgres:`";
 fn parse(url: &str) -> Result<AnyConnectOptions, StoreError> {
     sqlx::any::install_default_drivers();
     // The parser's error is dropped: it may quote the URL, and a URL may contain a password.
-    url.parse().map_err(|_source| StoreError::Url("is not a valid URL"))
+    let options = url.parse().map_err(|_source| StoreError::Url("is not a valid URL"))?;
+    postgresql::read_password(options)
 }
 
 fn file_of(options: &AnyConnectOptions) -> Result<PathBuf, StoreError> {

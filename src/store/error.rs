@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 
+use crate::config::SecretError;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::Quota;
 
@@ -55,6 +56,9 @@ pub enum StoreError {
     /// The store's URL is invalid. The configuration is wrong.
     #[error("the store's URL {0}")]
     Url(&'static str),
+    /// The password of a PostgreSQL database cannot be read.
+    #[error("cannot read the password of the database")]
+    Password(#[from] SecretError),
     /// Another process uses or replaces the store.
     #[error("another process uses the store {0}")]
     InUseElsewhere(String),

@@ -4,8 +4,10 @@
 //! store holds a shared one, and a gateway an exclusive one besides. They belong to a connection outside
 //! the pool, so that the server releases them when the process ends.
 
+use std::path::Path;
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
 use tokio::sync::Mutex;
@@ -14,6 +16,8 @@ use tokio::time::timeout;
 use super::StoreError;
 use super::connection::Connection;
 use super::file_lock::LockMode;
+use crate::config::postgresql::{PASSWORD_CREDENTIAL, PASSWORD_FILE};
+use crate::config::secret::{PinSource, read_private_file};
 use crate::model::clock;
 
 /// Required settings of every connection. A lock is waited for as long as SQLite waits. A transaction that
@@ -57,6 +61,29 @@ struct Session {
     process: i64,
     /// The process is a gateway, and needs that lock.
     is_gateway: bool,
+}
+
+/// Replaces the source of the password in a URL by the password.
+pub(super) fn read_password(
+    mut options: AnyConnectOptions,
+) -> Result<AnyConnectOptions, StoreError> {
+    let url = &mut options.database_url;
+    let (mut password, mut others) = (None, Vec::new());
+    for (name, value) in url.query_pairs() {
+        match &*name {
+            PASSWORD_FILE => password = Some(read_private_file(Path::new(&*value))?),
+            PASSWORD_CREDENTIAL => {
+                password = Some(PinSource::Credential(value.into_owned()).read()?);
+            }
+            _ => others.push((name.into_owned(), value.into_owned())),
+        }
+    }
+    if let Some(password) = password {
+        url.query_pairs_mut().clear().extend_pairs(others);
+        let set = url.set_password(Some(password.expose_secret()));
+        set.map_err(|()| StoreError::Url("cannot have a password"))?;
+    }
+    Ok(options)
 }
 
 /// Gives a new connection the required settings.
@@ -179,6 +206,10 @@ impl ServerLock {
                 return Ok(());
             }
             session.connection = None;
+            tracing::warn!(
+                event = "store.lock_connection_lost",
+                "the connection that holds the locks of the store was lost; it is opened again"
+            );
         }
         let failed = |error: sqlx::Error| format!("{} does not respond: {error}", self.database);
         let (mut connection, process) = self.connect().await.map_err(failed)?;

@@ -13,6 +13,7 @@ pub(crate) const ROLE: &str = "hsmgate";
 /// A running server. It ends when the value is dropped or this process ends.
 pub(crate) struct Server {
     directory: PathBuf,
+    port: String,
     /// The script ends the server when its standard input is closed.
     script: Child,
 }
@@ -42,7 +43,9 @@ impl Server {
         let mut directory = String::new();
         BufReader::new(script.stdout.take().unwrap()).read_line(&mut directory).unwrap();
         assert!(!directory.is_empty(), "no PostgreSQL server: run `make setup-postgres`");
-        Self { directory: directory.trim_end().into(), script }
+        let port = settings.iter().find_map(|setting| setting.strip_prefix("port="));
+        let port = port.unwrap_or("5432").to_owned();
+        Self { directory: directory.trim_end().into(), port, script }
     }
 
     /// The directory of the server's Unix socket.
@@ -63,11 +66,16 @@ impl Server {
         let psql = Command::new("psql")
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", ROLE, "-h"])
             .arg(&self.directory)
-            .args(["-d", database, "-c", sql])
+            .args(["-p", &self.port, "-d", database, "-c", sql])
             .output()
             .unwrap();
         assert!(psql.status.success(), "{sql}: {}", String::from_utf8_lossy(&psql.stderr));
         String::from_utf8(psql.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// The URL of a database through the Unix socket.
+    fn url(&self, database: &str) -> String {
+        format!("postgres://{ROLE}@localhost/{database}?host={}", self.directory.display())
     }
 
     /// Ends the server at once, as after a crash, and starts it again.
@@ -104,8 +112,7 @@ fn is_root() -> bool {
 impl Database<'_> {
     /// The URL of the database, through the Unix socket.
     pub(crate) fn url(&self) -> String {
-        let socket = self.server.directory.display();
-        format!("postgres://{ROLE}@localhost/{}?host={socket}", self.name)
+        self.server.url(&self.name)
     }
 
     /// Executes SQL in the database. Returns the values, without headers.

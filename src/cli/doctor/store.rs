@@ -20,6 +20,9 @@ const RESTORE: &str = "Stop the gateway and restore a backup with hsmgate restor
 /// Checks the file, and opens it if it is usable.
 pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<LockedStore> {
     let file = Store::file(&config.store_url);
+    if file.is_none() {
+        return open_server(&config.store_url, checks).await;
+    }
     let found = match Store::check(&config.store_url).await {
         Ok(found) => found,
         Err(error) => {
@@ -65,6 +68,36 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Loc
         Err(error) => {
             let remedy = access::remedy_or(file.as_deref(), RESTORE);
             checks.push(Check::failed(ROWS, chain(&error), remedy));
+            None
+        }
+    }
+}
+
+/// Opens a PostgreSQL database, whose server checks its own files.
+async fn open_server(url: &str, checks: &mut Vec<Check>) -> Option<LockedStore> {
+    const START: &str = "Start the database server, and check store.url and the password. For a new \
+                         installation, run hsmgate init.";
+    let opened = async {
+        if Store::needs_migration(url).await? {
+            return Ok(None);
+        }
+        LockedStore::open_existing(url).await.map(Some)
+    };
+    match opened.await {
+        Ok(Some(locked)) => {
+            checks.push(Check::ok(NAME, "PostgreSQL responds"));
+            Some(locked)
+        }
+        Ok(None) => {
+            checks.push(Check::warning(
+                NAME,
+                "its tables are those of an older version",
+                "The next start of the gateway updates them.",
+            ));
+            None
+        }
+        Err(error) => {
+            checks.push(Check::failed(NAME, chain(&error), START));
             None
         }
     }

@@ -6,4 +6,5 @@ mod durability;
 mod file;
 pub(crate) mod golden;
 mod golden_state;
+mod postgresql;
 mod restart;
