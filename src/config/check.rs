@@ -310,6 +310,9 @@ fn store_url(reader: &mut Reader<'_>) -> Option<String> {
     const NAME: &str = "store.url";
     let file = reader.text("store.password_file", absolute).map(PinSource::File);
     let credential = reader.text("store.password_credential", credential_name);
+    if file.is_some() && credential.is_some() {
+        reader.fault_of("store.password_credential", "cannot be set beside store.password_file");
+    }
     let password = file.or(credential.map(PinSource::Credential));
     let is_known = |text: &&str| {
         ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme))

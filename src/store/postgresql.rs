@@ -20,10 +20,12 @@ use crate::config::postgresql::{PASSWORD_CREDENTIAL, PASSWORD_FILE};
 use crate::config::secret::{PinSource, read_private_file};
 use crate::model::clock;
 
-/// Required settings of every connection. A lock is waited for as long as SQLite waits. A transaction that
-/// its process left alone is ended, so that others can change something. With `synchronous_commit = off` a
-/// server loses acknowledged changes when it ends.
-const SETTINGS: &str = "SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
+/// Required settings of every connection. Notices, such as that a table exists already, are not sent. A
+/// lock is waited for as long as SQLite waits. A transaction that its process left alone is ended, so that
+/// others can change something. With `synchronous_commit = off` a server loses acknowledged changes when it
+/// ends.
+const SETTINGS: &str = "SET client_min_messages = 'warning'; \
+    SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
     SET idle_in_transaction_session_timeout = '60s'; \
     SELECT set_config('synchronous_commit', 'on', false) \
     WHERE current_setting('synchronous_commit') = 'off'";
