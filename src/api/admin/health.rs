@@ -116,7 +116,10 @@ impl Health {
             Ok(Ok(_) | Err(StoreError::Corrupt { .. })) => {
                 Dependency::ok_or("degraded", self.store_problem())
             }
-            Ok(Err(error)) => Dependency::of(Err(error)),
+            // The read itself may have found the damage.
+            Ok(Err(error)) => {
+                Dependency::of(Err(self.components.store.condition().err().unwrap_or(error)))
+            }
             Err(elapsed) => Dependency::of(Err(elapsed)),
         }
     }
