@@ -60,13 +60,22 @@ impl Worker<'_> {
         self.with_retry(Some(key), |worker| worker.handles(key).map(drop))
     }
 
-    /// Whether this key is in the token and usable. Does not use the cache.
+    /// Whether this key is in the token and usable. Does not trust the cache, but keeps what it finds: a
+    /// search takes long in a token with many objects, and the key is used next.
     ///
     /// # Errors
     /// When the token cannot be searched; `KeyMismatch` when another key has its id.
     pub fn exists(&mut self, key: KeyIdentity) -> Result<bool, TokenError> {
         self.with_objects(|worker| {
-            worker.with_retry(Some(key), |worker| worker.find(key).map(KeyObjects::has_key))
+            worker.with_retry(Some(key), |worker| {
+                let login_epoch = worker.login_epoch();
+                let found = worker.find(key)?;
+                if found.is_complete() {
+                    let handles = worker.handles_of(found, login_epoch)?;
+                    worker.state.keys.insert_missing(std::iter::once((key, handles)));
+                }
+                Ok(found.has_key())
+            })
         })
     }
 
