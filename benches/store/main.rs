@@ -1,5 +1,6 @@
 //! The cost of the MACs of rows: a change with and without them, and a load of many keys with and
-//! without a check. `cargo bench --bench store`.
+//! without a check. Then pages of keys and aliases: the first and the last, of few and of many.
+//! `cargo bench --bench store`.
 //!
 //! Each pair is measured by turns in one run, on a file in memory: a sync to disk would hide the
 //! difference.
@@ -9,7 +10,8 @@
 use std::time::{Duration, Instant};
 
 use hsmgate::model::{
-    AccountId, KeyRecord, KeySpec, KeyState, KeyUsage, KeyVersion, Origin, ProtectionLevel, Time,
+    AccountId, KeyRecord, KeySpec, KeyState, KeyUsage, KeyVersion, Origin, Page, ProtectionLevel,
+    Time,
 };
 use hsmgate::store::{LockedStore, RowKey, Store, StoreError};
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
@@ -25,6 +27,7 @@ fn main() {
     runtime.block_on(async {
         change(rounds, if is_test { 2 } else { CHANGES }).await;
         load(keys, rounds).await;
+        pages(keys, rounds).await;
     });
 }
 
@@ -125,6 +128,63 @@ async fn load(keys: usize, rounds: usize) {
         store.close().await;
     }
     row(&format!("the load of {keys} keys"), &mut signed, &mut unsigned);
+}
+
+/// Pages of ten in a store of a hundredth of the keys, and in one of all of them.
+async fn pages(keys: usize, rounds: usize) {
+    let (few, many) = (Listed::new(keys / 100 + 1).await, Listed::new(keys).await);
+    let mut times: [[Vec<Duration>; 4]; 2] = Default::default();
+    for _round in 0..rounds {
+        for (listed, times) in [&few, &many].into_iter().zip(&mut times) {
+            let pages = [listed.first, listed.last];
+            let keys = pages.map(|page| time(|| listed.store.key_page(page)));
+            let aliases = pages.map(|page| time(|| listed.store.alias_page(page)));
+            for (times, time) in times.iter_mut().zip(keys.into_iter().chain(aliases)) {
+                times.push(time);
+            }
+        }
+    }
+    let [few, many] = times.map(|times| times.map(|mut times| median(&mut times)));
+    let names = [
+        "first page of keys",
+        "last page of keys",
+        "first page of aliases",
+        "last page of aliases",
+    ];
+    for ((name, few), many) in names.iter().zip(few).zip(many) {
+        let ratio = many.as_secs_f64() / few.as_secs_f64();
+        println!("{name}: {many:?} of {keys}, {few:?} of a hundredth: {ratio:.2}");
+    }
+}
+
+/// A store with as many keys as aliases.
+struct Listed {
+    _database: Database,
+    store: Store,
+    first: Page,
+    last: Page,
+}
+
+impl Listed {
+    async fn new(keys: usize) -> Self {
+        let database = Database::new();
+        let store = with_keys(&database.url, keys).await;
+        for (number, key) in store.keys().iter().enumerate() {
+            store.create_alias(&format!("alias/{number}").parse().unwrap(), key.id).await.unwrap();
+        }
+        let last = u32::try_from(keys.div_ceil(10)).unwrap();
+        let [first, last] = [1, last].map(|number| Page { number, size: 10 });
+        Self { _database: database, store, first, last }
+    }
+}
+
+/// The time of one of a hundred calls.
+fn time<T>(call: impl Fn() -> T) -> Duration {
+    let start = Instant::now();
+    for _call in 0..100 {
+        std::hint::black_box(call());
+    }
+    start.elapsed() / 100
 }
 
 fn row(name: &str, signed: &mut [Duration], unsigned: &mut [Duration]) {

@@ -42,10 +42,23 @@ impl Page {
         Ok(Self { number, size })
     }
 
+    /// The positions of the rows of this page in a list of this length. Empty after the last page.
+    pub fn range(self, length: usize) -> std::ops::Range<usize> {
+        let size = usize::try_from(self.size).unwrap_or(usize::MAX);
+        let start = self.skipped().min(length);
+        start..start.saturating_add(size).min(length)
+    }
+
+    /// The number of rows on the pages before this one.
+    fn skipped(self) -> usize {
+        let before = usize::try_from(self.number.saturating_sub(1)).unwrap_or(usize::MAX);
+        before.saturating_mul(usize::try_from(self.size).unwrap_or(usize::MAX))
+    }
+
     /// Selects the rows of this page. A page after the last is empty.
     pub fn slice<T>(self, rows: impl IntoIterator<Item = T>) -> PageOf<T> {
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
-        let skipped = usize::try_from(self.number - 1).unwrap_or(usize::MAX).saturating_mul(size);
+        let skipped = self.skipped();
         let mut total = 0;
         let mut page = Vec::new();
         for row in rows {
@@ -81,9 +94,11 @@ mod tests {
         for number in 1..=4 {
             let page = Page { number, size: 10 }.slice(all.clone());
             assert_eq!(page.total, 25);
+            assert_eq!(page.rows, all[Page { number, size: 10 }.range(25)]);
             seen.extend(page.rows);
         }
         assert_eq!(seen, all);
-        assert_eq!(Page { number: u32::MAX, size: u32::MAX }.slice(all).rows, Vec::<u32>::new());
+        let last = Page { number: u32::MAX, size: u32::MAX };
+        assert_eq!((last.slice(all).rows, last.range(25)), (Vec::<u32>::new(), 25..25));
     }
 }

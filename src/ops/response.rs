@@ -7,8 +7,8 @@ use serde::{Serialize, Serializer};
 
 use super::operation::{Row, response};
 use crate::model::{
-    KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, Origin, Page, ProtectionLevel, RegionAccount,
-    RotationInterval, Time,
+    KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, Origin, Page, PageOf, ProtectionLevel,
+    RegionAccount, RotationInterval, Time,
 };
 
 /// The rows of a list, which the API wraps twice: `{"Keys": {"Key": [...]}}`.
@@ -42,7 +42,11 @@ impl<R: Row> Paged<R> {
         all: impl IntoIterator<Item = T>,
         row: impl FnMut(T) -> R,
     ) -> Self {
-        let selected = page.slice(all);
+        Self::of_selected(page, page.slice(all), row)
+    }
+
+    /// Converts each row of a page that was selected with `row`.
+    pub(super) fn of_selected<T>(page: Page, selected: PageOf<T>, row: impl FnMut(T) -> R) -> Self {
         Self {
             rows: Rows(selected.rows.into_iter().map(row).collect()),
             page_number: page.number,

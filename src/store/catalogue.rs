@@ -1,9 +1,11 @@
 //! In-memory catalogue of keys, aliases and documents. It has no SQL.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::document_cache::DocumentCache;
+use super::sorted::{Sorted, SortedList};
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId, Time};
 
 /// An alias of a key.
@@ -17,13 +19,41 @@ pub struct AliasRecord {
     pub created: Time,
 }
 
+/// Keys by creation time, then id.
+impl Sorted for KeyRecord {
+    type SortKey = (Time, KeyId);
+
+    fn sort_key(&self) -> (Time, KeyId) {
+        (self.created, self.id)
+    }
+
+    fn order(&self, key: &(Time, KeyId)) -> Ordering {
+        self.sort_key().cmp(key)
+    }
+}
+
+/// Aliases by name.
+impl Sorted for AliasRecord {
+    type SortKey = Alias;
+
+    fn sort_key(&self) -> Alias {
+        self.name.clone()
+    }
+
+    fn order(&self, key: &Alias) -> Ordering {
+        self.name.cmp(key)
+    }
+}
+
 /// Indexes keys by id, by version and by age, aliases by name and by key, and documents by name.
 #[derive(Default)]
 pub(super) struct Catalogue {
     keys: HashMap<KeyId, Arc<KeyRecord>>,
     by_version: HashMap<KeyVersionId, KeyId>,
-    by_age: BTreeMap<(Time, KeyId), Arc<KeyRecord>>,
-    aliases: BTreeMap<Alias, AliasRecord>,
+    by_age: SortedList<KeyRecord>,
+    /// Those of `by_age` that callers see. A listing that lasts keeps the list as it was.
+    visible: Arc<SortedList<KeyRecord>>,
+    aliases: SortedList<AliasRecord>,
     names_by_key: HashMap<KeyId, BTreeSet<Alias>>,
     pub(super) documents: DocumentCache,
     /// The database revision that the catalogue holds.
@@ -59,23 +89,41 @@ impl Catalogue {
     }
 
     /// Sorted by creation time, then id.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
-        self.by_age.values()
+    pub(super) fn keys(&self) -> &[Arc<KeyRecord>] {
+        self.by_age.as_slice()
+    }
+
+    /// The keys that callers see.
+    pub(super) fn visible_keys(&self) -> &Arc<SortedList<KeyRecord>> {
+        &self.visible
     }
 
     pub(super) fn alias(&self, name: &Alias) -> Option<&AliasRecord> {
-        self.aliases.get(name)
+        self.aliases.find(name).map(|alias| &**alias)
     }
 
     /// Sorted by name.
-    pub(super) fn aliases(&self) -> impl Iterator<Item = &AliasRecord> {
-        self.aliases.values()
+    pub(super) fn aliases(&self) -> &SortedList<AliasRecord> {
+        &self.aliases
     }
 
     /// The aliases of one key, sorted by name.
     pub(super) fn aliases_of(&self, key: KeyId) -> impl Iterator<Item = &AliasRecord> {
         let names = self.names_by_key.get(&key).into_iter().flatten();
-        names.filter_map(|name| self.aliases.get(name))
+        names.filter_map(|name| self.alias(name))
+    }
+
+    /// Inserts records that were read. In another order than that of the lists, each would move many
+    /// others.
+    pub(super) fn put_all(&mut self, mut keys: Vec<KeyRecord>, mut aliases: Vec<AliasRecord>) {
+        keys.sort_unstable_by_key(|key| (key.created, key.id));
+        for key in keys {
+            self.put_key(&Arc::new(key));
+        }
+        aliases.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        for alias in aliases {
+            self.put_alias(alias);
+        }
     }
 
     /// Inserts a record, or replaces the one with its id.
@@ -84,7 +132,10 @@ impl Catalogue {
         for version in &record.versions {
             self.by_version.insert(version.id, record.id);
         }
-        self.by_age.insert((record.created, record.id), Arc::clone(record));
+        self.by_age.put(Arc::clone(record));
+        if record.state.is_visible() {
+            Arc::make_mut(&mut self.visible).put(Arc::clone(record));
+        }
         self.keys.insert(record.id, Arc::clone(record));
     }
 
@@ -100,7 +151,7 @@ impl Catalogue {
     pub(super) fn put_alias(&mut self, alias: AliasRecord) {
         self.remove_alias(&alias.name);
         self.names_by_key.entry(alias.key).or_default().insert(alias.name.clone());
-        self.aliases.insert(alias.name.clone(), alias);
+        self.aliases.put(Arc::new(alias));
     }
 
     /// Removes an alias.
@@ -115,7 +166,10 @@ impl Catalogue {
 
     fn forget_record(&mut self, id: KeyId) {
         let Some(record) = self.keys.remove(&id) else { return };
-        self.by_age.remove(&(record.created, id));
+        self.by_age.remove(&record.sort_key());
+        if record.state.is_visible() {
+            Arc::make_mut(&mut self.visible).remove(&record.sort_key());
+        }
         for version in &record.versions {
             self.by_version.remove(&version.id);
         }

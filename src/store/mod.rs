@@ -31,6 +31,7 @@ mod health;
 mod invocations;
 mod key_row;
 mod keys;
+mod listing;
 mod locked;
 mod metadata;
 mod metrics;
@@ -49,6 +50,7 @@ mod scope_reading;
 mod signature;
 mod signed_write;
 mod signing;
+mod sorted;
 mod tables;
 mod token_counter;
 mod unsigned_metadata;
@@ -237,7 +239,7 @@ impl Store {
 
     /// Every key in any state, sorted by creation time and then id.
     pub fn keys(&self) -> Vec<Arc<KeyRecord>> {
-        self.inner.catalogue.read().keys().map(Arc::clone).collect()
+        self.inner.catalogue.read().keys().to_vec()
     }
 
     /// The key that an alias names.
@@ -247,7 +249,8 @@ impl Store {
 
     /// Every alias, sorted by name.
     pub fn aliases(&self) -> Vec<AliasRecord> {
-        self.inner.catalogue.read().aliases().cloned().collect()
+        let catalogue = self.inner.catalogue.read();
+        catalogue.aliases().as_slice().iter().map(|alias| (**alias).clone()).collect()
     }
 
     /// The aliases of one key, sorted by name.
@@ -339,13 +342,8 @@ async fn load(inner: &Inner) -> Result<(Catalogue, Vec<DamagedRow>), StoreError>
     inner.next_check.note(Scope::Catalogue);
     let mut catalogue = Catalogue::of(revision);
     let keys = keys.load(&check)?;
-    for record in keys.whole {
-        catalogue.put_key(&Arc::new(record));
-    }
     let aliases = aliases.read(&check, read_alias)?;
-    for alias in aliases.whole {
-        catalogue.put_alias(alias);
-    }
+    catalogue.put_all(keys.whole, aliases.whole);
     let (mut document_cache, documents) = documents::load(documents, &check)?;
     revocations::apply_to_documents(&mut document_cache, &revocations.whole);
     catalogue.documents = document_cache;

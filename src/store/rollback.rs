@@ -69,7 +69,7 @@ impl Store {
     pub(super) async fn detect_rollback(&self, path: &Path) -> Option<&'static str> {
         let (revision, keys) = {
             let catalogue = self.inner.catalogue.read();
-            let keys: Vec<String> = catalogue.keys().map(|key| key.id.to_string()).collect();
+            let keys: Vec<String> = catalogue.keys().iter().map(|key| key.id.to_string()).collect();
             (catalogue.revision(), keys)
         };
         let found = read(path).await.ok()?;

@@ -1,6 +1,6 @@
 //! ListAliases: lists all aliases of the account, by name.
 
-use super::{AliasDetails, page};
+use super::AliasDetails;
 use crate::ops::prelude::*;
 
 operation! {
@@ -14,6 +14,9 @@ impl Operation for ListAliases {
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         cx.account::<Self>("alias")?;
-        Ok(page(cx.store().aliases(), self.page, cx))
+        let selected = cx.store().alias_page(self.page);
+        Ok(Paged::of_selected(self.page, selected, |record| {
+            AliasDetails::of((*record).clone(), cx)
+        }))
     }
 }

@@ -1,6 +1,6 @@
 //! ListAliasesByKeyId: lists the aliases of one key, by name.
 
-use super::{AliasDetails, page};
+use super::AliasDetails;
 use crate::ops::prelude::*;
 
 operation! {
@@ -15,6 +15,7 @@ impl Operation for ListAliasesByKeyId {
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        Ok(page(cx.store().aliases_of(key.record().id), self.page, cx))
+        let aliases = cx.store().aliases_of(key.record().id);
+        Ok(Paged::of(self.page, aliases, |record| AliasDetails::of(record, cx)))
     }
 }

@@ -3,10 +3,10 @@
 //! have been moved to another key since. Only an operator can create, move and delete reserved
 //! aliases (`hsmgate alias`); using them needs no other permission than using any alias.
 
+use super::Context;
 use super::operation::response;
-use super::{Context, Paged};
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{Alias, KeyId, Page};
+use crate::model::{Alias, KeyId};
 use crate::ops::registry::operations;
 use crate::store::{AliasRecord, StoreError};
 
@@ -58,10 +58,12 @@ response! {
     }
 }
 
-fn page(records: Vec<AliasRecord>, page: Page, cx: &Context) -> Paged<AliasDetails> {
-    Paged::of(page, records, |record| AliasDetails {
-        alias_arn: cx.region_account().arn(&record.name),
-        alias_name: record.name,
-        key_id: record.key,
-    })
+impl AliasDetails {
+    fn of(record: AliasRecord, cx: &Context) -> Self {
+        Self {
+            alias_arn: cx.region_account().arn(&record.name),
+            alias_name: record.name,
+            key_id: record.key,
+        }
+    }
 }

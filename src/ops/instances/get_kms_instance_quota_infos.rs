@@ -47,8 +47,8 @@ fn types(params: &Params<'_>) -> Result<Vec<&'static str>, ParamError> {
 fn quota_and_use(cx: &Context, resource_type: &str) -> (u32, usize) {
     let (store, quotas) = (cx.store(), cx.store().quotas());
     let (quota, used) = match resource_type {
-        "key" => (quotas.keys, store.keys().len()),
-        "alias" => (quotas.aliases, store.aliases().len()),
+        "key" => (quotas.keys, store.key_count()),
+        "alias" => (quotas.aliases, store.alias_count()),
         "importtoken" => (quotas.import_tokens, store.documents::<ImportParameters>().len()),
         "network" => (quotas.network_rules, store.documents::<NetworkRule>().len()),
         "policy" => (quotas.policies, store.documents::<AccessPolicy>().len()),
