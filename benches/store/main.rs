@@ -132,7 +132,7 @@ async fn load(keys: usize, rounds: usize) {
 
 /// Pages of ten in a store of a hundredth of the keys, and in one of all of them.
 async fn pages(keys: usize, rounds: usize) {
-    let (few, many) = (Listed::new(keys / 100 + 1).await, Listed::new(keys).await);
+    let (few, many) = (Listed::new((keys / 100).max(1)).await, Listed::new(keys).await);
     let mut times: [[Vec<Duration>; 4]; 2] = Default::default();
     for _round in 0..rounds {
         for (listed, times) in [&few, &many].into_iter().zip(&mut times) {
