@@ -63,7 +63,7 @@ pub enum RowKeyError {
 }
 
 /// Opens the key of the row MACs and checks all rows. A new store gets its key. A store that may be changed
-/// must have its whole metadata: they say what else the store must have.
+/// must have its whole metadata: it says what else the store must have.
 ///
 /// # Errors
 /// [`RowKeyError::Unsigned`], [`RowKeyError::Damaged`] and [`RowKeyError::Metadata`]; when token or store

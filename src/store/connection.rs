@@ -36,10 +36,11 @@ pub(super) struct Connection {
     state: StatementState,
 }
 
-/// Begins a change at PostgreSQL. The lock makes changes of all processes follow one another, as SQLite does: what a
-/// change reads cannot change before its commit. Each statement sees what was committed before it.
+/// Begins a change at PostgreSQL. The lock makes changes of all processes follow one another, as SQLite
+/// does: what a change reads cannot change before its commit. Each statement sees what was committed
+/// before it.
 const BEGIN_CHANGE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-                                       SELECT pg_advisory_xact_lock(1752394087, 3)";
+    SELECT pg_advisory_xact_lock(1752394087, 3)";
 /// Begins a read at PostgreSQL, whose statements all see the same snapshot.
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
