@@ -183,12 +183,13 @@ pub(super) async fn replace(
         let set = sets.get(&part).copied().unwrap_or_default();
         let digest = PartDigest { part, revision: highest.saturating_add(1), set };
         let insert = sqlx::query(
-            "INSERT INTO row_digests (scope, part, revision, row_count, nonce, digest, row_mac) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO row_digests \
+             (scope, part, revision, row_count, nonce, digest, row_mac, account) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         );
         let values = digest.values(scope, key)?;
         let insert = values.into_iter().fold(insert, |insert, value| value.bind(insert));
-        connection.execute(insert).await?;
+        connection.execute(insert.bind(key.account().to_owned())).await?;
     }
     Ok(())
 }

@@ -131,12 +131,6 @@ impl Write {
         &mut self,
         name: &str,
     ) -> Result<bool, StoreError> {
-        // Programs up to 0.1.0 stored the references to this document. Their foreign key would
-        // prevent the deletion.
-        let references = sqlx::query(
-            "DELETE FROM document_references WHERE target_kind = $1 AND target_name = $2",
-        );
-        self.execute(references.bind(D::KIND).bind(name)).await?;
         let condition = "name = $1 AND kind = $2";
         Ok(self.delete_rows(&DOCUMENTS, condition, row_key::<D>(name).into()).await? > 0)
     }
@@ -368,20 +362,6 @@ mod tests {
             Some(&policy("policy", &["rule", "rule", "other"]))
         );
         assert_eq!(dangling(&again), missing);
-        bench.assert_disk_is_memory().await;
-    }
-
-    #[tokio::test]
-    async fn references_stored_by_an_earlier_program_do_not_prevent_a_deletion() {
-        let bench = Bench::new().await;
-        chain(&bench).await;
-        bench
-            .change(
-                "INSERT INTO document_references (kind, name, target_kind, target_name) \
-                 VALUES ('policy', 'policy', 'network-rule', 'rule')",
-            )
-            .await;
-        bench.store.remove_document::<NetworkRule>("rule").await.unwrap();
         bench.assert_disk_is_memory().await;
     }
 

@@ -157,8 +157,9 @@ mod tests {
         let bench = Bench::new().await;
         bench
             .change(
-                "INSERT INTO keys (id, spec, key_usage, origin, protection, state, description, \
-                 created) VALUES ('key-hzz630494463ejqjx1234', 'Aliyun_AES_256', \
+                "INSERT INTO keys (id, account, spec, key_usage, origin, protection, state, \
+                 description, created) \
+                 VALUES ('key-hzz630494463ejqjx1234', '1234567890123456', 'Aliyun_AES_256', \
                  'ENCRYPT/DECRYPT', 'Aliyun_KMS', 'HSM', 'Creating', '', 1700000000)",
             )
             .await;

@@ -11,7 +11,7 @@ use super::error::{Cause, StoreError};
 use crate::model::Time;
 
 /// A table and its columns, as a list in SQL. The first column names the row; values are bound in this
-/// order.
+/// order. A signed row has its MAC and its account after them.
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) name: &'static str,
@@ -20,12 +20,12 @@ pub(super) struct Table {
     pub(super) signed: Option<Signed>,
 }
 
-/// How the rows of a table are signed. Each has the column `row_mac`.
+/// How the rows of a table are signed. Each has the columns `row_mac` and `account`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signed {
     /// The rows that are read and checked together.
     pub(super) scope: Scope,
-    /// The number of columns, from the first one, that are the primary key.
+    /// The number of columns, from the first one, that are the primary key together with the account.
     pub(super) key_columns: usize,
     /// What decides the part of a row.
     pub(super) part_by: PartBy,
@@ -80,6 +80,8 @@ impl Scope {
 
 /// The column with the MAC of a signed row.
 pub(super) const ROW_MAC: &str = "row_mac";
+/// The column with the account of a signed row, a part of its primary key.
+pub(super) const ACCOUNT: &str = "account";
 
 impl Table {
     /// A table whose rows are signed.
@@ -140,8 +142,10 @@ impl Table {
 
     /// The columns as they are selected.
     fn selected(&self) -> String {
-        let mac = self.signed.map_or("", |_signed| ", row_mac");
-        format!("{}{mac}", self.columns)
+        match self.signed {
+            Some(_signed) => format!("{}, {ROW_MAC}, {ACCOUNT}", self.columns),
+            None => self.columns.to_owned(),
+        }
     }
 
     /// Selects rows. `rest` follows the table name.
@@ -149,17 +153,17 @@ impl Table {
         AssertSqlSafe(format!("SELECT {} FROM {} {rest}", self.selected(), self.name))
     }
 
-    /// Selects one row by its key and locks it until the transaction ends: an UPDATE locks on both
-    /// databases; only PostgreSQL has SELECT … FOR UPDATE.
+    /// Selects one row by its key and account, and locks it until the transaction ends: an UPDATE locks
+    /// on both databases; only PostgreSQL has SELECT … FOR UPDATE.
     pub(super) fn lock(&self) -> impl SqlSafeStr + use<> {
         let first = self.column_names().next().unwrap_or_default();
-        let (name, condition, columns) = (self.name, self.key_condition(), self.selected());
+        let (name, condition, columns) = (self.name, self.row_condition(), self.selected());
         AssertSqlSafe(format!(
             "UPDATE {name} SET {first} = {first} WHERE {condition} RETURNING {columns}"
         ))
     }
 
-    /// Inserts a row with its MAC.
+    /// Inserts a row with its MAC and its account.
     pub(super) fn insert(&self) -> impl SqlSafeStr + use<> {
         let columns = self.selected();
         let values: Vec<_> =
@@ -171,25 +175,44 @@ impl Table {
         ))
     }
 
-    /// Updates the row with this key, and its MAC.
+    /// Updates the row with this key and account, and its MAC.
     pub(super) fn update(&self) -> impl SqlSafeStr + use<> {
-        let columns = self.selected();
-        let keys = self.key_columns();
-        let settings = columns.split(", ").zip(1..).skip(keys);
-        let settings: Vec<_> = settings.map(|(column, at)| format!("{column} = ${at}")).collect();
-        let (name, values, condition) = (self.name, settings.join(", "), self.key_condition());
-        AssertSqlSafe(format!("UPDATE {name} SET {values} WHERE {condition}"))
-    }
-
-    /// Sets the MAC of the row with this key, and leaves its columns.
-    pub(super) fn update_mac(&self) -> impl SqlSafeStr + use<> {
+        let columns = self.column_names().chain([ROW_MAC]).zip(1..);
+        let account = self.column_names().count() + 2;
+        let settings =
+            columns.skip(self.key_columns()).map(|(column, at)| format!("{column} = ${at}"));
+        let settings = settings.collect::<Vec<_>>().join(", ");
         let (name, condition) = (self.name, self.key_condition());
-        let mac = self.key_columns() + 1;
-        AssertSqlSafe(format!("UPDATE {name} SET row_mac = ${mac} WHERE {condition}"))
+        AssertSqlSafe(format!(
+            "UPDATE {name} SET {settings} WHERE {condition} AND {ACCOUNT} = ${account}"
+        ))
     }
 
-    /// The condition that selects one row by its key.
-    pub(super) fn key_condition(&self) -> String {
+    /// Sets `column`, [`ROW_MAC`] or [`ACCOUNT`], of the rows with this key.
+    pub(super) fn update_one(&self, column: &'static str) -> impl SqlSafeStr + use<> {
+        let (name, condition, value) = (self.name, self.key_condition(), self.key_columns() + 1);
+        AssertSqlSafe(format!("UPDATE {name} SET {column} = ${value} WHERE {condition}"))
+    }
+
+    /// Deletes the rows of other accounts whose key a row of this account has.
+    pub(super) fn delete_copies_of_other_accounts(&self) -> impl SqlSafeStr + use<> {
+        let name = self.name;
+        let keys = self.column_names().take(self.key_columns());
+        let same: Vec<_> = keys.map(|key| format!("own.{key} = {name}.{key}")).collect();
+        let same = same.join(" AND ");
+        AssertSqlSafe(format!(
+            "DELETE FROM {name} WHERE {ACCOUNT} NOT IN ('', $1) AND EXISTS \
+             (SELECT 1 FROM {name} AS own WHERE own.{ACCOUNT} = $1 AND {same})"
+        ))
+    }
+
+    /// The condition that selects one row by its key and account.
+    pub(super) fn row_condition(&self) -> String {
+        format!("{} AND {ACCOUNT} = ${}", self.key_condition(), self.key_columns() + 1)
+    }
+
+    /// The condition that selects the rows with one key.
+    fn key_condition(&self) -> String {
         let columns = self.column_names().zip(1..).take(self.key_columns());
         let columns: Vec<_> = columns.map(|(column, at)| format!("{column} = ${at}")).collect();
         columns.join(" AND ")
@@ -201,7 +224,7 @@ impl Table {
         self.signed.map_or(whole, |signed| signed.part_by)
     }
 
-    /// The number of columns, from the first one, that are the primary key.
+    /// The number of columns, from the first one, that are the primary key together with the account.
     pub(super) fn key_columns(&self) -> usize {
         self.signed.map_or(1, |signed| signed.key_columns)
     }

@@ -54,6 +54,11 @@ impl RowKey {
         }
     }
 
+    /// The account of the rows.
+    pub(super) fn account(&self) -> &str {
+        &self.account
+    }
+
     /// The MAC of a row: its columns by name, in the order of the table.
     pub(super) fn mac<'v>(
         &self,

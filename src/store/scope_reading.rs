@@ -157,7 +157,8 @@ impl<'c> ScopeReading<'c> {
     fn see_unreadable(&mut self, table: &Table, values: &[Value], stored_mac: Vec<u8>) {
         let (Some(key), Some(_signed)) = (&self.key, table.signed) else { return };
         let part = part(table, values, key);
-        let row = StoredRow { values: Vec::new(), stored_mac, is_valid: false, part };
+        let (values, is_own) = (Vec::new(), false);
+        let row = StoredRow { values, stored_mac, is_own, is_valid: false, part };
         self.by_part.entry(part).or_default().push(row);
     }
 

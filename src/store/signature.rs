@@ -20,7 +20,9 @@ pub(super) struct StoredRow {
     pub(super) values: Vec<Value>,
     /// The stored MAC, whether right or wrong. Empty for NULL.
     pub(super) stored_mac: Vec<u8>,
-    /// The stored MAC is that of the values.
+    /// The account is that of the store.
+    pub(super) is_own: bool,
+    /// The account is that of the store, and the stored MAC is that of the values.
     pub(super) is_valid: bool,
     /// The part of the scope that has the row.
     pub(super) part: u8,
@@ -34,9 +36,11 @@ impl StoredRow {
         let values = values.map_err(|source| table.fields(row).corrupt(ROW_MAC, source))?;
         let stored_mac: Option<Vec<u8>> = row.try_get(columns).unwrap_or_default();
         let stored_mac = stored_mac.unwrap_or_default();
-        let is_valid = is_mac(&stored_mac, &mac(table, &values, key));
+        let account: Option<String> = row.try_get(columns + 1).unwrap_or_default();
+        let is_own = account.is_some_and(|account| account == key.account());
+        let is_valid = is_own && is_mac(&stored_mac, &mac(table, &values, key));
         let part = part(table, &values, key);
-        Ok(Self { values, stored_mac, is_valid, part })
+        Ok(Self { values, stored_mac, is_own, is_valid, part })
     }
 }
 

@@ -31,7 +31,7 @@ impl Write {
         let key = self.row_key()?;
         let mac = mac(table, &values, &key);
         self.set_of(table, part(table, &values, &key)).add(&key, &mac);
-        self.execute_with(table.insert(), values, &mac).await.map(drop)
+        self.execute_with(table.insert(), values, &mac, &key).await.map(drop)
     }
 
     /// Sets columns of the row with this key. Returns whether it exists.
@@ -56,7 +56,7 @@ impl Write {
         let mac = mac(table, &values, &key);
         self.set_of(table, stored.part).remove(&key, &stored.stored_mac);
         self.set_of(table, part(table, &values, &key)).add(&key, &mac);
-        self.execute_with(table.update(), values, &mac).await?;
+        self.execute_with(table.update(), values, &mac, &key).await?;
         Ok(true)
     }
 
@@ -69,8 +69,9 @@ impl Write {
         table: &'static Table,
         values: Vec<Value>,
     ) -> Result<(), StoreError> {
-        let row_key = values.iter().take(table.key_columns()).cloned().collect();
-        self.delete_rows(table, &table.key_condition(), row_key).await?;
+        let row_key = values.iter().take(table.key_columns()).cloned();
+        let row_key = row_key.chain([self.row_key()?.account().into()]).collect();
+        self.delete_rows(table, &table.row_condition(), row_key).await?;
         self.insert_row(table, values).await
     }
 
@@ -144,7 +145,7 @@ impl Write {
         row_key: &[Value],
     ) -> Result<Option<(AnyRow, StoredRow)>, StoreError> {
         let key = self.row_key()?;
-        let lock = bind(sqlx::query(table.lock()), row_key.to_vec());
+        let lock = bind(sqlx::query(table.lock()), row_key.to_vec()).bind(key.account().to_owned());
         let (mut found, mut unreadable) = (None, None);
         let see = |row: Result<AnyRow, sqlx::Error>| {
             match row {
@@ -210,8 +211,10 @@ impl Write {
         sql: impl SqlSafeStr,
         values: Vec<Value>,
         mac: &[u8],
+        key: &RowKey,
     ) -> Result<u64, StoreError> {
         let statement = bind(sqlx::query(sql), values).bind(mac.to_vec());
+        let statement = statement.bind(key.account().to_owned());
         self.execute(statement).await
     }
 }

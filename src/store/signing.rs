@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use super::digest::{self, RowSet};
 use super::error::is_decode_error;
 use super::metadata::MetadataRows;
-use super::row::{Scope, Table};
+use super::row::{ACCOUNT, ROW_MAC, Scope, Table};
 use super::row_key::RowKey;
 use super::scope_reading::ScopeCheck;
 use super::signature::{mac, read_rows, scope};
@@ -148,7 +148,8 @@ impl Store {
     }
 }
 
-/// Gives each row of a table its MAC, and adds it to the set of its part.
+/// Gives each row of a table its account and its MAC, and adds it to the set of its part. Of rows with one
+/// key, that of this account stays.
 async fn sign_table(
     write: &mut Write,
     table: &'static Table,
@@ -156,6 +157,8 @@ async fn sign_table(
     sets: &mut BTreeMap<u8, RowSet>,
 ) -> Result<SignedRows, StoreError> {
     let mut signed = SignedRows { table: table.name, rows: 0, changed: 0, unreadable: 0 };
+    let delete = sqlx::query(table.delete_copies_of_other_accounts());
+    signed.changed += write.execute(delete.bind(key.account())).await?;
     let select = sqlx::query(table.select(""));
     let found = read_rows(write.connection(), table, select, key).await?;
     signed.unreadable = found.unreadable;
@@ -165,9 +168,13 @@ async fn sign_table(
         sets.entry(row.part).or_default().add(key, &mac);
         if !row.is_valid {
             signed.changed += 1;
-            let row_key = row.values.into_iter().take(table.key_columns()).collect();
-            let update = bind(sqlx::query(table.update_mac()), row_key).bind(mac.to_vec());
-            write.execute(update).await?;
+            let row_key: Vec<_> = row.values.into_iter().take(table.key_columns()).collect();
+            if !row.is_own {
+                let update = bind(sqlx::query(table.update_one(ACCOUNT)), row_key.clone());
+                write.execute(update.bind(key.account().to_owned())).await?;
+            }
+            let update = bind(sqlx::query(table.update_one(ROW_MAC)), row_key);
+            write.execute(update.bind(mac.to_vec())).await?;
         }
     }
     Ok(signed)

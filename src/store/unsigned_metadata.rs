@@ -25,7 +25,7 @@ pub(super) async fn put(
 ) -> Result<(), StoreError> {
     let insert = sqlx::query(
         "INSERT INTO facts (name, value) VALUES ($1, $2) \
-         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+         ON CONFLICT (name, account) DO UPDATE SET value = excluded.value",
     );
     connection.execute(insert.bind(name).bind(value)).await.map(drop)
 }

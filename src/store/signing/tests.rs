@@ -170,16 +170,35 @@ async fn a_missing_an_added_and_an_older_row_are_found() {
         "DELETE FROM facts WHERE name = 'region'",
         "DELETE FROM row_digests WHERE part = 0 AND scope = 'access'",
         "UPDATE row_digests SET row_count = row_count + 1 WHERE part = 0 AND scope = 'access'",
-        "INSERT INTO aliases (name, key_id, created) SELECT 'alias/new', id, 1 FROM keys LIMIT 1",
-        "INSERT INTO aliases (name, key_id, created, row_mac) \
-         SELECT 'alias/new', key_id, created, row_mac FROM aliases WHERE name = 'alias/k0'",
-        "INSERT INTO principals (name, policies, created) \
-         SELECT 'user/eve', policies, created FROM principals WHERE name = 'user/bob'",
+        "INSERT INTO aliases (name, account, key_id, created) \
+         SELECT 'alias/new', account, id, 1 FROM keys LIMIT 1",
+        "INSERT INTO aliases (name, account, key_id, created, row_mac) \
+         SELECT 'alias/new', account, key_id, created, row_mac FROM aliases WHERE name = 'alias/k0'",
+        "INSERT INTO principals (name, account, policies, created, row_mac) \
+         SELECT name, '1', policies, created, row_mac FROM principals WHERE name = 'user/bob'",
+        "UPDATE principals SET account = '1'",
+        "INSERT INTO principals (name, account, policies, created) \
+         SELECT 'user/eve', account, policies, created FROM principals WHERE name = 'user/bob'",
     ] {
         let bench = bench(2).await;
         assert!(tamper(&bench, sql.to_owned()).await > 0, "{sql}");
         assert!(!ignored(&bench).await.is_empty(), "{sql}");
     }
+}
+
+#[tokio::test]
+async fn of_rows_with_one_key_the_signature_keeps_that_of_the_account() {
+    let bench = bench(2).await;
+    let count = "SELECT COUNT(*) FROM principals";
+    let mut database = bench.store.inner.connection().await.unwrap();
+    let before: i64 = database.value(sqlx::query(count)).await.unwrap();
+    drop(database);
+    let copy = "INSERT INTO principals (name, account, policies, created) \
+                SELECT name, '1', policies, 1 FROM principals";
+    assert!(bench.change(copy).await);
+    assert_eq!(ignored(&bench).await, BTreeSet::new());
+    let mut database = bench.store.inner.connection().await.unwrap();
+    assert_eq!(database.value::<i64>(sqlx::query(count)).await.unwrap(), before);
 }
 
 #[tokio::test]
@@ -216,8 +235,8 @@ async fn a_row_with_a_wrong_mac_is_not_changed_but_can_be_deleted() {
     assert!(matches!(refused, Err(StoreError::Corrupt { .. })), "{refused:?}");
     assert!(bench.store.delete_access_key(&id).await.unwrap());
     assert_eq!(ignored(&bench).await, BTreeSet::new());
-    let add =
-        "INSERT INTO aliases (name, key_id, created) SELECT 'alias/new', id, 1 FROM keys LIMIT 1";
+    let add = "INSERT INTO aliases (name, account, key_id, created) \
+               SELECT 'alias/new', account, id, 1 FROM keys LIMIT 1";
     tamper(&bench, add.to_owned()).await;
     let mut write = bench.store.write().await.unwrap();
     let aliases = &crate::store::tables::ALIASES;
@@ -297,7 +316,8 @@ async fn random_tampering(bench: &Bench, random: [u64; 5]) -> String {
         ),
         2 => {
             let key = table.column_names().next().unwrap();
-            let rest: Vec<_> = table.column_names().skip(1).chain(["row_mac"]).collect();
+            let rest = table.column_names().skip(1).chain(["row_mac", "account"]);
+            let rest: Vec<_> = rest.collect();
             let values: Vec<_> = rest
                 .iter()
                 .map(|column| match *column {

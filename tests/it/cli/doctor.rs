@@ -78,7 +78,7 @@ async fn state(installation: &Installation) -> (Vec<Vec<u8>>, Vec<String>) {
     let objects = objects(installation).iter().map(|path| fs::read(path).unwrap()).collect();
     let mut database = installation.database().await;
     let rows = sqlx::query_scalar(
-        "SELECT id || state || revision FROM keys UNION ALL SELECT id || is_live FROM key_versions \
+        "SELECT id || state || hex(row_mac) FROM keys UNION ALL SELECT id || is_live FROM key_versions \
          UNION ALL SELECT name || value FROM facts UNION ALL SELECT id || principal FROM access_keys",
     );
     (objects, rows.fetch_all(&mut database).await.unwrap())
@@ -125,7 +125,9 @@ async fn a_key_that_only_the_token_knows_is_found() {
 async fn an_object_of_a_key_that_was_destroyed_is_found() {
     let installation = with_keys().await;
     installation
-        .change("INSERT INTO key_tombstones (key_id, removed) SELECT id, 1 FROM keys")
+        .change(
+            "INSERT INTO key_tombstones (key_id, account, removed) SELECT id, account, 1 FROM keys",
+        )
         .await;
     installation.change("DELETE FROM keys").await;
     found(&installation, "destroyed keys");

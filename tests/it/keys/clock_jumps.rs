@@ -15,8 +15,9 @@ use crate::support::process::{until, until_async};
 /// Then eight days pass while no gateway runs, or the clock is wrong by so much.
 const EIGHT_DAYS: &str = "UPDATE keys SET delete_at = delete_at - 8 * 86400 WHERE delete_at > 0; \
      UPDATE keys SET material_expires = 1 WHERE material_check IS NOT NULL; \
-     INSERT INTO facts (name, value) VALUES ('clock-recorded', strftime('%s', 'now') - 8 * 86400) \
-     ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+     INSERT INTO facts (name, account, value) \
+     SELECT 'clock-recorded', account, strftime('%s', 'now') - 8 * 86400 FROM facts WHERE name = 'region' \
+     ON CONFLICT (name, account) DO UPDATE SET value = excluded.value";
 pub(crate) const HOLD: &str = "hsmgate_destruction_hold_seconds";
 const JUMPS: &str = "hsmgate_clock_jumps_total";
 

@@ -78,8 +78,8 @@ async fn a_rotation_is_suspended_while_the_key_is_disabled_and_happens_afterward
 async fn a_rotation_interrupted_by_a_kill_is_made_once() {
     let gateway = Gateway::start();
     let key = gateway.create_key_with(&[ON, WEEK]).await;
-    let half_made = "INSERT INTO key_versions (id, key_id, number, created, is_live) \
-                     SELECT '46a9efd9-3d16-4894-bd4f-1fc43f3f2abf', id, 2, created, 0 FROM keys \
+    let half_made = "INSERT INTO key_versions (id, account, key_id, number, created, is_live) \
+                     SELECT '46a9efd9-3d16-4894-bd4f-1fc43f3f2abf', account, id, 2, created, 0 FROM keys \
                      WHERE rotation_seconds IS NOT NULL";
     let gateway = gateway.restart_with(half_made).await;
     assert_eq!(versions(&gateway, &key).await, 1, "it is taken back");

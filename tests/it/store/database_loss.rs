@@ -208,7 +208,10 @@ async fn changes_of_another_process_are_read_from_the_database() {
     create(&client, &[]).await;
     let encrypt = [("KeyId", "alias/new"), ("Plaintext", TEXT)];
     for (change, is_good) in [
-        ("INSERT INTO aliases (name, key_id, created) SELECT 'alias/new', id, 1 FROM keys", true),
+        (
+            "INSERT INTO aliases (name, account, key_id, created) SELECT 'alias/new', account, id, 1 FROM keys",
+            true,
+        ),
         ("UPDATE keys SET state = 'Disabled'", false),
     ] {
         installation.change(change).await;
@@ -226,8 +229,8 @@ async fn a_version_that_was_never_activated_is_removed_while_the_gateway_serves(
     create(&server.client(&user), &[]).await;
     installation
         .change(
-            "INSERT INTO key_versions (id, key_id, number, created, is_live) \
-             SELECT '0f8fad5b-d9cb-469f-a165-70867728950e', id, 2, 1, 0 FROM keys",
+            "INSERT INTO key_versions (id, account, key_id, number, created, is_live) \
+             SELECT '0f8fad5b-d9cb-469f-a165-70867728950e', account, id, 2, 1, 0 FROM keys",
         )
         .await;
     let mut database = installation.database().await;
