@@ -128,6 +128,7 @@ fn replace_encryption_key(arguments: &ConfigAndFormat) -> anyhow::Result<()> {
     let config = arguments.file.load()?;
     require_duty(&config, Duty::Restore, "access-key replace-encryption-key")?;
     let deleted = Runtime::new()?.block_on(async {
+        settings::check_store_permissions(&config)?;
         let token = settings::token_settings(config.token, &config.state_directory)?;
         let mode = AccessMode::ReadWrite;
         let (locked, token) = app::open_locked(token, &config.store_url, mode).await?;

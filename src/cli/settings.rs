@@ -170,21 +170,6 @@ pub(super) async fn with_store(
     outcome
 }
 
-/// Opens store and token, checks the rows, does the work, and closes both, even after an error: for
-/// commands that give rights, whose rows the token's key signs.
-///
-/// # Errors
-/// When store or token cannot be used or do not belong together, and the errors of `work`.
-pub(super) async fn with_backend(
-    config: Config,
-    work: impl AsyncFnOnce(&Backend) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let backend = backend(config).await?;
-    let outcome = work(&backend).await;
-    backend.close().await;
-    outcome
-}
-
 /// Opens store and token without a gateway, does the work, and closes them, even after an error.
 ///
 /// # Errors
@@ -218,7 +203,7 @@ pub(super) fn operator() -> String {
 }
 
 /// Refuses a database that other users can change: it defines who may use which key.
-fn check_store_permissions(config: &Config) -> Result<(), InsecurePermissions> {
+pub(super) fn check_store_permissions(config: &Config) -> Result<(), InsecurePermissions> {
     store_files(config).iter().try_for_each(|file| check_permissions(file, Role::Data))
 }
 

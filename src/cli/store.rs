@@ -55,6 +55,7 @@ impl Sign {
     }
 
     async fn sign(&self, config: Config) -> anyhow::Result<Vec<SignedRows>> {
+        settings::check_store_permissions(&config)?;
         let token = settings::token_settings(config.token, &config.state_directory)?;
         let locked = LockedStore::open(&config.store_url).await?;
         // The account is part of each signature.

@@ -348,7 +348,7 @@ settings! {
 
     /// The Unix socket for commands of operators. Accounts other than that of the gateway and root can
     /// use it only if they may enter its directory and are in the group of the directory. Empty opens no
-    /// socket: commands then use the database and the token themselves.
+    /// socket: commands that give rights are then refused.
     "operators.socket":
         Text("an absolute path of at most 107 bytes, or \"\" for no socket"),
         Unset("`operator.sock` in `store.state_directory`");

@@ -220,25 +220,38 @@ async fn an_operator_does_not_release_the_request_of_the_user_with_its_name() {
 
 #[tokio::test]
 async fn a_gateway_that_was_killed_leaves_a_socket_that_stops_nothing() {
-    let (installation, _admin) = Installation::prepared();
+    let (installation, admin) = Installation::prepared();
     let server = installation.serve();
     server.signal("KILL");
     server.wait();
     assert!(fs::metadata(socket(&installation)).unwrap().file_type().is_socket());
-    // What gives rights without a gateway needs a reason; what takes them away does not.
-    let told = installation.configured(&["user", "create", "alice"]).failed(2);
-    assert!(told.contains("state with --reason"), "{told}");
+    // Only a gateway gives rights; what takes them away is recorded by the next one.
+    for gives in [
+        &["user", "create", "alice"][..],
+        &["user", "attach", "alice", FULL],
+        &["role", "create", "ci"],
+        &["access-key", "create", "--root"],
+        &["access-key", "enable", &admin.id],
+        &["access-key", "rotate", &admin.id],
+        &["sts", "assume", "--role-name", "ci"],
+        &["alias", "delete", "alias/a"],
+        &["approval", "release", "46a9efd9-3d16-4894-bd4f-1fc43f3f2abf"],
+    ] {
+        let told = installation.configured(gives).failed(6);
+        assert!(told.contains("start it with `hsmgate serve`"), "{gives:?}: {told}");
+    }
     assert_eq!(installation.configured(&["user", "delete", "alice"]).code, Some(3));
-    // The command uses store and token itself, and is recorded by the next gateway.
     let reason = ["--reason", "the gateway is down"];
-    installation.configured(&[&["user", "create", "alice"], &reason[..]].concat()).done();
+    installation.configured(&[&["access-key", "disable", &admin.id], &reason[..]].concat()).done();
     let server = installation.serve();
     installation.configured(&["user", "create", "bob"]).done();
-    events(&installation.audit_file(), "CreatePrincipal", 3).await;
+    events(&installation.audit_file(), "CreatePrincipal", 2).await;
     until(|| commands(&installation).len() == 2).await;
     let offline = commands(&installation);
-    let offline = offline.iter().find(|one| parameter(one, "Principal") == "user/alice").unwrap();
+    let offline =
+        offline.iter().find(|one| parameter(one, "Command") == "access-key revoke").unwrap();
     assert_eq!(parameter(offline, "Reason"), "the gateway is down");
+    assert_eq!(code(&server.client(&admin), "ListKeys", &[]).await, "InvalidAccessKeyId.Inactive");
     assert_eq!(server.stop(), Some(0));
 }
 
@@ -291,9 +304,8 @@ fn a_path_that_is_too_long_for_a_socket_is_refused_with_the_setting() {
         text.push_str("[operators]\nsocket = \"\"\n");
     });
     let server = installation.serve();
-    let told = installation.configured(&["user", "create", "alice"]).failed(2);
-    assert!(told.contains("state with --reason"), "{told}");
-    installation.with_reason(&["user", "create", "alice"]).done();
+    let told = installation.configured(&["user", "create", "alice"]).failed(6);
+    assert!(told.contains("set `operators.socket`"), "{told}");
     assert_eq!(server.stop(), Some(0));
 }
 

@@ -15,8 +15,8 @@ async fn no_command_leaves_a_thread_behind() {
     let server = installation.serve();
     server.client(&user).call("CreateKey", &[]).await.unwrap();
     assert_eq!(server.stop(), Some(0));
-    let create = ["access-key", "create", "--root", "--reason", "a test"];
-    for command in [&["doctor"][..], &["recover", "--dry-run"], &create] {
+    let sign = ["store", "sign", "--reason", "a test"];
+    for command in [&["doctor"][..], &["recover", "--dry-run"], &sign] {
         let _told = installation.configured(command).done();
         let ended = token.calls();
         assert!(count(&ended, "C_Finalize") > 0, "{command:?}");

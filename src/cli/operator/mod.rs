@@ -1,8 +1,8 @@
-//! Commands of operators: run by the gateway that serves, or without one in this process.
+//! Commands of operators: run by the gateway that serves.
 //!
 //! A running gateway executes them for whoever the kernel names as the other end of its Unix socket, if
-//! that account has the duty. They take effect at once and are recorded in the audit. Without a gateway the
-//! same code runs on the store, and on the token for commands that give rights.
+//! that account has the duty. They take effect at once and are recorded in the audit. Without a gateway,
+//! commands that show something or take rights away use the store in this process; others are refused.
 
 mod client;
 mod identity;
@@ -55,26 +55,23 @@ pub(super) trait OperatorCommand:
 
 /// What a command works on: the store alone, or the store and its token.
 pub(super) trait CommandTarget: Send + Sync + Sized {
-    /// Whether a command must have a reason if no gateway executes it: what gives rights without one is
-    /// audited only by the next gateway.
-    const NEEDS_REASON: bool;
-
     /// That of a running gateway.
     fn of(backend: &Backend) -> &Self;
 
     /// The store.
     fn store(&self) -> &Store;
 
-    /// Opens it in this process, does the work, and closes it, even after an error.
-    async fn open(
+    /// Does the work in this process, because no gateway runs.
+    ///
+    /// # Errors
+    /// When only a gateway does such work; when the store cannot be used; and the errors of `work`.
+    async fn without_gateway(
         config: Config,
         work: impl AsyncFnOnce(&Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<()>;
 }
 
 impl CommandTarget for Store {
-    const NEEDS_REASON: bool = false;
-
     fn of(backend: &Backend) -> &Self {
         backend.store()
     }
@@ -85,7 +82,7 @@ impl CommandTarget for Store {
 
     /// Its rows are not checked: for commands that show something, and for those that take rights away,
     /// which must work while the token is unavailable.
-    async fn open(
+    async fn without_gateway(
         config: Config,
         work: impl AsyncFnOnce(&Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
@@ -94,8 +91,6 @@ impl CommandTarget for Store {
 }
 
 impl CommandTarget for Backend {
-    const NEEDS_REASON: bool = true;
-
     fn of(backend: &Backend) -> &Self {
         backend
     }
@@ -104,11 +99,21 @@ impl CommandTarget for Backend {
         Backend::store(self)
     }
 
-    async fn open(
+    /// Refused: what gives rights is recorded in the audit before it is effective.
+    async fn without_gateway(
         config: Config,
-        work: impl AsyncFnOnce(&Self) -> anyhow::Result<()>,
+        _work: impl AsyncFnOnce(&Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        settings::with_backend(config, work).await
+        let told = match config.operators.socket {
+            Some(_socket) => {
+                "no gateway runs that could execute the command: start it with `hsmgate serve`"
+            }
+            None => {
+                "the gateway has no socket for commands: set `operators.socket` in its configuration, and \
+                 start it again"
+            }
+        };
+        Err(CliError::Unreachable(told.to_owned()).into())
     }
 }
 
@@ -168,12 +173,7 @@ async fn execute_here<C: OperatorCommand>(
         record_refusal(config, noted::<C>(command, reason), &refusal).await;
         return Err(refusal.into());
     }
-    if C::On::NEEDS_REASON && reason.is_none() {
-        let told = "no gateway runs that could execute the command: start it with `hsmgate serve`, or state \
-                    with --reason why the command changes the database without it";
-        return Err(CliError::usage(told).into());
-    }
-    C::On::open(config, async |on| {
+    C::On::without_gateway(config, async |on| {
         command.run(on, &operator, output).await?;
         if reason.is_none() {
             return Ok(());

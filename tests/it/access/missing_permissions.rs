@@ -29,7 +29,7 @@ impl TestAccount {
     async fn open() -> Self {
         let (installation, admin) = Installation::prepared();
         let create = ["access-key", "create", "--user", "nobody", "--json"];
-        let nobody = AccessKey::of(&installation.with_reason(&create).json());
+        let nobody = AccessKey::of(&installation.through_gateway(&create).json());
         let server = installation.serve();
         let (admin, nobody) = (server.client(&admin), server.client(&nobody));
         let created = admin.call("CreateKey", &[]).await.unwrap();

@@ -306,7 +306,7 @@ fn a_request_can_be_tried_out_and_a_document_checked() {
     let told = installation.configured(&["user", "create", "alice", "--policy", &bad]).failed(2);
     assert!(told.contains("Statement[0].Effect"), "{told}");
 
-    installation.with_reason(&["user", "create", "alice", "--policy", &good]).done();
+    installation.through_gateway(&["user", "create", "alice", "--policy", &good]).done();
     let simulate = |more: &[&str]| {
         let base = [
             "policy",

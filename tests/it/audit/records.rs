@@ -526,7 +526,7 @@ async fn a_damaged_encryption_key_is_replaced_by_a_command_and_access_keys_are_m
         installation.configured(&["access-key", "replace-encryption-key", "--json"]).json();
     assert_eq!(deleted["deleted_access_keys"][0], *admin.id);
     let create = ["access-key", "create", "--json", "--user", "admin"];
-    let admin = AccessKey::of(&installation.with_reason(&create).json());
+    let admin = AccessKey::of(&installation.through_gateway(&create).json());
     let server = installation.serve();
     server.client(&admin).call("ListKeys", &[]).await.unwrap();
     assert_eq!(server.stop(), Some(0));
@@ -548,7 +548,7 @@ async fn an_encryption_key_that_the_token_has_twice_is_replaced_by_a_command() {
     );
     installation.configured(&["access-key", "replace-encryption-key"]).done();
     let create = ["access-key", "create", "--json", "--user", "admin"];
-    let admin = AccessKey::of(&installation.with_reason(&create).json());
+    let admin = AccessKey::of(&installation.through_gateway(&create).json());
     let server = installation.serve();
     server.client(&admin).call("ListKeys", &[]).await.unwrap();
     assert_eq!(server.stop(), Some(0));

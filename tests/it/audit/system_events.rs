@@ -10,13 +10,13 @@ use crate::support::installation::Installation;
 #[tokio::test]
 async fn changes_by_operators_are_recorded_in_their_order() {
     let (installation, _admin) = Installation::prepared();
-    installation.with_reason(&["user", "create", "alice"]).done();
-    let key =
-        installation.with_reason(&["access-key", "create", "--user", "alice", "--json"]).json();
-    let id = key["access_key_id"].as_str().unwrap();
     let server = installation.serve();
+    installation.configured(&["user", "create", "alice"]).done();
+    let key =
+        installation.configured(&["access-key", "create", "--user", "alice", "--json"]).json();
+    let id = key["access_key_id"].as_str().unwrap();
     let file = installation.audit_file();
-    // Two of each: those of `init`, when no gateway had run yet, and Alice's.
+    // Two of each: those of `init`, and Alice's.
     let created = events(&file, "CreatePrincipal", 2).await;
     assert_eq!(created[1]["requestParameters"]["Principal"], "user/alice");
     assert_eq!(created[1]["eventType"], "ConsoleOperation");
@@ -26,12 +26,14 @@ async fn changes_by_operators_are_recorded_in_their_order() {
     let keys = events(&file, "CreateAccessKey", 2).await;
     assert_eq!(keys[1]["requestParameters"]["UserAccessKeyId"], id);
 
-    // Beside the running gateway.
     installation.configured(&["user", "attach", "alice", "AliyunKMSReadOnlyAccess"]).done();
     installation.configured(&["access-key", "disable", id]).done();
     installation.configured(&["sts", "assume", "--user-name", "alice", "--json"]).json();
+    assert_eq!(server.stop(), Some(0));
+    // Without a gateway.
     installation.configured(&["access-key", "delete", id]).done();
     installation.configured(&["user", "delete", "alice"]).done();
+    let server = installation.serve();
     events(&file, "DeletePrincipal", 1).await;
     assert_eq!(server.stop(), Some(0));
     let records = records(&file);

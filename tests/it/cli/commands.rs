@@ -177,8 +177,8 @@ fn a_pin_that_others_can_read_is_refused() {
     let (installation, _user) = Installation::prepared();
     let pin = installation.path("pin");
     fs::set_permissions(&pin, Permissions::from_mode(0o640)).unwrap();
-    let create = ["access-key", "create", "--user", "alice", "--reason", "a test"];
-    for arguments in [&["serve"][..], &["init"], &create] {
+    let sign = ["store", "sign", "--reason", "a test"];
+    for arguments in [&["serve"][..], &["init"], &sign] {
         let told = installation.configured(arguments).failed(2);
         assert!(told.contains(pin.to_str().unwrap()), "{told}");
         assert!(!told.contains("user-pin"), "{told}");

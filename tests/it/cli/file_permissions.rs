@@ -36,7 +36,7 @@ fn a_world_writable_file_is_refused_with_the_remedy() {
     ] {
         let path = installation.path(name);
         chmod(&path, open);
-        for command in [&["serve"][..], &["access-key", "create", "--root", "--reason", "a test"]] {
+        for command in [&["serve"][..], &["store", "sign", "--reason", "a test"]] {
             let told = installation.configured(command).failed(2);
             assert!(told.contains("all users") && told.contains("chmod o-w"), "{name}: {told}");
             assert!(told.contains(path.to_str().unwrap()), "{told}");
@@ -69,7 +69,7 @@ fn a_world_writable_file_is_refused_with_the_remedy() {
         assert!(told.contains("hsmgate.toml is writable by all users"), "{told}");
     }
     chmod(&config, 0o644);
-    installation.with_reason(&["access-key", "create", "--root"]).done();
+    installation.sign();
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn write_private(path: &Path, text: &str) {
 }
 
 fn can_open_the_token(installation: &Installation) -> Result<(), String> {
-    let outcome = installation.with_reason(&["access-key", "create", "--user", "probe"]);
+    let outcome = installation.configured(&["store", "sign", "--reason", "a test"]);
     if outcome.code == Some(0) { Ok(()) } else { Err(outcome.stderr) }
 }
 
@@ -126,7 +126,7 @@ fn a_windows_line_end_is_removed_from_the_pin_and_an_invalid_pin_is_not_tried() 
         ["user-pin-8163 \n", "user-pin-8163\n\n", "user-pin\t8163\n", "\u{feff}user-pin-8163"]
     {
         fs::write(&pin, stray).unwrap();
-        let told = installation.with_reason(&["access-key", "create", "--root"]).failed(2);
+        let told = installation.configured(&["store", "sign", "--reason", "a test"]).failed(2);
         assert!(told.contains("which cannot be part of a PIN"), "{stray:?}: {told}");
         assert!(!marker.exists(), "the token was asked: {stray:?}");
     }

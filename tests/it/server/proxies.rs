@@ -35,7 +35,7 @@ impl Office {
         fs::write(&file, policy.to_string()).unwrap();
         let create = ["access-key", "create", "--json", "--user", "alice", "--policy"];
         let create = [&create[..], &[file.to_str().unwrap()]].concat();
-        let key = AccessKey::of(&installation.with_reason(&create).json());
+        let key = AccessKey::of(&installation.through_gateway(&create).json());
         let server = installation.serve();
         Self { installation, server, key }
     }
