@@ -111,6 +111,18 @@ error_codes! {
     SignatureNotMatch = 401 "SignatureNotMatch" "Signature is not matched.",
     OnlySymmetricKeySupported = 404 "Forbidden.OnlySymmetricKeySupported" "The key is not a symmetric key. The API only supports symmetric keys.",
 
+    // Only in the STS API
+    MissingRoleArn = 400 "MissingRoleArn" "RoleArn is mandatory for this action.",
+    MissingRoleSessionName = 400 "MissingRoleSessionName" "RoleSessionName is mandatory for this action.",
+    InvalidRoleArn = 400 "InvalidParameter.RoleArn" "The parameter RoleArn is wrongly formed.",
+    InvalidRoleSessionName = 400 "InvalidParameter.RoleSessionName" "The parameter RoleSessionName is wrongly formed.",
+    InvalidExternalId = 400 "InvalidParameter.ExternalId" "The parameter ExternalId is wrongly formed.",
+    InvalidDurationSeconds = 400 "InvalidParameter.DurationSeconds" "The parameter DurationSeconds is out of its range.",
+    InvalidPolicyGrammar = 400 "InvalidParameter.PolicyGrammar" "The parameter Policy has not passed grammar check.",
+    InvalidPolicySize = 400 "InvalidParameter.PolicySize" "The size of Policy must be smaller than 2048 bytes.",
+    AssumeRoleDenied = 403 "NoPermission" "You are not authorized to do this action. You should be authorized by RAM.",
+    RoleNotFound = 404 "EntityNotExist.Role" "The role not exists.",
+
     // Failures of the gateway
     InternalFailure = 500 "InternalFailure" "Internal Failure",
     Unavailable = 503 "ServiceUnavailableTemporary" "Service Unavailable Temporary",

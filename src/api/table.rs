@@ -6,6 +6,7 @@ use std::pin::Pin;
 use axum::response::Response;
 
 use crate::audit::{Action, Recorded};
+use crate::model::Api;
 use crate::ops::Operation;
 
 /// The pending response of an operation.
@@ -31,6 +32,8 @@ pub enum ActionLookup<H: 'static> {
 
 /// One operation of a protocol.
 pub struct SupportedAction<H> {
+    /// The API that it belongs to.
+    pub api: Api,
     /// The action.
     pub name: &'static str,
     /// The first permission that it needs.
@@ -54,6 +57,7 @@ impl<H> ActionTable<H> {
     /// Adds an operation.
     pub(super) fn add<O: Operation>(&mut self, handler: H) {
         self.supported.push(SupportedAction {
+            api: O::API,
             name: O::NAME,
             permission: O::ACTION,
             extra_permissions: O::EXTRA_PERMISSIONS,
@@ -64,12 +68,14 @@ impl<H> ActionTable<H> {
         });
     }
 
-    /// Finds an action by its exact name.
-    pub fn find(&'static self, name: &str) -> Option<ActionLookup<H>> {
-        if let Some(action) = self.supported.iter().find(|action| action.name == name) {
+    /// Finds an action of an API by its exact name.
+    pub fn find(&'static self, api: Api, name: &str) -> Option<ActionLookup<H>> {
+        let mut supported = self.supported.iter();
+        if let Some(action) = supported.find(|action| action.api == api && action.name == name) {
             return Some(ActionLookup::Supported(action));
         }
-        let unsupported = self.unsupported.iter().find(|action| action.name == name);
+        let mut unsupported = self.unsupported.iter();
+        let unsupported = unsupported.find(|action| action.api == api && action.name == name);
         unsupported.copied().map(ActionLookup::Unsupported)
     }
 }

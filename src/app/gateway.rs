@@ -170,14 +170,15 @@ impl Gateway {
         let counter = StoreCounter::open(backend.store.clone(), backend.token.clone()).await?;
         let replay = take_over(&settings.state_directory, &backend, &keyring).await?;
         crate::authz::log_costly_policies(&backend.store).await?;
-        let account = settings.region_account.account.clone();
-        let client_keys = Arc::new(ClientKeys::new(account.clone(), backend.store.clone()));
+        let region_account = settings.region_account.clone();
+        let account = region_account.account.clone();
+        let client_keys = Arc::new(ClientKeys::new(account, backend.store.clone()));
         let audit = start_audit(&settings, &backend, metrics.audit.clone()).await?;
         let recorder = audit.as_ref().map_or(Recorder::off(), AuditLog::recorder);
         let http = http_settings(&settings.limits);
         let failures = settings.limits.authentication_failures;
         let destruction_hold = settings.destruction_hold;
-        let services = Arc::new(services(settings, &backend.store, keyring, &metrics).await?);
+        let services = Arc::new(services(settings, &backend, keyring, &metrics).await?);
         let components = MonitoredComponents {
             token: backend.token.clone(),
             store: backend.store.clone(),
@@ -191,7 +192,7 @@ impl Gateway {
         let admin = listeners.admin.map(open_admin).transpose()?;
         let pipeline = Pipeline::new(Arc::clone(&services), recorder, failures, metrics.pipeline);
         let authenticator = Authenticator::new(
-            account,
+            region_account,
             Arc::clone(&backend.access_keys),
             Arc::clone(&client_keys),
             Arc::clone(&replay),
@@ -403,16 +404,18 @@ async fn current_backend(
 /// The services of the operations.
 async fn services(
     settings: Settings,
-    store: &Store,
+    backend: &Backend,
     keyring: Keyring,
     metrics: &Metrics,
 ) -> Result<Services, StartError> {
+    let store = &backend.store;
     Ok(Services {
         authorizer: Authorizer::new(
             settings.region_account.clone(),
             store.clone(),
             metrics.authz.clone(),
         ),
+        credentials: Arc::clone(&backend.access_keys),
         region_account: settings.region_account,
         instance: store.instance().await?,
         store: store.clone(),

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::model::Api;
+
 /// `eventRW`: whether an action reads or writes, by the official metadata, in which every use of a
 /// key is a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -29,6 +31,8 @@ pub enum ActionEffect {
 /// An action, as recorded in the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Action {
+    /// The API that it belongs to.
+    pub api: Api,
     /// The name, for instance `Encrypt`.
     pub name: &'static str,
     /// The effect.
@@ -47,7 +51,7 @@ impl Access {
 
 impl Action {
     /// The action of a request that names no known action.
-    pub const UNKNOWN: Self = Self { name: "-", effect: ActionEffect::Unknown };
+    pub const UNKNOWN: Self = Self { api: Api::Kms, name: "-", effect: ActionEffect::Unknown };
 }
 
 impl ActionEffect {

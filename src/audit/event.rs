@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::action::Access;
 use crate::error::ErrorCode;
-use crate::model::{AccessKeyId, KeyId, KeyVersionId, RegionAccount, Time, random};
+use crate::model::{AccessKeyId, Api, KeyId, KeyVersionId, RegionAccount, Time, random};
 
 const PROGRAM: &str = concat!("hsmgate/", env!("CARGO_PKG_VERSION"));
 
@@ -137,8 +137,8 @@ impl<'a, RequestId, Parameters> Event<'a, RequestId, Parameters> {
             access: Some(Access::Write),
             event_source: "internal",
             event_time,
-            service_name: "Kms",
-            api_version: "2016-01-20",
+            service_name: Api::Kms.product(),
+            api_version: Api::Kms.version(),
             acs_region: region_account.region.as_str(),
             request_id,
             request_parameters,

@@ -95,6 +95,7 @@ impl RequestDetails {
         let host = truncated(&context.host, MAX_HEADER_BYTES);
         let parameters = RequestParameters {
             host,
+            product: self.action.api.product(),
             region: region_account.region.as_str(),
             request_id: context.id,
             parameters: &self.parameters,
@@ -103,6 +104,8 @@ impl RequestDetails {
             event_type: "ApiCall",
             access: self.action.effect.access(),
             event_source: host,
+            service_name: self.action.api.product(),
+            api_version: self.action.api.version(),
             source_ip_address: Source::Address(context.source),
             user_agent: truncated(&context.user_agent, MAX_HEADER_BYTES),
             referenced_resources: Some(ReferencedResources {
@@ -169,7 +172,7 @@ pub(super) mod tests {
     use crate::audit::ActionEffect;
     use crate::authn::{Principal, Session};
     use crate::model::clock;
-    use crate::model::{Params, PrincipalName};
+    use crate::model::{Api, Params, PrincipalName};
 
     pub(in super::super) fn region_account() -> RegionAccount {
         RegionAccount {
@@ -190,7 +193,7 @@ pub(super) mod tests {
             ..RequestContext::now(Ipv4Addr::LOCALHOST.into())
         };
         RequestDetails {
-            action: Action { name, effect },
+            action: Action { api: Api::Kms, name, effect },
             parameters: Parameters::of(&params),
             claimed: Some("LTAIclaimed".parse().unwrap()),
             ..RequestDetails::new(context.into())
@@ -209,7 +212,7 @@ pub(super) mod tests {
             account: "1234567890123456".parse().unwrap(),
             user: name.shared_name(),
             access_key_id: "LTAIexample".parse().unwrap(),
-            principal: Arc::new(Principal { name, policies: Vec::new(), created: clock::now() }),
+            principal: Arc::new(Principal::new(name, Vec::new(), clock::now())),
             session: None,
             client_key: None,
         }));
@@ -293,11 +296,7 @@ pub(super) mod tests {
             account: "1234567890123456".parse().unwrap(),
             user: name.shared_name(),
             access_key_id: "STS.example".parse().unwrap(),
-            principal: Arc::new(Principal {
-                name: name.clone(),
-                policies: Vec::new(),
-                created: clock::now(),
-            }),
+            principal: Arc::new(Principal::new(name.clone(), Vec::new(), clock::now())),
             session,
             client_key: None,
         };
@@ -339,7 +338,11 @@ pub(super) mod tests {
                     let effects =
                         [ActionEffect::Reads, ActionEffect::Changes, ActionEffect::Unknown];
                     let request = RequestDetails {
-                        action: Action { name: "Encrypt", effect: effects[index % 3] },
+                        action: Action {
+                            api: Api::Kms,
+                            name: "Encrypt",
+                            effect: effects[index % 3],
+                        },
                         parameters: Parameters::of(&params),
                         claimed: (index > 2).then(|| "LTAIclaimed".parse().unwrap()),
                         caller: caller.clone().map(Arc::new),
@@ -368,7 +371,7 @@ pub(super) mod tests {
             account: "1234567890123456".parse().unwrap(),
             user: name.shared_name(),
             access_key_id: "STS.example".parse().unwrap(),
-            principal: Arc::new(Principal { name, policies: Vec::new(), created: clock::now() }),
+            principal: Arc::new(Principal::new(name, Vec::new(), clock::now())),
             session: None,
             client_key: None,
         };

@@ -23,6 +23,7 @@ pub(super) type RequestEvent<'a> = Event<'a, RequestId, RequestParameters<'a>>;
 /// `requestParameters`: what the gateway adds to the parameters of the request.
 pub(super) struct RequestParameters<'a> {
     pub(super) host: &'a str,
+    pub(super) product: &'static str,
     pub(super) region: &'a str,
     pub(super) request_id: RequestId,
     pub(super) parameters: &'a Parameters,
@@ -32,7 +33,7 @@ impl Serialize for RequestParameters<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("AcsHost", self.host)?;
-        map.serialize_entry("AcsProduct", "Kms")?;
+        map.serialize_entry("AcsProduct", self.product)?;
         map.serialize_entry("RegionId", self.region)?;
         map.serialize_entry("RequestId", &self.request_id)?;
         self.parameters.write(&mut map)?;
@@ -116,7 +117,7 @@ fn append_outcome(json: &mut Vec<u8>, event: &RequestEvent<'_>) {
 
 fn append_parameters(json: &mut Vec<u8>, parameters: &RequestParameters<'_>) {
     member!(json, ",\"requestParameters\":{\"AcsHost\"", parameters.host);
-    member!(json, ",\"AcsProduct\"", "Kms");
+    member!(json, ",\"AcsProduct\"", parameters.product);
     member!(json, ",\"RegionId\"", parameters.region);
     json.extend_from_slice(b",\"RequestId\":");
     append_uuid(json, parameters.request_id.uuid());

@@ -18,7 +18,8 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::claim::Claim;
-use super::principal::{Principal, Session};
+use super::principal::{Principal, Session, SessionToken};
+use super::session_origin::SessionOrigin;
 use super::signature::{Acs3Key, verify_with};
 use crate::model::InvalidId;
 use crate::model::policy::{Policy, PolicyFault};
@@ -153,6 +154,12 @@ pub(super) struct NewCredential {
 }
 
 impl NewCredential {
+    /// The id of random bytes.
+    pub(super) fn id(prefix: &str, random: &[u8]) -> Result<AccessKeyId, InvalidId> {
+        let text = URL_SAFE_NO_PAD.encode(random).replace(['-', '_'], "0");
+        format!("{prefix}{text}").parse()
+    }
+
     /// A new id and a new secret of random bytes, and the bytes that are left.
     pub(super) fn id_and_secret<'r>(
         prefix: &str,
@@ -160,8 +167,29 @@ impl NewCredential {
     ) -> Result<(AccessKeyId, SecretString, &'r [u8]), InvalidId> {
         let (for_id, rest) = random.split_at_checked(ID_BYTES).unwrap_or((random, &[]));
         let (for_secret, rest) = rest.split_at_checked(SECRET_BYTES).unwrap_or((rest, &[]));
-        let id = format!("{prefix}{}", URL_SAFE_NO_PAD.encode(for_id).replace(['-', '_'], "0"));
-        Ok((id.parse()?, SecretString::from(URL_SAFE_NO_PAD.encode(for_secret)), rest))
+        let id = Self::id(prefix, for_id)?;
+        Ok((id, SecretString::from(URL_SAFE_NO_PAD.encode(for_secret)), rest))
+    }
+}
+
+impl AccessKey {
+    /// The AccessKey of a session that is not stored.
+    pub(super) fn of_session(
+        id: AccessKeyId,
+        principal: Arc<Principal>,
+        secret: SecretString,
+        session: Session,
+    ) -> Self {
+        Self {
+            id,
+            principal,
+            acs3_key: Acs3Key::of(&secret),
+            secret,
+            is_active: true,
+            session: Some(Arc::new(session)),
+            encrypted_secret: Vec::new(),
+            usage: Arc::default(),
+        }
     }
 }
 
@@ -284,6 +312,16 @@ impl CredentialStore {
     /// The AccessKey with this id, from memory.
     pub fn find(&self, id: &str) -> Option<Arc<AccessKey>> {
         self.snapshot.load().keys.get(id).map(Arc::clone)
+    }
+
+    /// All credentials and principals, from memory.
+    pub(super) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// The principal with this name, from memory.
+    pub fn principal(&self, name: &PrincipalName) -> Option<Arc<Principal>> {
+        self.snapshot.load().principals.get(name).map(Arc::clone)
     }
 
     /// Creates an AccessKey with a random id and secret.
@@ -410,6 +448,10 @@ impl CredentialStore {
                 }
                 continue;
             };
+            let ended_before = principal.details.sessions_from;
+            if row.session.is_some() && ended_before.is_some_and(|from| row.created < from) {
+                continue;
+            }
             match secret_of(&row, &before, decrypted) {
                 Secret::Encrypted => encrypted.push(row),
                 Secret::Undecryptable => {
@@ -554,6 +596,11 @@ enum Secret {
 }
 
 impl Snapshot {
+    /// The stored AccessKey with this id.
+    pub(super) fn key(&self, id: &AccessKeyId) -> Option<&Arc<AccessKey>> {
+        self.keys.get(id)
+    }
+
     fn exclude(&mut self, id: &str, why: &'static str) {
         let (table, row) = ("access_keys", id.to_owned());
         self.damaged.push(DamagedRow { table, row, why: why.to_owned() });
@@ -606,7 +653,9 @@ fn read_session(id: &AccessKeyId, row: SessionRow) -> Result<Session, AccessKeyE
         name: row.name,
         expires: row.expires,
         policy: policy.map_err(|_fault| AccessKeyError::Damaged(id.clone()))?,
-        token_hash: row.token_hash,
+        began: None,
+        origin: SessionOrigin::Operator,
+        token: SessionToken::Hash(row.token_hash),
     })
 }
 

@@ -13,6 +13,8 @@ mod recent_cache;
 pub mod replay;
 pub mod row_key;
 pub mod session;
+mod session_origin;
+mod session_token;
 pub mod signature;
 
 use std::sync::Arc;
@@ -25,14 +27,20 @@ pub use client_key::{
 };
 pub use metrics::AuthnMetrics;
 pub use principal::{Principal, Session};
-pub use principals::{attach_policy, create_principal};
+pub use principals::{attach_policy, change_principal_details, create_principal};
 pub use recent_cache::RecentCache;
 pub use replay::{LastJournal, NonceUse, REPLAY_JOURNAL, ReplayError, ReplayGuard};
 pub use row_key::RowKeyError;
 pub use session::{AssumeRoleRequest, Credentials};
+pub use session_origin::{AssumedBy, SessionOrigin};
+pub use session_token::{NewSession, is_trusted};
 
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{AccessKeyId, AccountId, ClientKeyId, ClientKeyRecord, Time, clock};
+use crate::model::{
+    AccessKeyId, AccountId, ClientKeyId, ClientKeyRecord, RegionAccount, RequestContext, Time,
+    clock,
+};
+use session_token::OpenedSession;
 
 /// The permitted difference of a request's time, in seconds, either way (KMS API, common
 /// parameters: 15 minutes).
@@ -63,7 +71,7 @@ pub struct Caller {
 
 /// Verifies claims of the public API.
 pub struct Authenticator {
-    account: AccountId,
+    region_account: RegionAccount,
     access_keys: Arc<CredentialStore>,
     client_keys: Arc<ClientKeys>,
     replay: Arc<ReplayGuard>,
@@ -81,14 +89,14 @@ enum VerifiedKey {
 impl Authenticator {
     /// Creates an authenticator for the users and client keys of one account.
     pub fn new(
-        account: AccountId,
+        region_account: RegionAccount,
         access_keys: Arc<CredentialStore>,
         client_keys: Arc<ClientKeys>,
         replay: Arc<ReplayGuard>,
         metrics: AuthnMetrics,
     ) -> Self {
         Self {
-            account,
+            region_account,
             access_keys,
             client_keys,
             replay,
@@ -99,7 +107,7 @@ impl Authenticator {
 
     /// Verifies a claim: clock, AccessKey or client key, signature, nonce, security token, in this
     /// order. The nonce comes after the signature, so that an unauthenticated client cannot use up
-    /// the nonces of a caller. `connection` is the number of the request's connection.
+    /// the nonces of a caller.
     ///
     /// # Errors
     /// The gateway-level codes of the API (`InvalidTimeStamp.Expired`,
@@ -107,15 +115,15 @@ impl Authenticator {
     pub fn authenticate(
         &self,
         claim: &Claim<'_>,
-        now: Time,
-        connection: u64,
+        request: &RequestContext,
     ) -> Result<Caller, ApiError> {
+        let RequestContext { time: now, connection, .. } = *request;
         let offset = claim.timestamp.unix() - now.unix();
         if offset.abs() > CLOCK_WINDOW_SECONDS || claim.timestamp < self.replay.trusted_from() {
             return Err(ErrorCode::InvalidTimeStampExpired.into());
         }
         let key = match claim.signed_with {
-            SignedWith::AccessKey(_) => VerifiedKey::AccessKey(self.access_key(claim)?),
+            SignedWith::AccessKey(_) => VerifiedKey::AccessKey(self.access_key(claim, request)?),
             SignedWith::ClientKey => VerifiedKey::ClientKey(self.client_key(claim, now)?),
         };
         let caller = match &key {
@@ -136,10 +144,19 @@ impl Authenticator {
     }
 
     /// The AccessKey whose secret made the signature.
-    fn access_key(&self, claim: &Claim<'_>) -> Result<Arc<AccessKey>, ApiError> {
-        let Some(key) = self.access_keys.find(claim.access_key_id) else {
+    fn access_key(
+        &self,
+        claim: &Claim<'_>,
+        request: &RequestContext,
+    ) -> Result<Arc<AccessKey>, ApiError> {
+        let id = claim.access_key_id;
+        let key = match self.access_keys.find(id) {
+            None if id.starts_with(session_token::ID_PREFIX) => Some(self.session(claim, request)?),
+            found => found,
+        };
+        let Some(key) = key else {
             // No secret belongs to such an id, so the signature method is wrong.
-            let is_client_key = claim.access_key_id.parse::<ClientKeyId>().is_ok();
+            let is_client_key = id.parse::<ClientKeyId>().is_ok();
             return Err(if is_client_key {
                 wrong_signature_method("A client key signs with SHA256withRSA, type PRIVATEKEY.")
             } else {
@@ -150,6 +167,18 @@ impl Authenticator {
             return Err(ErrorCode::InvalidAccessKeyIdInactive.into());
         }
         if key.has_signed(claim) { Ok(key) } else { Err(claim.mismatch()) }
+    }
+
+    /// The AccessKey of a session that is not stored, from its security token.
+    fn session(
+        &self,
+        claim: &Claim<'_>,
+        request: &RequestContext,
+    ) -> Result<Arc<AccessKey>, ErrorCode> {
+        let (id, token) = (claim.access_key_id, claim.security_token);
+        let opened = self.access_keys.open_session(&self.region_account, id, token, request)?;
+        let OpenedSession { id, principal, secret, session } = opened;
+        Ok(Arc::new(AccessKey::of_session(id, principal, secret, session)))
     }
 
     /// The client key whose private half made the signature.
@@ -172,7 +201,7 @@ impl Authenticator {
 
     fn caller(&self, key: &AccessKey) -> Caller {
         Caller {
-            account: self.account.clone(),
+            account: self.region_account.account.clone(),
             user: key.principal.name.shared_name(),
             access_key_id: key.id.clone(),
             principal: Arc::clone(&key.principal),

@@ -2,7 +2,7 @@
 
 use super::access_key::{AccessKeyError, CredentialStore};
 use crate::model::policy::AttachedPolicy;
-use crate::model::{PrincipalName, clock};
+use crate::model::{PrincipalDetails, PrincipalName, clock};
 use crate::store::{Principal, Store, StoreError};
 
 impl CredentialStore {
@@ -47,7 +47,7 @@ pub async fn create_principal(
     name: &PrincipalName,
     policies: Vec<AttachedPolicy>,
 ) -> Result<(), AccessKeyError> {
-    let row = Principal { name: name.clone(), policies, created: clock::now() };
+    let row = Principal::new(name.clone(), policies, clock::now());
     match store.insert_principal(row).await {
         Err(StoreError::Exists) => Err(AccessKeyError::PrincipalExists(name.clone())),
         done => Ok(done?),
@@ -69,6 +69,18 @@ pub async fn attach_policy(
         Ok::<_, StoreError>(())
     });
     found(name, change.await)
+}
+
+/// Passes a principal's details to `change` and stores the result.
+///
+/// # Errors
+/// When the principal does not exist, or the store fails.
+pub async fn change_principal_details(
+    store: &Store,
+    name: &PrincipalName,
+    change: impl FnOnce(&mut PrincipalDetails) + Send,
+) -> Result<(), AccessKeyError> {
+    found(name, store.change_principal_details(name, change).await)
 }
 
 fn found<T>(name: &PrincipalName, outcome: Result<T, StoreError>) -> Result<T, AccessKeyError> {

@@ -103,7 +103,7 @@ pub(super) fn may_know(
     let id = match resource.name {
         ResourceName::Key(id) => Some(id.as_str().to_owned()),
         ResourceName::Other(name) => name.strip_prefix("key/").map(str::to_owned),
-        ResourceName::Alias(_) => None,
+        ResourceName::Alias(_) | ResourceName::Role(_) => None,
     };
     let policy = find_policy(store, request, |policy| match &id {
         Some(id) => is_any(policy, |one| one.matches_key(id)),

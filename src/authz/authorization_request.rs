@@ -47,6 +47,7 @@ impl<'a> AuthorizationRequest<'a> {
             request: self.request,
             tags: record.map(|record| &record.tags),
             context: self.context,
+            trust: None,
         }
     }
 }

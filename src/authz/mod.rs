@@ -57,6 +57,7 @@ mod evaluate;
 mod grant;
 mod key_policies;
 mod metrics;
+mod role;
 mod simulate;
 
 use std::marker::PhantomData;
@@ -67,6 +68,7 @@ pub use costly::{CostlyPolicy, costly_policies, log_costly_policies};
 pub use evaluate::{ApplicablePolicies, Decision, MatchedStatement, PolicyType, decide};
 pub use grant::AccessChange;
 pub use metrics::AuthzMetrics;
+pub use role::{AssumableRole, AssumedSession, wrong_duration};
 pub use simulate::{
     SimulatedCaller, SimulatedRequest, SimulationResult, UnreadablePolicy, simulate,
 };

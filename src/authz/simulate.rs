@@ -151,6 +151,7 @@ impl SimulatedRequest<'_> {
             request: &self.request,
             tags: self.tags.or(self.record.map(|record| &record.tags)),
             context: Some(self.context),
+            trust: None,
         }
     }
 }

@@ -24,11 +24,10 @@ use crate::api::rpc::percent;
 use crate::api::rpc::sign::SignedRequest;
 use crate::authn::claim::Scheme;
 use crate::authn::signature;
-use crate::model::{AccessKeyId, Params, Time, clock, random};
+use crate::model::{AccessKeyId, Api, Params, Time, clock, random};
 use crate::server::outbound::client_config;
 use crate::server::tls::TlsError;
 
-const VERSION: &str = "2016-01-20";
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// Beyond this many bytes parameters go into a form: `http::Uri` takes 65,534.
@@ -86,6 +85,7 @@ pub struct Target {
     access_key_id: AccessKeyId,
     secret: SecretString,
     security_token: Option<SecretString>,
+    api: Api,
 }
 
 /// Date and nonce, which make a signature unique. It is valid for a quarter of an hour.
@@ -149,6 +149,13 @@ impl Client {
     #[must_use]
     pub fn with_security_token(mut self, token: SecretString) -> Self {
         self.target.security_token = Some(token);
+        self
+    }
+
+    /// Calls the operations of this API.
+    #[must_use]
+    pub fn with_api(mut self, api: Api) -> Self {
+        self.target.api = api;
         self
     }
 
@@ -222,9 +229,14 @@ impl Target {
         let scheme = parts.scheme.filter(is_known);
         let access_key_id = access_key_id.parse().map_err(|_source| InvalidTarget::AccessKeyId)?;
         match (scheme, authority) {
-            (Some(scheme), Some(authority)) if is_root => {
-                Ok(Self { scheme, authority, access_key_id, secret, security_token: None })
-            }
+            (Some(scheme), Some(authority)) if is_root => Ok(Self {
+                scheme,
+                authority,
+                access_key_id,
+                secret,
+                security_token: None,
+                api: Api::Kms,
+            }),
             _ => Err(InvalidTarget::Endpoint),
         }
     }
@@ -256,7 +268,7 @@ pub fn signed_request(
     let mut headers = HeaderMap::new();
     headers.insert(HOST, HeaderValue::from_str(target.authority.as_str())?);
     headers.insert("x-acs-action", HeaderValue::from_str(action)?);
-    headers.insert("x-acs-version", HeaderValue::from_static(VERSION));
+    headers.insert("x-acs-version", HeaderValue::from_static(target.api.version()));
     headers.insert("x-acs-date", HeaderValue::try_from(date_and_nonce.date.to_string())?);
     headers.insert("x-acs-signature-nonce", HeaderValue::from_str(date_and_nonce.nonce)?);
     if let Some(token) = &target.security_token {

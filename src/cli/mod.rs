@@ -63,6 +63,7 @@ mod recover;
 mod response;
 mod restart_on_hang;
 mod restore;
+mod role;
 mod serve;
 mod settings;
 mod shutdown_timeout;
@@ -129,7 +130,7 @@ commands! {
         User(principal::Principal) with PrincipalKind::User;
         /// Manage roles and their policies; works while the gateway runs or is stopped
         #[command(subcommand)]
-        Role(principal::Principal) with PrincipalKind::Role;
+        Role(role::Role);
         /// Create temporary credentials; works while the gateway runs or is stopped
         #[command(subcommand)]
         Sts(sts::Sts);
@@ -225,6 +226,10 @@ mod tests {
             "hsmgate user detach --config c alice p",
             "hsmgate user delete --config c alice",
             "hsmgate role create --config c ci",
+            "hsmgate role update --config c ci --trust t.json --max-session 7200",
+            "hsmgate role update --config c ci --no-trust",
+            "hsmgate role end-sessions --config c ci",
+            "hsmgate policy validate t.json --trust",
             "hsmgate sts assume --config c --role-name ci --duration 900 --policy f --json",
             "hsmgate sts assume --config c --user-name alice --session-name s",
             "hsmgate policy validate f",

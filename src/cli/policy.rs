@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::exit::CliError;
 use super::operator::{Operator, OperatorCommand, execute_with};
 use super::output::Output;
+use super::role::trust_policy;
 use super::settings::ConfigFile;
 use super::{output, policy_arg};
 use crate::api::{instance, rpc};
@@ -40,6 +41,9 @@ pub(super) struct Validate {
     /// Check it as a key policy for a key of this account
     #[arg(long, value_name = "ACCOUNT")]
     key_policy_for: Option<AccountId>,
+    /// Check it as the trust policy of a role
+    #[arg(long, conflicts_with = "key_policy_for")]
+    trust: bool,
 }
 
 #[derive(Debug, Args)]
@@ -123,6 +127,10 @@ fn client_key_permission(action: &str) -> Option<&'static str> {
 impl Validate {
     fn run(&self) -> anyhow::Result<()> {
         let text = policy_arg::text(&self.file)?;
+        if self.trust {
+            trust_policy(&text)?;
+            return Ok(output::line("valid")?);
+        }
         let checked = match &self.key_policy_for {
             None => Document::parse(&text).and_then(|policy| policy.check_cost()),
             Some(account) => KeyPolicy::parse(&text).and_then(|policy| {
@@ -223,13 +231,10 @@ impl SimulatePolicy {
     async fn find_principal(store: &Store, name: &PrincipalName) -> anyhow::Result<Principal> {
         let rows = store.principals().await?;
         match rows.into_iter().find(|row| row.name == *name) {
-            Some(row) => {
-                Ok(Principal { name: row.name, policies: row.policies, created: row.created })
-            }
+            Some(row) => Ok(row),
             // The root has no row.
             None if *name == PrincipalName::root() => {
-                let name = PrincipalName::root();
-                Ok(Principal { name, policies: Vec::new(), created: clock::now() })
+                Ok(Principal::new(PrincipalName::root(), Vec::new(), clock::now()))
             }
             None => Err(CliError::NotFound(format!("{name} does not exist")).into()),
         }

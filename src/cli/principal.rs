@@ -14,7 +14,7 @@ use super::settings::{ConfigAndFormat, ConfigAndReason};
 use crate::app::Backend;
 use crate::authn::{AccessKeyError, attach_policy, create_principal};
 use crate::config::Duty;
-use crate::model::policy::AttachedPolicy;
+use crate::model::policy::{AttachedPolicy, TrustPolicy};
 use crate::model::{PrincipalKind, PrincipalName};
 use crate::store::{self, Revocation, Store, StoreError};
 
@@ -84,7 +84,7 @@ impl Principal {
 }
 
 impl NameArg {
-    fn name(&self, kind: PrincipalKind) -> anyhow::Result<PrincipalName> {
+    pub(super) fn name(&self, kind: PrincipalKind) -> anyhow::Result<PrincipalName> {
         let name = match kind {
             PrincipalKind::Role => PrincipalName::role(&self.name),
             _ => PrincipalName::user(&self.name),
@@ -92,7 +92,7 @@ impl NameArg {
         name.map_err(|error| CliError::usage(format!("{:?}: {error}", self.name)).into())
     }
 
-    fn execute(&self, command: &impl OperatorCommand) -> anyhow::Result<()> {
+    pub(super) fn execute(&self, command: &impl OperatorCommand) -> anyhow::Result<()> {
         self.common.execute(command)
     }
 }
@@ -227,6 +227,9 @@ fn in_json(principal: &store::Principal) -> Value {
         "name": principal.name.name(),
         "created": principal.created,
         "policies": names(principal),
+        "id": principal.details.id,
+        "trust_policy": principal.details.trust.as_ref().map(TrustPolicy::text),
+        "max_session_seconds": principal.details.max_session(),
     })
 }
 

@@ -16,11 +16,9 @@ use crate::app::Backend;
 use crate::authn::{AssumeRoleRequest, Credentials};
 use crate::config::Duty;
 use crate::model::policy::Policy;
-use crate::model::{PrincipalName, clock};
-
-/// Validity of credentials in seconds (STS, AssumeRole, parameter DurationSeconds).
-const MIN_SECONDS: i64 = 900;
-const MAX_SECONDS: i64 = 43_200;
+use crate::model::{
+    MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, PrincipalKind, PrincipalName, SessionName, clock,
+};
 
 commands! {
     pub(super) enum Sts {
@@ -40,7 +38,7 @@ pub(super) struct AssumeArgs {
     session_name: String,
     /// Validity in seconds
     #[arg(long, default_value_t = 3600, value_name = "SECONDS",
-          value_parser = clap::value_parser!(i64).range(MIN_SECONDS..=MAX_SECONDS))]
+          value_parser = clap::value_parser!(i64).range(MIN_SESSION_SECONDS..=MAX_SESSION_SECONDS))]
     duration: i64,
     /// A policy document that restricts them
     #[arg(long, value_name = "FILE")]
@@ -72,17 +70,14 @@ impl AssumeArgs {
             (None, user) => PrincipalName::user(user.as_deref().unwrap_or_default()),
         };
         let principal = principal.map_err(|error| CliError::usage(error.to_string()))?;
-        // The form is that of a user name (STS, parameter RoleSessionName).
-        if PrincipalName::user(&self.session_name).is_err() {
-            return Err(CliError::usage("--session-name is not a valid name").into());
-        }
+        let name = self.session_name.parse::<SessionName>();
+        let name = name.map_err(|error| CliError::usage(format!("--session-name: {error}")))?;
         let policy = self.policy.as_deref().map(policy_arg::text).transpose()?;
         if let (Some(text), Some(path)) = (&policy, &self.policy) {
             Policy::parse(text)
                 .and_then(|policy| policy.check_cost())
                 .map_err(|fault| CliError::usage(format!("{}: {fault}", path.display())))?;
         }
-        let name = self.session_name.clone();
         Ok(AssumeRole { principal, name, seconds: self.duration, policy, json: self.json })
     }
 }
@@ -91,7 +86,7 @@ impl AssumeArgs {
 #[derive(Serialize, Deserialize)]
 pub(super) struct AssumeRole {
     principal: PrincipalName,
-    name: String,
+    name: SessionName,
     seconds: i64,
     policy: Option<String>,
     json: bool,
@@ -105,22 +100,28 @@ impl OperatorCommand for AssumeRole {
     fn parameters(&self) -> Vec<(&'static str, String)> {
         vec![
             ("Principal", self.principal.to_string()),
-            ("RoleSessionName", self.name.clone()),
+            ("RoleSessionName", self.name.to_string()),
             ("DurationSeconds", self.seconds.to_string()),
         ]
     }
 
     async fn run(&self, on: &Backend, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
-        if !(MIN_SECONDS..=MAX_SECONDS).contains(&self.seconds)
-            || PrincipalName::user(&self.name).is_err()
-        {
-            return Err(
-                CliError::usage("the duration or the name of the session is invalid").into()
+        let longest = match on.access_keys().principal(&self.principal) {
+            Some(role) if self.principal.kind() == PrincipalKind::Role => {
+                role.details.max_session()
+            }
+            _ => MAX_SESSION_SECONDS,
+        };
+        if !(MIN_SESSION_SECONDS..=longest).contains(&self.seconds) {
+            let what = format!(
+                "the validity must be {MIN_SESSION_SECONDS} to {longest} seconds: \
+                 `hsmgate role update --max-session` sets the longest of a role"
             );
+            return Err(CliError::usage(what).into());
         }
         let request = AssumeRoleRequest {
             principal: self.principal.clone(),
-            name: self.name.clone(),
+            name: self.name.to_string(),
             expires: clock::now().plus_seconds(self.seconds),
             policy: self.policy.clone(),
         };

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
@@ -103,6 +104,16 @@ impl fmt::Debug for Plaintext {
 impl Serialize for Plaintext {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.expose())
+    }
+}
+
+/// A secret in a response. `Debug` does not show it.
+#[derive(Debug)]
+pub struct Secret(pub SecretString);
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose_secret())
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod algorithm;
 pub mod alias;
+mod api;
 mod approval;
 pub mod arn;
 pub mod blob;
@@ -26,9 +27,12 @@ pub mod page;
 pub mod params;
 pub mod policy;
 pub mod principal;
+mod principal_details;
+mod provider;
 mod quota;
 pub mod random;
 mod request_context;
+mod role;
 pub mod rotation;
 pub mod source;
 pub mod spec;
@@ -44,10 +48,11 @@ pub use access::{
     SourceAddresses,
 };
 pub use alias::{Alias, NewAlias, OperatorAlias};
+pub use api::Api;
 pub use approval::{Approval, ApprovalId, ApprovalRules, ApprovalState, ApprovalSubject};
 pub use arn::{AccountId, Region, RegionAccount};
 pub use blob::{CiphertextBlob, CiphertextParam, TAG_BYTES};
-pub use bytes::{Base64Bytes, Plaintext};
+pub use bytes::{Base64Bytes, Plaintext, Secret};
 pub use context::EncryptionContext;
 pub use data_key_pair::{DataKeyPairSpec, KeyFormat};
 pub use id::{AccessKeyId, KeyId, KeyVersionId, RequestId, VersionRef};
@@ -64,8 +69,14 @@ pub use material::{ImportId, ImportParameters, ImportToken, ImportedMaterial, Wr
 pub use page::{Page, PageOf};
 pub use params::{Element, FromParams, ParamError, Params, RequestField, read_with};
 pub use principal::{PrincipalKind, PrincipalName};
+pub use principal_details::{
+    DEFAULT_MAX_SESSION_SECONDS, MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, PrincipalDetails,
+    PrincipalId,
+};
+pub use provider::ProviderName;
 pub use quota::{Quota, Quotas};
 pub use request_context::RequestContext;
+pub use role::{ExternalId, RoleArn, SessionName};
 pub use rotation::{Rotation, RotationInterval};
 pub use source::source_of;
 pub use spec::{KeySpec, KeyUsage};

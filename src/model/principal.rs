@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::arn::AccountId;
 use super::text_form::{InvalidId, text_forms};
 
 /// The kind of a principal.
@@ -74,6 +75,11 @@ impl PrincipalName {
     /// The name without the kind.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its ARN in RAM.
+    pub fn arn(&self, account: &AccountId) -> String {
+        format!("acs:ram::{account}:{self}")
     }
 
     /// The name without the kind, shared.

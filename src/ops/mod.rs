@@ -20,6 +20,7 @@ mod operation;
 mod prelude;
 mod registry;
 mod response;
+pub mod sts;
 pub mod tags;
 pub mod unsupported;
 pub mod versions;
@@ -35,10 +36,10 @@ pub use registry::{InstanceVisitor, PublicVisitor};
 pub use response::{KeyMetadata, Paged, Rows};
 
 use crate::audit::{Handover, UsedResources};
-use crate::authn::Caller;
+use crate::authn::{Caller, CredentialStore, Credentials};
 use crate::authz::{
-    AccessChange, AccountGrant, AuthorizationRequest, AuthorizedKey, Authorizer, CanManage,
-    Permission,
+    AccessChange, AccountGrant, AssumableRole, AssumedSession, AuthorizationRequest, AuthorizedKey,
+    Authorizer, CanManage, Permission,
 };
 use crate::config::CompatibilityOptions;
 use crate::error::{ApiError, ErrorCode};
@@ -46,8 +47,8 @@ use crate::keyring::{Execution, KeyAction, Keyring, LastCall, LastExecution};
 use crate::model::key_ref::KeyName;
 use crate::model::{
     Alias, ApprovalRules, ApprovalSubject, CiphertextBlob, CiphertextParam, EncryptionContext,
-    Instance, KeyId, KeyRecord, KeyRef, KeyVersionId, Page, ParamError, Params, RegionAccount,
-    RequestContext, RequestId, Time, VersionRef,
+    ExternalId, Instance, KeyId, KeyRecord, KeyRef, KeyVersionId, Page, ParamError, Params,
+    RegionAccount, RequestContext, RequestId, RoleArn, Time, VersionRef,
 };
 use crate::store::Store;
 use crate::token::{Budget, Completion};
@@ -64,6 +65,7 @@ pub fn visit_public(visitor: &mut impl PublicVisitor) {
     key_policy::visit(visitor);
     account::visit(visitor);
     instances::visit(visitor);
+    sts::visit(visitor);
 }
 
 /// Visits every operation of the KMS instance protocol.
@@ -100,6 +102,8 @@ pub struct Services {
     pub store: Store,
     /// Finds keys and authorizes requests.
     pub authorizer: Authorizer,
+    /// The principals, and the sessions of roles.
+    pub credentials: Arc<CredentialStore>,
     /// Uses and changes keys.
     pub keyring: Keyring,
     /// The operations that need an approval.
@@ -294,6 +298,33 @@ impl Context {
             self.services.authorizer.account(&self.authorization_request(None), container)?;
         self.charge_account_limit()?;
         Ok(grant)
+    }
+
+    /// Authorizes the caller to assume a role.
+    ///
+    /// # Errors
+    /// As [`Authorizer::role`].
+    pub fn role<P: Permission>(
+        &self,
+        role: &RoleArn,
+        external_id: Option<&ExternalId>,
+    ) -> Result<AssumableRole, ApiError> {
+        let request = self.authorization_request(None);
+        let Services { authorizer, credentials, .. } = &*self.services;
+        authorizer.role::<P>(&request, credentials, role, external_id)
+    }
+
+    /// Makes a session of a role.
+    ///
+    /// # Errors
+    /// As [`AssumableRole::session`].
+    pub fn session_of(
+        &self,
+        role: AssumableRole,
+        session: AssumedSession,
+    ) -> Result<Credentials, ApiError> {
+        let Services { authorizer, credentials, .. } = &*self.services;
+        role.session(authorizer, credentials, session, self.now())
     }
 
     /// Checks that the caller may do everything that client keys could do after a change.

@@ -6,6 +6,7 @@ use super::Context;
 use crate::audit::{Action, ActionEffect};
 use crate::authz::Permission;
 use crate::error::ApiError;
+use crate::model::{Api, ParamError};
 
 /// The request of an operation, with the type of its response.
 pub trait Call {
@@ -15,12 +16,14 @@ pub trait Call {
 
 /// An operation of the service.
 pub trait Operation: Call + Permission + Send + Sized + 'static {
+    /// The API that it belongs to: that of its permission.
+    const API: Api = Api::of_permission(Self::ACTION);
     /// The name in the protocol, for instance `Encrypt`: by default its permission without `kms:`.
     const NAME: &'static str = Self::ACTION.split_at("kms:".len()).1;
     /// The effect on the state of the gateway, which decides how it is recorded.
     const EFFECT: ActionEffect;
     /// The action, as recorded in the audit log.
-    const RECORD: Action = Action { name: Self::NAME, effect: Self::EFFECT };
+    const RECORD: Action = Action { api: Self::API, name: Self::NAME, effect: Self::EFFECT };
     /// Whether it has the parameter DryRun, with which everything is checked and nothing changed.
     const DRY_RUN: bool = false;
     /// Further RAM actions that it needs.
@@ -32,6 +35,11 @@ pub trait Operation: Call + Permission + Send + Sized + 'static {
     const IS_LIMITED: bool = matches!(Self::COST_CLASS, CostClass::Cryptographic);
     /// The number of authorizations before its work; the call is charged with the last.
     const AUTHORIZATIONS: u8 = 1;
+
+    /// The error for a parameter that is missing or invalid.
+    fn parameter_error(error: ParamError) -> ApiError {
+        error.into()
+    }
 
     /// Executes the operation.
     ///

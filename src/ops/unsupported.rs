@@ -1,6 +1,7 @@
 //! The known actions that this gateway answers with `UnsupportedOperation`.
 
 use crate::audit::{Action, ActionEffect};
+use crate::model::Api;
 
 /// Those of the public API: secrets, certificates, the purchase of instances, and features that are
 /// not implemented yet. Sorted by name.
@@ -43,9 +44,9 @@ pub static PUBLIC: &[Action] = &[
 pub static INSTANCE: &[Action] = &[read("GetSecretValue")];
 
 const fn read(name: &'static str) -> Action {
-    Action { name, effect: ActionEffect::Reads }
+    Action { api: Api::Kms, name, effect: ActionEffect::Reads }
 }
 
 const fn change(name: &'static str) -> Action {
-    Action { name, effect: ActionEffect::Changes }
+    Action { api: Api::Kms, name, effect: ActionEffect::Changes }
 }

@@ -252,11 +252,8 @@ mod tests {
 
     async fn bench() -> Bench {
         let bench = Bench::new().await;
-        let alice = Principal {
-            name: "user/alice".parse().unwrap(),
-            policies: Vec::new(),
-            created: Time::from_unix(1_700_000_000),
-        };
+        let name = "user/alice".parse().unwrap();
+        let alice = Principal::new(name, Vec::new(), Time::from_unix(1_700_000_000));
         bench.store.insert_principal(alice).await.unwrap();
         bench
     }

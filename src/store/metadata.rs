@@ -6,6 +6,7 @@ use sqlx::any::AnyRow;
 
 use super::connection::Connection;
 use super::row::{ROW_MAC, Scope};
+use super::row_key::SessionKey;
 use super::scope_reading::{
     PART_IS_INCOMPLETE, PartRevisions, ScopeCheck, ScopeReading, TableRows,
 };
@@ -78,6 +79,11 @@ impl Store {
         let rows = self.read_metadata_rows(&mut connection, &known).await?;
         connection.rollback().await?;
         Ok(rows.check.is_whole())
+    }
+
+    /// The key of sessions; `None` before the key of the row MACs is known.
+    pub fn session_key(&self) -> Option<SessionKey> {
+        self.inner.row_key.get().map(|key| key.sessions())
     }
 
     /// The metadata and the approvals, some dozens of rows. The connection must be in a transaction,

@@ -83,7 +83,7 @@ pub use operator_events::{EventGap, OperatorEvent};
 pub use principals::Principal;
 pub use restore::{Replaced, Replacement};
 pub use revocations::Revocation;
-pub use row_key::RowKey;
+pub use row_key::{RowKey, SessionKey};
 pub use signing::SignedRows;
 pub use token_counter::{Revisions, TokenCounter};
 

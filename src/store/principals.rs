@@ -10,7 +10,7 @@ use super::value::Value;
 use super::write::Write;
 use super::{Store, StoreError, unsigned_metadata};
 use crate::model::policy::AttachedPolicy;
-use crate::model::{PrincipalName, Time};
+use crate::model::{PrincipalDetails, PrincipalName, Time};
 
 /// A principal, with its policies.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,16 @@ pub struct Principal {
     pub policies: Vec<AttachedPolicy>,
     /// Creation time.
     pub created: Time,
+    /// Its id; for a role, who may assume it.
+    pub details: PrincipalDetails,
+}
+
+impl Principal {
+    /// A new principal with these policies.
+    pub fn new(name: PrincipalName, policies: Vec<AttachedPolicy>, created: Time) -> Self {
+        let details = PrincipalDetails::new(&name);
+        Self { name, policies, created, details }
+    }
 }
 
 impl Write {
@@ -32,11 +42,12 @@ impl Write {
 
 pub(super) fn read_principal(row: &AnyRow) -> Result<Principal, StoreError> {
     let fields = PRINCIPALS.fields(row);
-    Ok(Principal {
-        name: fields.parsed("name")?,
-        policies: fields.json("policies")?,
-        created: fields.time("created")?,
-    })
+    let (name, created) = (fields.parsed("name")?, fields.time("created")?);
+    let details = match fields.get::<Option<&str>>("details")? {
+        Some(_text) => fields.json("details")?,
+        None => PrincipalDetails::of_earlier(&name, created),
+    };
+    Ok(Principal { name, policies: fields.json("policies")?, created, details })
 }
 
 impl Store {
@@ -55,11 +66,40 @@ impl Store {
     pub async fn insert_principal(&self, row: Principal) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         let policies = policies_text(&row)?;
-        let values = vec![row.name.to_string().into(), policies.clone().into(), row.created.into()];
+        let details = details_text(&row)?;
+        let name = row.name.to_string();
+        let values =
+            vec![name.into(), policies.clone().into(), row.created.into(), details.clone().into()];
         write.insert_row(&PRINCIPALS, values).await?;
         write.count_access_change().await?;
-        let parameters = vec![("Principal", row.name.to_string()), ("Policies", policies)];
+        let principal = row.name.to_string();
+        let parameters =
+            vec![("Principal", principal), ("Policies", policies), ("Details", details)];
         write.note("CreatePrincipal", parameters).await?;
+        write.finish().await
+    }
+
+    /// Passes a principal's details to `change` and stores the result.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the principal does not exist.
+    pub async fn change_principal_details(
+        &self,
+        name: &PrincipalName,
+        change: impl FnOnce(&mut PrincipalDetails),
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        write.count_access_change().await?;
+        let row_key = [Value::from(name.to_string())];
+        let locked = write.lock_row(&PRINCIPALS, &row_key).await?;
+        let (row, _stored) = locked.ok_or(StoreError::NotFound)?;
+        let mut row = read_principal(&row)?;
+        change(&mut row.details);
+        let details = details_text(&row)?;
+        let changes = vec![("details", details.clone().into())];
+        write.change_row(&PRINCIPALS, &row_key, changes).await?;
+        let parameters = vec![("Principal", name.to_string()), ("Details", details)];
+        write.note("SetPrincipalDetails", parameters).await?;
         write.finish().await
     }
 
@@ -150,6 +190,10 @@ pub(super) fn policies_without(
     PRINCIPALS.to_json(name, "policies", &policies).map(Some)
 }
 
+fn details_text(row: &Principal) -> Result<String, StoreError> {
+    PRINCIPALS.to_json(&row.name, "details", &row.details)
+}
+
 fn policies_text(row: &Principal) -> Result<String, StoreError> {
     PRINCIPALS.to_json(&row.name, "policies", &row.policies)
 }
@@ -165,6 +209,7 @@ mod tests {
             name: name.parse().unwrap(),
             policies: policies.iter().map(|name| AttachedPolicy::system(name).unwrap()).collect(),
             created: Time::from_unix(1_700_000_000),
+            details: PrincipalDetails::of_earlier(&name.parse().unwrap(), Time::from_unix(1)),
         }
     }
 

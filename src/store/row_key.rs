@@ -11,6 +11,7 @@
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use zeroize::Zeroizing;
 
 use super::value::Value;
 use crate::model::AccountId;
@@ -27,6 +28,27 @@ pub struct RowKey {
     parts: hmac::Key,
     elements: hmac::Key,
     masks: hmac::Key,
+    sessions: hmac::Key,
+}
+
+/// The key of the sessions whose state is in their tokens. It follows from the key of the row MACs: who
+/// has that one can give any principal any right.
+pub struct SessionKey(hmac::Key);
+
+impl SessionKey {
+    /// The key of one session for a purpose.
+    pub fn derive(&self, purpose: &str, session: &[u8]) -> Zeroizing<[u8; MAC_BYTES]> {
+        let mut context = hmac::Context::with_key(&self.0);
+        update(&mut context, purpose.as_bytes());
+        update(&mut context, session);
+        Zeroizing::new(array(&context.sign()))
+    }
+}
+
+impl std::fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionKey").finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for RowKey {
@@ -51,12 +73,18 @@ impl RowKey {
             parts: derive("hsmgate 1 row part"),
             elements: derive("hsmgate 1 row element"),
             masks: derive("hsmgate 1 row digest mask"),
+            sessions: derive("hsmgate 1 session"),
         }
     }
 
     /// The account of the rows.
     pub(super) fn account(&self) -> &str {
         &self.account
+    }
+
+    /// The key of sessions.
+    pub(super) fn sessions(&self) -> SessionKey {
+        SessionKey(self.sessions.clone())
     }
 
     /// The MAC of a row: its columns by name, in the order of the table.

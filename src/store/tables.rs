@@ -37,7 +37,7 @@ pub(super) static TOMBSTONES: Table =
 
 /// The principals with their policies.
 pub(super) static PRINCIPALS: Table =
-    Table::signed("principals", "name, policies, created", Scope::Access, 1);
+    Table::signed("principals", "name, policies, created, details", Scope::Access, 1);
 
 /// The AccessKeys and temporary credentials. The hour of the last use is not signed.
 pub(super) static ACCESS_KEYS: Table = Table::signed(

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use hsmgate::api::instance::table as instance;
 use hsmgate::api::rpc::table::TABLE;
+use hsmgate::model::Api;
 use hsmgate::ops::unsupported;
 
 use crate::check_page;
@@ -31,6 +32,15 @@ These actions of the API return 400 `UnsupportedOperation`.
 
 ";
 
+const STS_HEAD: &str = "
+# The STS API (2015-04-01)
+
+On the same port. [Access control](access-control.md#roles-through-the-api) describes who may assume a role.
+
+| action | permission |
+|---|---|
+";
+
 const INSTANCE_HEAD: &str = "
 # The KMS Instance protocol (dkms-gcs-0.2)
 
@@ -44,7 +54,8 @@ const INSTANCE_HEAD: &str = "
 /// The page in Markdown.
 fn page() -> String {
     let mut page = String::from(HEAD);
-    let mut served: Vec<_> = TABLE.iter().collect();
+    let of_api = |api| TABLE.iter().filter(move |entry| entry.api == api);
+    let mut served: Vec<_> = of_api(Api::Kms).collect();
     served.sort_by_key(|entry| entry.name);
     for entry in served {
         writeln!(page, "| {} | `{}` |", entry.name, entry.permission).unwrap();
@@ -52,6 +63,10 @@ fn page() -> String {
     page.push_str(UNSUPPORTED_HEAD);
     for action in unsupported::PUBLIC {
         writeln!(page, "- {}", action.name).unwrap();
+    }
+    page.push_str(STS_HEAD);
+    for entry in of_api(Api::Sts) {
+        writeln!(page, "| {} | `{}` |", entry.name, entry.permission).unwrap();
     }
     page.push_str(INSTANCE_HEAD);
     for entry in instance::TABLE.iter() {

@@ -26,6 +26,7 @@ mod material;
 mod process;
 mod server;
 mod store;
+mod sts;
 #[path = "../support/mod.rs"]
 mod support;
 mod tags;

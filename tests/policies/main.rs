@@ -272,6 +272,7 @@ fn decided(read: &Read, request: &Request) -> bool {
         },
         tags: Some(&tags),
         context: Some(&context),
+        trust: None,
     };
     decide(&policies, &policy_request).is_allowed()
 }

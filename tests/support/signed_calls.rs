@@ -149,6 +149,13 @@ impl Call {
         self
     }
 
+    /// Calls an operation of this version of the API.
+    pub(crate) fn of_version(mut self, version: &str) -> Self {
+        let name = if self.variant.is_rpc1() { "Version" } else { "x-acs-version" };
+        self.set_common_part(name, version);
+        self
+    }
+
     pub(crate) fn with_nonce(mut self, nonce: &str) -> Self {
         let name = if self.variant.is_rpc1() { "SignatureNonce" } else { "x-acs-signature-nonce" };
         self.set_common_part(name, nonce);

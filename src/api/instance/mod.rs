@@ -20,7 +20,7 @@ use crate::api::table::{ActionLookup, SupportedAction};
 use crate::audit::Recorded;
 use crate::authn::ClientKeys;
 use crate::error::{ApiError, ErrorCode};
-use crate::model::RequestContext;
+use crate::model::{Api, RequestContext};
 pub use crate::ops::instance::messages;
 use crate::pipeline::{Authenticated, IncomingRequest, ProtocolRequest};
 use crate::server::http::collect_body;
@@ -57,7 +57,7 @@ impl<'a> InstanceRequest<'a> {
             return Err(ErrorCode::UnsupportedHttpMethod.into());
         }
         let name = sign::api_name(headers)?;
-        let action = TABLE.find(name).ok_or_else(|| sign::unknown_api_name(name))?;
+        let action = TABLE.find(Api::Kms, name).ok_or_else(|| sign::unknown_api_name(name))?;
         incoming.note_action(action.record());
         let claim = sign::claim(method, headers)?;
         let admitted = incoming.admit(claim.client_key_id.parse().ok())?;

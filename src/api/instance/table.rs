@@ -82,13 +82,17 @@ fn success(Reply { version, body }: Reply) -> Response {
 mod tests {
     use super::*;
     use crate::api::table::ActionLookup;
+    use crate::model::Api;
 
     #[test]
     fn a_name_is_found_in_its_one_spelling() {
-        assert!(matches!(TABLE.find("AdvanceEncrypt"), Some(ActionLookup::Supported(_))));
-        assert!(matches!(TABLE.find("GetSecretValue"), Some(ActionLookup::Unsupported(_))));
+        assert!(matches!(TABLE.find(Api::Kms, "AdvanceEncrypt"), Some(ActionLookup::Supported(_))));
+        assert!(matches!(
+            TABLE.find(Api::Kms, "GetSecretValue"),
+            Some(ActionLookup::Unsupported(_))
+        ));
         for unknown in ["", "encrypt", "Hmac", "KmsEncrypt", "CreateKey"] {
-            assert!(TABLE.find(unknown).is_none(), "{unknown}");
+            assert!(TABLE.find(Api::Kms, unknown).is_none(), "{unknown}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The public RPC API (KMS API 2016-01-20): `/` by GET and by POST, parameters in query and form.
+//! The public RPC APIs (KMS API 2016-01-20, STS API 2015-04-01): `/` by GET and by POST, parameters in query and form.
 
 pub mod canonical;
 pub mod format;
@@ -24,12 +24,9 @@ use crate::api::table::{ActionLookup, SupportedAction};
 use crate::audit::{Parameters, Recorded};
 use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
-use crate::model::RequestContext;
+use crate::model::{Api, RequestContext};
 use crate::pipeline::{IncomingRequest, ProtocolRequest};
 use crate::server::http::{RawQuery, collect_body};
-
-/// The only version of the API.
-const VERSION: &str = "2016-01-20";
 
 /// A request of the RPC API.
 pub struct RpcRequest<'a> {
@@ -71,9 +68,8 @@ impl ProtocolRequest for RpcRequest<'_> {
         let action = find(&signed_request, &mut incoming)?;
         let claim = sign::claim(&signed_request)?;
         let admitted = incoming.admit(claim.access_key_id.parse().ok())?;
-        let authenticated = admitted.authenticate(|request| {
-            self.authenticator.authenticate(&claim, request.time, request.connection)
-        })?;
+        let authenticated =
+            admitted.authenticate(|request| self.authenticator.authenticate(&claim, request))?;
         let supported = supported(&action, authenticated.caller())?;
         Ok((supported.handler)(authenticated, &params, self.format).await)
     }
@@ -92,10 +88,13 @@ fn find(
         return Err(ErrorCode::UnsupportedHttpMethod.into());
     }
     let ApiCall { action, version } = sign::api_call(signed_request)?;
-    let action = TABLE.find(action).filter(|_action| signed_request.path == "/");
-    let action = action.ok_or(ErrorCode::InvalidActionNotFound)?;
-    incoming.note_action(action.record());
-    if version == VERSION { Ok(action) } else { Err(ErrorCode::InvalidVersion.into()) }
+    let api = Api::of_version(version);
+    let mut apis = api.as_ref().map_or(&Api::ALL[..], std::slice::from_ref).iter();
+    let found = apis.find_map(|api| TABLE.find(*api, action));
+    let found = found.filter(|_action| signed_request.path == "/");
+    let found = found.ok_or(ErrorCode::InvalidActionNotFound)?;
+    incoming.note_action(found.record());
+    if api.is_some() { Ok(found) } else { Err(ErrorCode::InvalidVersion.into()) }
 }
 
 /// Returns the operation of an action, if this caller may call it at all.

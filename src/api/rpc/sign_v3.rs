@@ -5,6 +5,7 @@ use super::signature_headers::SignatureHeaders;
 use super::signed_request::{SignedRequest, incomplete, nonce, timestamp};
 use crate::authn::claim::{Claim, Scheme, SignedWith};
 use crate::error::{ApiError, ErrorCode};
+use crate::model::Api;
 
 /// The bytes of an HMAC-SHA256.
 const SIGNATURE_BYTES: usize = 32;
@@ -108,7 +109,8 @@ impl<'a> Authorization<'a> {
         let malformed = || incomplete("the scope of Credential");
         let day = day(x_acs_date).ok_or_else(malformed)?;
         let is_of_day = date.as_bytes() == day || date == x_acs_date;
-        if product == "Kms" && !region.is_empty() && is_of_day {
+        let is_known = Api::ALL.into_iter().any(|api| api.product() == product);
+        if is_known && !region.is_empty() && is_of_day {
             Ok(Scheme::Acs4 { day, region, product })
         } else {
             Err(malformed())

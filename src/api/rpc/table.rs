@@ -9,7 +9,6 @@ use serde::Serialize;
 use super::format::{self, Format};
 use crate::api::table::{ActionTable, Execution};
 use crate::audit::Recorded;
-use crate::error::ApiError;
 use crate::model::{FromParams, Params};
 use crate::ops::{self, Operation, PublicVisitor, unsupported};
 use crate::pipeline::Authenticated;
@@ -47,7 +46,7 @@ where
     let is_dry_run = dry_run == Ok(Some(true));
     let operation = O::from_params(params).and_then(|operation| dry_run.map(|_valid| operation));
     let id = request.context().id;
-    let outcome = request.execute(operation.map_err(ApiError::from), is_dry_run).await;
+    let outcome = request.execute(operation.map_err(O::parameter_error), is_dry_run).await;
     outcome.map(|output| format::success(format, O::NAME, id, &output).map(Body::from))
 }
 
@@ -55,7 +54,7 @@ where
 mod tests {
     use super::*;
     use crate::api::table::ActionLookup;
-    use crate::model::ParamError;
+    use crate::model::{Api, ParamError};
     use crate::ops::example::count_key_versions::CountKeyVersions;
 
     #[test]
@@ -106,10 +105,13 @@ mod tests {
 
     #[test]
     fn every_action_of_the_api_is_known_and_others_are_not() {
-        assert!(matches!(TABLE.find("Encrypt"), Some(ActionLookup::Supported(_))));
-        assert!(matches!(TABLE.find("GetSecretValue"), Some(ActionLookup::Unsupported(_))));
+        assert!(matches!(TABLE.find(Api::Kms, "Encrypt"), Some(ActionLookup::Supported(_))));
+        assert!(matches!(
+            TABLE.find(Api::Kms, "GetSecretValue"),
+            Some(ActionLookup::Unsupported(_))
+        ));
         for unknown in ["", "encrypt", "GenerateRandom", "AdvanceEncrypt"] {
-            assert!(TABLE.find(unknown).is_none(), "{unknown}");
+            assert!(TABLE.find(Api::Kms, unknown).is_none(), "{unknown}");
         }
     }
 }

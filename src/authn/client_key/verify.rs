@@ -99,7 +99,7 @@ impl ClientKeys {
             user: name.shared_name(),
             access_key_id: access_key_id
                 .map_err(|error| ApiError::from(ErrorCode::InternalFailure).because(error))?,
-            principal: Arc::new(Principal { name, policies: Vec::new(), created: key.created }),
+            principal: Arc::new(Principal::new(name, Vec::new(), key.created)),
             session: None,
             client_key: Some(key),
         })

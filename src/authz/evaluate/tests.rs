@@ -42,6 +42,7 @@ fn decision(
         },
         tags: None,
         context: None,
+        trust: None,
     };
     match decide(&policies, &policy_request) {
         Decision::Allowed(matched) => match matched.policy_type {
@@ -95,6 +96,7 @@ fn a_decision_that_needs_too_many_steps_is_a_denial() {
                 },
                 tags: None,
                 context: None,
+                trust: None,
             };
             decide(&policies, &policy_request) == Decision::OutOfSteps
         };
@@ -216,6 +218,7 @@ fn the_statement_that_decided_is_named() {
         },
         tags: None,
         context: None,
+        trust: None,
     };
     let Decision::Allowed(matched) = decide(&policies, &policy_request) else {
         panic!("not allowed")

@@ -15,7 +15,7 @@ use crate::api::rpc::format::{Format, failure, success};
 use crate::api::rpc::params;
 use crate::api::rpc::sign::{self, rpc1_string_to_sign};
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{RequestId, clock};
+use crate::model::{Api, RequestId, clock};
 use crate::server::http::{ConnectionLimits, HttpApp, HttpSettings, RawQuery, collect_body, serve};
 
 const SECRET: &str = "exampleSecretDoNotUse0123456789";
@@ -47,7 +47,7 @@ fn signed_request_v1(
         ("SignatureNonce", date_and_nonce.nonce),
         ("SignatureVersion", "1.0"),
         ("Timestamp", &date),
-        ("Version", VERSION),
+        ("Version", Api::Kms.version()),
     ];
     let mut all = [&common, params].concat();
     let mut signed = Params::default();

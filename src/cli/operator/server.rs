@@ -298,6 +298,8 @@ dispatch! {
     super::super::principal::DeletePrincipal,
     super::super::principal::DetachPolicy,
     super::super::principal::ListPrincipals,
+    super::super::role::EndSessions,
+    super::super::role::UpdateRole,
     super::super::sts::AssumeRole,
 }
 

@@ -21,6 +21,19 @@ const MAX_TAG_VALUE_BYTES: usize = 512;
 /// Maximum length of an address, a time or a Boolean in bytes.
 const MAX_VALUE_BYTES: usize = 64;
 
+/// Maximum length of a claim of a token, or of an external id, in bytes.
+pub(super) const MAX_CLAIM_BYTES: usize = 1224;
+
+/// The kind of a document, which decides its condition keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum DocumentKind {
+    /// What may be done with keys: a RAM policy, a session policy or a key policy.
+    #[default]
+    Access,
+    /// Who may assume a role.
+    Trust,
+}
+
 /// One condition key of one operator.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Condition {
@@ -47,11 +60,21 @@ enum ConditionKey {
     /// `kms:EncryptionContext/<name>`: the value of this name in the encryption context. An
     /// extension of this gateway; the real service does not have it.
     Context(Box<str>),
+    /// `oidc:iss`: the issuer of the token.
+    Issuer,
+    /// `oidc:sub`: the subject of the token.
+    Subject,
+    /// `oidc:aud`: the audiences of the token that the provider accepts.
+    Audience,
+    /// `sts:ExternalId`: the parameter ExternalId of AssumeRole.
+    ExternalId,
 }
 
 /// The request's value for a condition key.
 enum ConditionValue<'a> {
     Text(&'a str),
+    /// Several values, of which one has to match.
+    AnyOf(&'a [Box<str>]),
     Address(IpAddr),
     Time(Time),
     Truth(bool),
@@ -80,11 +103,18 @@ enum Relation {
 
 impl Condition {
     /// Reads `{"<operator>": {"<condition key>": <values>}}`.
-    pub(super) fn read_all(at: &At<'_>) -> Result<Vec<Self>, PolicyFault> {
+    pub(super) fn read_all(at: &At<'_>, kind: DocumentKind) -> Result<Vec<Self>, PolicyFault> {
         let mut conditions = Vec::new();
         for (name, operator) in at.members()? {
             for (key, values) in operator.members()? {
-                conditions.push(Self::read(name, &operator, key, &values)?);
+                let condition = Self::read(name, &operator, key, &values)?;
+                if !condition.key.belongs_in(kind) {
+                    return Err(values.fault(match kind {
+                        DocumentKind::Access => "is a condition key of trust policies",
+                        DocumentKind::Trust => "is not a condition key of trust policies",
+                    }));
+                }
+                conditions.push(condition);
             }
         }
         Ok(conditions)
@@ -148,6 +178,18 @@ impl Condition {
         }
     }
 
+    /// Whether it matches some subjects of an identity provider and not all.
+    pub(super) fn limits_subject(&self) -> bool {
+        let is_limit = |pattern: &Pattern| !pattern.is_wildcards_only();
+        self.key == ConditionKey::Subject
+            && !self.is_negated
+            && match &self.test {
+                Test::Like(patterns) => patterns.iter().all(is_limit),
+                Test::Equals(_) | Test::EqualsIgnoringCase(_) => true,
+                _ => false,
+            }
+    }
+
     pub(super) fn has_overlong_glob(&self) -> bool {
         matches!(&self.test, Test::Like(patterns) if patterns.iter().any(Pattern::is_overlong_glob))
     }
@@ -169,12 +211,16 @@ fn positive(operator: &str) -> (Cow<'_, str>, bool) {
 
 impl ConditionKey {
     fn read(text: &str) -> Option<Self> {
-        const NAMED: [(&str, ConditionKey); 5] = [
+        const NAMED: [(&str, ConditionKey); 9] = [
             ("acs:SourceIp", ConditionKey::SourceIp),
             ("acs:SourceVpc", ConditionKey::SourceVpc),
             ("acs:SecureTransport", ConditionKey::SecureTransport),
             ("acs:CurrentTime", ConditionKey::CurrentTime),
             ("acs:MFAPresent", ConditionKey::MfaPresent),
+            ("oidc:iss", ConditionKey::Issuer),
+            ("oidc:sub", ConditionKey::Subject),
+            ("oidc:aud", ConditionKey::Audience),
+            ("sts:ExternalId", ConditionKey::ExternalId),
         ];
         if let Some((family, name)) = text.split_once('/') {
             return if family.eq_ignore_ascii_case("kms:tag") {
@@ -189,13 +235,28 @@ impl ConditionKey {
         named.find(|(name, _key)| name.eq_ignore_ascii_case(text)).map(|(_name, key)| key)
     }
 
+    /// Whether documents of a kind have this key. A request has no value for the others.
+    const fn belongs_in(&self, kind: DocumentKind) -> bool {
+        match self {
+            Self::Tag(_) | Self::Context(_) => matches!(kind, DocumentKind::Access),
+            Self::Issuer | Self::Subject | Self::Audience | Self::ExternalId => {
+                matches!(kind, DocumentKind::Trust)
+            }
+            _ => true,
+        }
+    }
+
     /// Refuses a condition that can never match: in a Deny it would be an unnoticed gap.
     fn supports(&self, test: &Test) -> bool {
         let is_text = matches!(test, Test::Equals(_) | Test::EqualsIgnoringCase(_) | Test::Like(_));
         is_text
             || match self {
                 Self::SourceIp => matches!(test, Test::Address(_)),
-                Self::SourceVpc => false,
+                Self::SourceVpc
+                | Self::Issuer
+                | Self::Subject
+                | Self::Audience
+                | Self::ExternalId => false,
                 Self::SecureTransport | Self::MfaPresent => matches!(test, Test::Truth(_)),
                 Self::CurrentTime => matches!(test, Test::Date(..)),
                 Self::Tag(_) | Self::Context(_) => !matches!(test, Test::Address(_)),
@@ -207,6 +268,7 @@ impl ConditionKey {
         match self {
             Self::Context(_) => MAX_CONTEXT_CHARS * char::MAX.len_utf8(),
             Self::Tag(_) => MAX_TAG_VALUE_BYTES,
+            Self::Issuer | Self::Subject | Self::Audience | Self::ExternalId => MAX_CLAIM_BYTES,
             _ => MAX_VALUE_BYTES,
         }
     }
@@ -227,6 +289,15 @@ impl ConditionKey {
             Self::Context(name) => {
                 policy_request.context.and_then(|pairs| pairs.get(name)).map(ConditionValue::Text)
             }
+            Self::Issuer => policy_request.trust?.issuer.as_deref().map(ConditionValue::Text),
+            Self::Subject => policy_request.trust?.subject.as_deref().map(ConditionValue::Text),
+            Self::Audience => {
+                let audiences = &*policy_request.trust?.audiences;
+                (!audiences.is_empty()).then_some(ConditionValue::AnyOf(audiences))
+            }
+            Self::ExternalId => {
+                policy_request.trust?.external_id.as_deref().map(ConditionValue::Text)
+            }
         }
     }
 }
@@ -235,6 +306,7 @@ impl ConditionValue<'_> {
     fn text(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => Cow::Borrowed(text),
+            Self::AnyOf(texts) => texts.join(",").into(),
             Self::Address(address) => address.to_string().into(),
             Self::Time(time) => time.to_string().into(),
             Self::Truth(truth) => Cow::Borrowed(if *truth { "true" } else { "false" }),
@@ -281,6 +353,9 @@ impl Test {
     }
 
     fn is_met(&self, actual: &ConditionValue<'_>, steps: &Steps) -> bool {
+        if let ConditionValue::AnyOf(texts) = actual {
+            return texts.iter().any(|text| self.is_met(&ConditionValue::Text(text), steps));
+        }
         match self {
             Self::Equals(values) => {
                 let text = actual.text();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::condition::Condition;
+use super::condition::{Condition, DocumentKind};
 use super::json::{At, FaultLocation, Node, PolicyFault};
 use super::pattern::{Case, Extent, MAX_GLOB_BYTES, MAX_PATTERN_BYTES, Pattern};
 use super::request::{KeySet, PolicyRequest};
@@ -260,16 +260,22 @@ pub(super) struct Parts {
     actions: Option<Scope>,
     resources: Option<Scope>,
     conditions: Vec<Condition>,
+    kind: DocumentKind,
 }
 
 impl Parts {
+    /// Those of a statement of a trust policy.
+    pub(super) fn of_trust() -> Self {
+        Self { kind: DocumentKind::Trust, ..Self::default() }
+    }
+
     /// Reads a member that every kind of statement may have. Returns whether it is one.
     pub(super) fn take(&mut self, name: &str, member: &At<'_>) -> Result<bool, PolicyFault> {
         match name {
             "Sid" => self.sid = Some(read_sid(member)?.into()),
             "Effect" => self.effect = Some(read_effect(member)?),
             "Action" => self.set_actions(member, Scope::Only(read_actions(member)?))?,
-            "Condition" => self.conditions = Condition::read_all(member)?,
+            "Condition" => self.conditions = Condition::read_all(member, self.kind)?,
             _ => return Ok(false),
         }
         Ok(true)

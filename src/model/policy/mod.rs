@@ -1,4 +1,4 @@
-//! Policy documents: RAM policies of principals, and key policies.
+//! Policy documents: RAM policies of principals, key policies, and trust policies of roles.
 //!
 //! This module parses documents and decides whether one statement applies to one request. Which
 //! documents apply to a caller, and how their results are combined, is decided in `authz`.
@@ -15,12 +15,14 @@ mod pattern;
 mod request;
 mod steps;
 mod system;
+mod trust;
 
 pub use attached::{AttachedPolicy, InvalidAttachment};
 pub use document::{Effect, MAX_POLICY_BYTES, Policy, Statement};
 pub use json::{FaultLocation, PolicyFault};
 pub use key_policy::{DEFAULT_SID, KeyPolicy, KeyStatement};
 pub use pattern::Extent;
-pub use request::{KeySet, PolicyRequest, Resource, ResourceName};
+pub use request::{KeySet, PolicyRequest, Resource, ResourceName, TrustValues};
 pub use steps::{MAX_STEPS, Steps};
 pub use system::{FULL_ACCESS, SYSTEM_POLICIES, SystemPolicy};
+pub use trust::{ASSUME_ROLE, Trust, TrustCaller, TrustPolicy};

@@ -59,6 +59,15 @@ impl Pattern {
         matches!(self, Self::Any)
     }
 
+    /// Whether it has no character beside wildcards.
+    pub(super) fn is_wildcards_only(&self) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(_) | Self::Prefix(_) => false,
+            Self::Glob(glob) => glob.chars().all(|char| matches!(char, '*' | '?')),
+        }
+    }
+
     /// Whether it matches `text`. Meaningless once the steps are exhausted.
     pub(super) fn matches(&self, text: &str, case: Case, steps: &Steps) -> bool {
         steps.take(1)

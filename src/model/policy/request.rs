@@ -4,8 +4,10 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
-    Alias, EncryptionContext, KeyId, RegionAccount, RequestContext, TagKey, TagValue,
+    Alias, EncryptionContext, KeyId, PrincipalName, RegionAccount, RequestContext, TagKey, TagValue,
 };
 
 /// An action on a resource, with the values of the condition keys.
@@ -21,6 +23,26 @@ pub struct PolicyRequest<'a> {
     pub tags: Option<&'a BTreeMap<TagKey, TagValue>>,
     /// The encryption context, if the operation has one.
     pub context: Option<&'a EncryptionContext>,
+    /// Who wants to assume a role, if a trust policy is evaluated.
+    pub trust: Option<&'a TrustValues>,
+}
+
+/// The values of the condition keys that only trust policies have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrustValues {
+    /// `oidc:iss`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<Box<str>>,
+    /// `oidc:sub`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Box<str>>,
+    /// `oidc:aud`: those of the token that the provider accepts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<Box<str>>,
+    /// `sts:ExternalId`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<Box<str>>,
 }
 
 /// A resource by region, account and name. Its ARN is formatted on first use.
@@ -40,6 +62,8 @@ pub enum ResourceName<'a> {
     Key(KeyId),
     /// `alias/<name>`.
     Alias(&'a Alias),
+    /// `role/<name>`, of RAM: without a region.
+    Role(&'a PrincipalName),
     /// Any other, such as `key`, the container of all keys.
     Other(&'a str),
 }
@@ -76,7 +100,10 @@ impl<'a> Resource<'a> {
 
     /// Its ARN.
     pub fn arn(&self) -> &str {
-        self.arn.get_or_init(|| self.region_account.arn(self.name))
+        self.arn.get_or_init(|| match self.name {
+            ResourceName::Role(name) => name.arn(&self.region_account.account),
+            name => self.region_account.arn(name),
+        })
     }
 }
 
@@ -85,6 +112,7 @@ impl fmt::Display for ResourceName<'_> {
         match self {
             Self::Key(id) => write!(f, "key/{id}"),
             Self::Alias(alias) => alias.fmt(f),
+            Self::Role(name) => name.fmt(f),
             Self::Other(name) => f.write_str(name),
         }
     }

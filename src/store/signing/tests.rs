@@ -27,7 +27,7 @@ async fn filled(bench: Bench, keys: usize) -> Bench {
     for name in ["user/alice", "user/bob"] {
         let policies = vec![AttachedPolicy::system("AliyunKMSFullAccess").unwrap()];
         let created = Time::from_unix(1_700_000_000);
-        let principal = Principal { name: name.parse().unwrap(), policies, created };
+        let principal = Principal::new(name.parse().unwrap(), policies, created);
         store.insert_principal(principal).await.unwrap();
         store.insert_access_key(access_key(name)).await.unwrap();
     }

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hsmgate::api::rpc::table::TABLE;
 use hsmgate::cli::client::{CallError, Client};
+use hsmgate::model::Api;
 
 use crate::support::audit_file::records;
 use crate::support::calls::refused;
@@ -11,7 +12,7 @@ use crate::support::gateway::text;
 use crate::support::installation::{AccessKey, Installation, Server};
 
 /// The operations that need no permission.
-const WITHOUT_PERMISSION: &[&str] = &["DescribeRegions"];
+const WITHOUT_PERMISSION: &[&str] = &["DescribeRegions", "GetCallerIdentity"];
 
 const CONTEXT: (&str, &str) = ("EncryptionContext", r#"{"purpose":"backup"}"#);
 
@@ -106,6 +107,8 @@ impl TestAccount {
             ("EnableAutomaticRotation", "true"),
             ("RotationInterval", "7d"),
             ("NumberOfBytes", "32"),
+            ("RoleArn", "acs:ram::1234567890123456:role/ci"),
+            ("RoleSessionName", "build-7"),
         ]
         .into_iter()
         .map(|(name, value)| (name, value.to_owned()))
@@ -118,21 +121,32 @@ const KEY_POLICY: &str = r#"{"Version":"1","Statement":[{"Effect":"Allow","Princ
 /// A public key of 2048 bits, in DER and Base64.
 const RSA_2048: &str = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA";
 
+/// The code of a refusal in each API.
+fn refusal_of(api: Api) -> &'static str {
+    match api {
+        Api::Kms => "Forbidden.NoPermission",
+        Api::Sts => "NoPermission",
+    }
+}
+
 #[tokio::test]
 async fn every_operation_refuses_a_caller_without_rights() {
     let test_account = TestAccount::open().await;
     let (mut wrong, mut refused) = (Vec::new(), Vec::new());
     for entry in TABLE.iter() {
-        let owned = test_account.params(entry.name);
+        let mut owned = test_account.params(entry.name);
+        // A key policy is no session policy.
+        owned.retain(|(name, _value)| entry.api == Api::Kms || *name != "Policy");
         let params: Vec<(&str, &str)> =
             owned.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let outcome = test_account.nobody.call(entry.name, &params).await;
+        let outcome =
+            test_account.nobody.clone().with_api(entry.api).call(entry.name, &params).await;
         let is_right = match &outcome {
             Ok(_) => WITHOUT_PERMISSION.contains(&entry.name),
             Err(CallError::Refused { status, code, .. }) => {
                 !WITHOUT_PERMISSION.contains(&entry.name)
                     && *status == 403
-                    && code == "Forbidden.NoPermission"
+                    && code == refusal_of(entry.api)
             }
             Err(_) => false,
         };
@@ -140,18 +154,19 @@ async fn every_operation_refuses_a_caller_without_rights() {
             wrong.push(format!("{}: {outcome:?}", entry.name));
         }
         if let Err(CallError::Refused { request_id, .. }) = outcome {
-            refused.push((entry.name, request_id));
+            refused.push((entry, request_id));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(refused.len(), TABLE.len() - WITHOUT_PERMISSION.len());
     let records = records(&test_account.installation.audit_file());
-    for (name, request_id) in refused {
+    for (entry, request_id) in refused {
+        let name = entry.name;
         let record = records.iter().find(|it| {
             it["record"] == "event" && it["requestId"] == *request_id && it["eventName"] == name
         });
         let record = record.unwrap_or_else(|| panic!("the refusal of {name} is not on record"));
-        assert_eq!(record["errorCode"], "Forbidden.NoPermission", "{name}");
+        assert_eq!(record["errorCode"], refusal_of(entry.api), "{name}");
         assert_eq!(record["userIdentity"]["userName"], "nobody", "{name}");
     }
     drop(test_account.server);

@@ -48,11 +48,12 @@ async fn every_operation_of_the_table_leaves_a_record() {
     let gateway = Gateway::start();
     let mut answered = HashMap::new();
     for entry in TABLE.iter() {
-        let request_id = match gateway.client.call(entry.name, &[]).await {
-            Ok(answer) => text(&answer["RequestId"]).to_owned(),
-            Err(CallError::Refused { request_id, .. }) => request_id,
-            Err(error) => panic!("{}: {error:?}", entry.name),
-        };
+        let request_id =
+            match gateway.client.clone().with_api(entry.api).call(entry.name, &[]).await {
+                Ok(answer) => text(&answer["RequestId"]).to_owned(),
+                Err(CallError::Refused { request_id, .. }) => request_id,
+                Err(error) => panic!("{}: {error:?}", entry.name),
+            };
         answered.insert(entry.name, request_id);
     }
     let unsupported = gateway.refused("GetSecretValue", &[("SecretName", "s")]).await;

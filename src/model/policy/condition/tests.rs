@@ -33,6 +33,7 @@ fn holds(condition: &str) -> bool {
         },
         tags: Some(&tags),
         context: Some(&context),
+        trust: None,
     };
     policy(condition).expect(condition).statements()[0].applies(&policy_request, &Steps::default())
 }

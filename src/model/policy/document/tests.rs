@@ -23,6 +23,7 @@ fn applies(statement: &str, action: &str, resource: &str) -> bool {
         },
         tags: None,
         context: None,
+        trust: None,
     };
     policy.statements()[0].applies(&policy_request, &Steps::default())
 }

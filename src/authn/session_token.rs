@@ -1,0 +1,258 @@
+//! Sessions whose state is in their security token, so that every gateway knows them at once and an
+//! exchange writes no row.
+//!
+//! The token is the id of the session and its state, encrypted and authenticated by a key that follows
+//! from the id and a key of the store. The secret follows from the same two, so no gateway stores it. A
+//! session is used only while everything that it was made of still allows it: its role, the trust policy
+//! of the role, and who assumed it.
+
+use std::sync::Arc;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::access_key::{CredentialStore, ID_BYTES, NewCredential, Snapshot};
+use super::principal::{Principal, Session, SessionToken};
+use super::session::Credentials;
+use super::session_origin::{AssumedBy, SessionOrigin};
+use crate::error::{ApiError, ErrorCode};
+use crate::model::policy::{
+    ASSUME_ROLE, Policy, PolicyRequest, Resource, ResourceName, TrustCaller, TrustValues,
+};
+use crate::model::{
+    AccessKeyId, AccountId, PrincipalId, PrincipalName, RegionAccount, RequestContext, Time, random,
+};
+use crate::store::SessionKey;
+
+/// The prefix of the AccessKey id of a session.
+pub(super) const ID_PREFIX: &str = "STS.";
+/// The first byte of a token: the form of the rest.
+const FORM: u8 = 1;
+/// The longest token in bytes; it has a session policy, a subject and the sessions before it.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// A session to make. `authz` has decided that the role may be assumed.
+#[derive(Debug)]
+pub struct NewSession {
+    /// The session name.
+    pub name: String,
+    /// Its validity in seconds.
+    pub seconds: i64,
+    /// A policy document that limits it.
+    pub policy: Option<String>,
+    /// Who assumes the role.
+    pub origin: SessionOrigin,
+}
+
+/// The state of a session, in its token.
+#[derive(Debug, Serialize, Deserialize)]
+struct SessionState {
+    role: PrincipalName,
+    role_id: PrincipalId,
+    name: String,
+    began: Time,
+    expires: Time,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    policy: Option<String>,
+    origin: SessionOrigin,
+}
+
+/// A session of a token, with its principal and its secret.
+pub(super) struct OpenedSession {
+    pub(super) id: AccessKeyId,
+    pub(super) principal: Arc<Principal>,
+    pub(super) secret: SecretString,
+    pub(super) session: Session,
+}
+
+impl CredentialStore {
+    /// Makes a session of a role. It needs no change of the store, and no token call.
+    ///
+    /// # Errors
+    /// When the store has no key, or no random bytes can be had.
+    pub fn make_session(
+        &self,
+        account: &AccountId,
+        role: &Principal,
+        new: NewSession,
+        now: Time,
+    ) -> Result<Credentials, ApiError> {
+        let failed = || ApiError::from(ErrorCode::InternalFailure);
+        let key = self.store.session_key().ok_or_else(failed)?;
+        let id: Zeroizing<[u8; ID_BYTES]> = random::secret().map_err(|_source| failed())?;
+        // A session that an operator has ended by its start must not include this one.
+        let began = role.details.sessions_from.map_or(now, |from| from.max(now));
+        let expires = now.plus_seconds(new.seconds);
+        let state = SessionState {
+            role: role.name.clone(),
+            role_id: role.details.id.clone(),
+            name: new.name,
+            began,
+            expires,
+            policy: new.policy,
+            origin: new.origin,
+        };
+        let encrypted = encrypt(&key, account, &id, &state).ok_or_else(failed)?;
+        Ok(Credentials {
+            access_key_id: access_key_id(&id).ok_or_else(failed)?,
+            secret: secret(&key, &id),
+            security_token: SecretString::from(URL_SAFE_NO_PAD.encode(encrypted)),
+            expires,
+        })
+    }
+
+    /// The session of a security token, if it is one of this store, belongs to the AccessKey id, and
+    /// what it was made of still allows it. Whether it has expired is checked after the signature.
+    ///
+    /// # Errors
+    /// `InvalidAccessKeyId.NotFound`, `InvalidSecurityToken.MismatchWithAccessKey`.
+    pub(super) fn open_session(
+        &self,
+        region_account: &RegionAccount,
+        id: &str,
+        token: Option<&str>,
+        request: &RequestContext,
+    ) -> Result<OpenedSession, ErrorCode> {
+        let absent = ErrorCode::InvalidAccessKeyIdNotFound;
+        let token = token.filter(|token| token.len() <= MAX_TOKEN_BYTES).ok_or(absent)?;
+        let key = self.store.session_key().ok_or(absent)?;
+        let (bytes, state) = decrypt(&key, &region_account.account, token).ok_or(absent)?;
+        let access_key_id = access_key_id(&bytes).ok_or(absent)?;
+        if access_key_id.as_str() != id {
+            return Err(ErrorCode::InvalidSecurityTokenMismatch);
+        }
+        let snapshot = self.snapshot();
+        let role = snapshot.live(&state.role, &state.role_id).ok_or(absent)?;
+        let use_of_role = UseOfRole { snapshot: &snapshot, region_account, request };
+        if !use_of_role.is_allowed(role, state.began, &state.origin) {
+            return Err(absent);
+        }
+        let policy = state.policy.as_deref().map(Policy::parse).transpose();
+        let session = Session {
+            name: state.name,
+            expires: state.expires,
+            policy: policy.map_err(|_fault| absent)?,
+            began: Some(state.began),
+            origin: state.origin,
+            token: SessionToken::Encrypted,
+        };
+        let principal = Arc::clone(role);
+        Ok(OpenedSession { id: access_key_id, principal, secret: secret(&key, &bytes), session })
+    }
+}
+
+impl Snapshot {
+    /// The principal with this name, if it is still the one with this id.
+    fn live(&self, name: &PrincipalName, id: &PrincipalId) -> Option<&Arc<Principal>> {
+        self.principals.get(name).filter(|principal| principal.details.id == *id)
+    }
+}
+
+/// The use of a session, at which everything that it was made of is checked again.
+struct UseOfRole<'a> {
+    snapshot: &'a Snapshot,
+    region_account: &'a RegionAccount,
+    request: &'a RequestContext,
+}
+
+impl UseOfRole<'_> {
+    fn is_allowed(&self, role: &Principal, began: Time, origin: &SessionOrigin) -> bool {
+        if role.details.sessions_from.is_some_and(|from| began < from) {
+            return false;
+        }
+        match origin {
+            SessionOrigin::Operator => true,
+            SessionOrigin::Principal(by) => self.is_allowed_to(role, by),
+        }
+    }
+
+    fn is_allowed_to(&self, role: &Principal, by: &AssumedBy) -> bool {
+        let Some(principal) = self.snapshot.live(&by.principal, &by.principal_id) else {
+            return false;
+        };
+        let is_whole = match (self.snapshot.key(&by.access_key_id), &by.session) {
+            (Some(key), _) => key.is_active,
+            (None, Some((began, origin))) => self.is_allowed(principal, *began, origin),
+            (None, None) => false,
+        };
+        is_whole && self.trusts(role, TrustCaller::Principal(&by.principal), &by.values)
+    }
+
+    fn trusts(&self, role: &Principal, caller: TrustCaller<'_>, values: &TrustValues) -> bool {
+        is_trusted(self.region_account, role, caller, values, self.request)
+    }
+}
+
+/// Whether the trust policy of a role lets a caller assume it.
+pub fn is_trusted(
+    region_account: &RegionAccount,
+    role: &Principal,
+    caller: TrustCaller<'_>,
+    values: &TrustValues,
+    request: &RequestContext,
+) -> bool {
+    let policy_request = PolicyRequest {
+        action: ASSUME_ROLE,
+        resource: Resource::new(region_account, ResourceName::Role(&role.name)),
+        request,
+        tags: None,
+        context: None,
+        trust: Some(values),
+    };
+    let trust = role.details.trust.as_ref();
+    let account = &region_account.account;
+    trust.is_some_and(|trust| trust.decide(account, caller, &policy_request).is_allowed())
+}
+
+/// The AccessKey id of a session.
+fn access_key_id(id: &[u8; ID_BYTES]) -> Option<AccessKeyId> {
+    NewCredential::id(ID_PREFIX, id).ok()
+}
+
+fn secret(key: &SessionKey, id: &[u8; ID_BYTES]) -> SecretString {
+    SecretString::from(URL_SAFE_NO_PAD.encode(*key.derive("secret", id)))
+}
+
+/// The key of one token. It encrypts one text, so the nonce may be constant.
+fn token_key(key: &SessionKey, id: &[u8; ID_BYTES]) -> Option<(LessSafeKey, Nonce)> {
+    let unbound = UnboundKey::new(&AES_256_GCM, &*key.derive("token", id)).ok()?;
+    Some((LessSafeKey::new(unbound), Nonce::assume_unique_for_key([0; 12])))
+}
+
+fn encrypt(
+    key: &SessionKey,
+    account: &AccountId,
+    id: &[u8; ID_BYTES],
+    state: &SessionState,
+) -> Option<Vec<u8>> {
+    let mut text = serde_json::to_vec(state).ok()?;
+    let (key, nonce) = token_key(key, id)?;
+    key.seal_in_place_append_tag(nonce, aad(account), &mut text).ok()?;
+    Some([&[FORM][..], id, &text].concat())
+}
+
+/// The id and the state of a token that this store has made.
+fn decrypt(
+    key: &SessionKey,
+    account: &AccountId,
+    token: &str,
+) -> Option<([u8; ID_BYTES], SessionState)> {
+    let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+    let (form, rest) = bytes.split_first()?;
+    let (id, encrypted) = rest.split_first_chunk::<ID_BYTES>()?;
+    if *form != FORM {
+        return None;
+    }
+    let mut encrypted = encrypted.to_vec();
+    let (key, nonce) = token_key(key, id)?;
+    let text = key.open_in_place(nonce, aad(account), &mut encrypted).ok()?;
+    Some((*id, serde_json::from_slice(text).ok()?))
+}
+
+fn aad(account: &AccountId) -> Aad<Vec<u8>> {
+    Aad::from([b"hsmgate session 1 ", account.as_str().as_bytes()].concat())
+}

@@ -1,0 +1,3 @@
+//! The STS API: temporary credentials through the API.
+
+mod assume_role;
