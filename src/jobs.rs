@@ -1,5 +1,6 @@
 //! Background jobs: destroy and rotate due keys, and read changes that another process made to the
-//! store. Each action is recorded in the audit log.
+//! store. Each action is recorded in the audit log. In a cluster, one gateway at a time runs the jobs that
+//! change what all share.
 
 mod approvals;
 mod backoff;
@@ -16,7 +17,7 @@ use dangling_references::DanglingReferences;
 pub use destruction_hold::HOLD_LEFT;
 use destruction_hold::{DestructionHold, HoldStatus};
 pub use metrics::JobMetrics;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -26,7 +27,7 @@ use crate::error::ErrorCode;
 use crate::keyring::store_counter::{StoreCounter, StoreCounterError};
 use crate::keyring::{Keyring, KeyringError};
 use crate::model::{ImportParameters, KeyId, Time, clock};
-use crate::store::{EventGap, Store, StoreError};
+use crate::store::{EventGap, JobLease, Store, StoreError};
 use crate::token::KeyIdentity;
 
 /// Maximum delay of a key destruction after its deletion date.
@@ -48,6 +49,8 @@ const DANGLING_REFERENCES_INTERVAL: Duration = Duration::from_secs(1);
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum time until an event of the IV budget is recorded.
 const IV_EVENTS_INTERVAL: Duration = Duration::from_secs(5);
+/// Maximum time until a change of an operator's command is recorded.
+const OPERATOR_EVENTS_INTERVAL: Duration = Duration::from_millis(500);
 /// Maximum time until a request for an approval is recorded, and until an expired one is removed.
 const APPROVALS_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time between two searches for all keys.
@@ -64,6 +67,12 @@ const EXPIRED_RETENTION_SECONDS: i64 = 24 * 3600;
 
 /// Maximum time until the token knows that the database has changed.
 const COUNTER_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How often the lease of the jobs is renewed, or tried.
+const LEASE_INTERVAL: Duration = Duration::from_secs(2);
+/// The pause after a refresh that another gateway caused, as a multiple of its duration, up to the interval
+/// of refreshes: many changes of other gateways are read together.
+const REFRESH_PAUSE_FACTOR: u32 = 4;
 
 /// Maximum time that a stop waits for the work in progress.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -89,6 +98,8 @@ pub struct JobContext {
     pub metrics: JobMetrics,
     /// The counter that the database and the token have.
     pub counter: Arc<StoreCounter>,
+    /// The lease of the jobs that one gateway of a cluster runs.
+    pub lease: Arc<JobLease>,
 }
 
 /// The running jobs. Dropping them cancels them.
@@ -127,7 +138,25 @@ struct Job {
     /// A job on keys pauses while the token is disconnected: the disconnect is logged elsewhere,
     /// once, and an action that did not begin needs no record.
     needs_token: bool,
+    /// One gateway of a cluster at a time runs it.
+    needs_lease: bool,
     stop: watch::Receiver<bool>,
+}
+
+impl Job {
+    /// This job with what it works on now. `None` while it pauses.
+    fn due(&self) -> Option<Self> {
+        if self.needs_token && self.context.keyring.ready().is_err() {
+            return None;
+        }
+        if !self.needs_lease {
+            return Some(self.clone());
+        }
+        let store = self.context.lease.store()?;
+        let keyring = self.context.keyring.with_store(store.clone());
+        let context = JobContext { keyring, store, ..self.context.clone() };
+        Some(Self { context, ..self.clone() })
+    }
 }
 
 impl Jobs {
@@ -144,44 +173,71 @@ impl Jobs {
         jobs.tasks.spawn(async move {
             tokio::select! { () = test => {}, _ = stopped.wait_for(|stop| *stop) => {} }
         });
-        let JobContext { store, audit, metrics, .. } = context.clone();
-        let hold = DestructionHold::new(store, audit, context.destruction_hold, metrics);
+        let JobContext { audit, metrics, .. } = context.clone();
+        let hold = DestructionHold::new(audit, context.destruction_hold, metrics);
         let (references, stop) = (Arc::default(), jobs.stop.subscribe());
-        let job = || Job {
+        let own = || Job {
             context: context.clone(),
             backoff: Backoff::default(),
             hold: hold.clone(),
             references: Arc::clone(&references),
             needs_token: false,
+            needs_lease: false,
             stop: stop.clone(),
         };
-        let key_job = || Job { needs_token: true, ..job() };
-        jobs.run(PURGE_INTERVAL, "purge", key_job(), purge);
+        let shared = || Job { needs_lease: true, ..own() };
+        let own_of_keys = || Job { needs_token: true, ..own() };
+        let of_keys = || Job { needs_token: true, ..shared() };
+        jobs.run(LEASE_INTERVAL, "lease of the jobs", own(), renew_lease);
+        jobs.run(PURGE_INTERVAL, "purge", of_keys(), purge);
         let name = "removal of incomplete key versions";
-        jobs.run(CLEANUP_INTERVAL, name, key_job(), remove_incomplete_versions);
+        jobs.run(CLEANUP_INTERVAL, name, of_keys(), remove_incomplete_versions);
         let name = "destruction of remaining imported material";
-        jobs.run(CLEANUP_INTERVAL, name, key_job(), destroy_pending_material);
+        jobs.run(CLEANUP_INTERVAL, name, own_of_keys(), destroy_pending_material);
         let name = "expiry of imported material";
-        jobs.run(EXPIRY_INTERVAL, name, key_job(), expire_material);
-        jobs.run(EXPIRY_INTERVAL, "expiry of import tokens", key_job(), expire_imports);
-        jobs.run(ROTATION_INTERVAL, "rotation", key_job(), rotate);
-        jobs.run(CLOCK_CHECK_INTERVAL, "clock check", job(), check_clock);
-        jobs.run(IV_EVENTS_INTERVAL, "audit of the IV budget", job(), record_iv_events);
-        jobs.run(APPROVALS_INTERVAL, "approvals", job(), record_approvals);
+        jobs.run(EXPIRY_INTERVAL, name, of_keys(), expire_material);
+        jobs.run(EXPIRY_INTERVAL, "expiry of import tokens", of_keys(), expire_imports);
+        jobs.run(ROTATION_INTERVAL, "rotation", of_keys(), rotate);
+        let name = "rotation of used versions";
+        jobs.run(ROTATION_INTERVAL, name, own_of_keys(), rotate_used);
+        jobs.run(CLOCK_CHECK_INTERVAL, "clock check", shared(), check_clock);
+        jobs.run(IV_EVENTS_INTERVAL, "audit of the IV budget", own(), record_iv_events);
+        jobs.run(APPROVALS_INTERVAL, "approvals", shared(), record_approvals);
+        jobs.run(OPERATOR_EVENTS_INTERVAL, "changes of operators", shared(), record_operators);
         let name = "check of references in access documents";
-        jobs.run(DANGLING_REFERENCES_INTERVAL, name, job(), check_references);
-        jobs.run(STORE_WATCH_INTERVAL, "store check", job(), watch_store);
-        jobs.run(REFRESH_INTERVAL, "refresh", job(), refresh);
-        jobs.run(LAST_USED_INTERVAL, "last uses of AccessKeys", job(), store_access_key_uses);
-        jobs.run(LAST_USED_INTERVAL, "last uses of client keys", job(), store_client_key_uses);
-        jobs.run(NONCE_CLEANUP_INTERVAL, "removal of expired nonces", job(), remove_expired_nonces);
-        jobs.run(COUNTER_INTERVAL, "counter of the database", key_job(), raise_counter);
+        jobs.run(DANGLING_REFERENCES_INTERVAL, name, own(), check_references);
+        jobs.run(STORE_WATCH_INTERVAL, "store check", own(), watch_store);
+        jobs.run_refresh(own());
+        jobs.run(LAST_USED_INTERVAL, "last uses of AccessKeys", own(), store_access_key_uses);
+        jobs.run(LAST_USED_INTERVAL, "expired sessions", shared(), remove_expired_sessions);
+        jobs.run(LAST_USED_INTERVAL, "last uses of client keys", own(), store_client_key_uses);
+        jobs.run(NONCE_CLEANUP_INTERVAL, "removal of expired nonces", own(), remove_expired_nonces);
+        jobs.run(COUNTER_INTERVAL, "counter of the database", of_keys(), raise_counter);
         jobs
     }
 
-    /// Runs `work` at every interval until the stop, which does not interrupt it.
-    fn every<Work, Outcome>(&mut self, interval: Duration, name: &'static str, work: Work)
-    where
+    /// Refreshes at every interval, and soon after another gateway has announced a change.
+    fn run_refresh(&mut self, job: Job) {
+        let changed = Arc::new(Notify::new());
+        let listen = {
+            let (store, changed) = (job.context.store.clone(), Arc::clone(&changed));
+            async move { store.listen(changed).await }
+        };
+        let mut stopped = self.stop.subscribe();
+        self.tasks.spawn(async move {
+            tokio::select! { () = listen => {}, _ = stopped.wait_for(|stop| *stop) => {} }
+        });
+        self.every(REFRESH_INTERVAL, "refresh", Some(changed), move || refresh(job.clone()));
+    }
+
+    /// Runs `work` at every interval, and when it is woken, until the stop, which does not interrupt it.
+    fn every<Work, Outcome>(
+        &mut self,
+        interval: Duration,
+        name: &'static str,
+        woken: Option<Arc<Notify>>,
+        work: Work,
+    ) where
         Work: Fn() -> Outcome + Send + 'static,
         Outcome: Future<Output = Result<(), JobError>> + Send + 'static,
     {
@@ -190,13 +246,23 @@ impl Jobs {
         let mut stop = self.stop.subscribe();
         self.tasks.spawn(async move {
             let mut is_failing = false;
+            let mut took = Duration::ZERO;
             loop {
+                let woken = async {
+                    let Some(woken) = &woken else { return std::future::pending().await };
+                    woken.notified().await;
+                    let pause = took.saturating_mul(REFRESH_PAUSE_FACTOR);
+                    tokio::time::sleep(pause.min(interval)).await;
+                };
                 tokio::select! {
                     biased;
                     _ = stop.wait_for(|stop| *stop) => return,
                     _ = ticks.tick() => {}
+                    () = woken => {}
                 }
+                let begun = clock::monotonic();
                 let outcome = work().await;
+                took = clock::since(begun);
                 let was_failing = std::mem::replace(&mut is_failing, outcome.is_err());
                 log_change(name, was_failing, &outcome);
             }
@@ -212,9 +278,8 @@ impl Jobs {
     ) where
         Outcome: Future<Output = Result<(), JobError>> + Send + 'static,
     {
-        self.every(interval, name, move || {
-            let is_paused = job.needs_token && job.context.keyring.ready().is_err();
-            let work = (!is_paused).then(|| work(job.clone()));
+        self.every(interval, name, None, move || {
+            let work = job.due().map(work);
             async { if let Some(work) = work { work.await } else { Ok(()) } }
         });
     }
@@ -282,8 +347,12 @@ async fn test_capabilities(keyring: Keyring) {
     }
 }
 
+async fn renew_lease(job: Job) -> Result<(), JobError> {
+    Ok(job.context.lease.renew().await?)
+}
+
 async fn check_clock(job: Job) -> Result<(), JobError> {
-    Ok(job.hold.check().await.map(drop)?)
+    Ok(job.hold.check(&job.context.store).await.map(drop)?)
 }
 
 async fn record_approvals(job: Job) -> Result<(), JobError> {
@@ -302,23 +371,30 @@ async fn watch_store(job: Job) -> Result<(), JobError> {
 }
 
 async fn refresh(job: Job) -> Result<(), JobError> {
-    let JobContext { access_keys, store, audit, metrics, .. } = job.context;
-    // A revocation takes effect even if it cannot be recorded or another refresh fails.
+    let JobContext { access_keys, store, keyring, .. } = job.context;
+    // A revocation takes effect even if another refresh fails.
     let access = access_keys.refresh().await;
     let catalogue = store.refresh().await;
     store.note_refresh(access.is_err() || catalogue.is_err());
-    record_event_gaps(&store, &audit, &metrics).await?;
-    record_operator_events(&store, &audit).await?;
+    keyring.forget_removed().await;
     access?;
     catalogue?;
     Ok(())
 }
 
+async fn record_operators(job: Job) -> Result<(), JobError> {
+    let JobContext { store, audit, metrics, .. } = job.context;
+    record_event_gaps(&store, &audit, &metrics).await?;
+    record_operator_events(&store, &audit).await
+}
+
 async fn store_access_key_uses(job: Job) -> Result<(), JobError> {
-    let access_keys = job.context.access_keys;
-    access_keys.flush_last_used().await?;
+    Ok(job.context.access_keys.flush_last_used().await?)
+}
+
+async fn remove_expired_sessions(job: Job) -> Result<(), JobError> {
     let expired = clock::now().plus_seconds(-EXPIRED_RETENTION_SECONDS);
-    Ok(access_keys.purge_sessions(expired).await?)
+    Ok(job.context.access_keys.purge_sessions(expired).await?)
 }
 
 async fn store_client_key_uses(job: Job) -> Result<(), JobError> {
@@ -331,7 +407,7 @@ async fn raise_counter(job: Job) -> Result<(), JobError> {
 
 async fn purge(job: Job) -> Result<(), JobError> {
     let keyring = &job.context.keyring;
-    let HoldStatus { now, is_held } = job.hold.check().await?;
+    let HoldStatus { now, is_held } = job.hold.check(&job.context.store).await?;
     let due = keyring.due_for_purge(now, is_held);
     let system_event = |key: &KeyId| SystemEvent::scheduled("DestroyKey", *key);
     run_due(&job, due, system_event, |key| keyring.purge(key, now)).await
@@ -358,7 +434,7 @@ async fn destroy_pending_material(job: Job) -> Result<(), JobError> {
 
 async fn expire_material(job: Job) -> Result<(), JobError> {
     let keyring = &job.context.keyring;
-    let HoldStatus { now, is_held } = job.hold.check().await?;
+    let HoldStatus { now, is_held } = job.hold.check(&job.context.store).await?;
     if is_held {
         return Ok(());
     }
@@ -380,9 +456,18 @@ async fn expire_imports(job: Job) -> Result<(), JobError> {
 }
 
 async fn rotate(job: Job) -> Result<(), JobError> {
-    let (keyring, now) = (&job.context.keyring, clock::now());
+    let now = clock::now();
+    rotate_keys(&job, job.context.keyring.due_for_rotation(now), now).await
+}
+
+/// Each gateway knows which versions it has used up. The row lock prevents a second rotation.
+async fn rotate_used(job: Job) -> Result<(), JobError> {
+    rotate_keys(&job, job.context.keyring.due_for_rotation_by_use(), clock::now()).await
+}
+
+async fn rotate_keys(job: &Job, due: Vec<KeyId>, now: Time) -> Result<(), JobError> {
     let system_event = |key: &KeyId| SystemEvent::scheduled("RotateKey", *key);
-    run_due(&job, keyring.due_for_rotation(now), system_event, |key| keyring.rotate(key, now)).await
+    run_due(job, due, system_event, |key| job.context.keyring.rotate(key, now)).await
 }
 
 async fn record_iv_events(job: Job) -> Result<(), JobError> {
@@ -543,7 +628,7 @@ mod tests {
         let is_done = Arc::new(AtomicBool::new(false));
         let (work_begun, work_resume, done) =
             (Arc::clone(&begun), Arc::clone(&resume), Arc::clone(&is_done));
-        jobs.every(Duration::from_millis(1), "test", move || {
+        jobs.every(Duration::from_millis(1), "test", None, move || {
             let (begun, resume) = (Arc::clone(&work_begun), Arc::clone(&work_resume));
             let done = Arc::clone(&done);
             async move {
@@ -567,7 +652,7 @@ mod tests {
         let mut jobs = Jobs::default();
         let begun = Arc::new(Notify::new());
         let work_begun = Arc::clone(&begun);
-        jobs.every(Duration::from_millis(1), "test", move || {
+        jobs.every(Duration::from_millis(1), "test", None, move || {
             work_begun.notify_one();
             std::future::pending()
         });

@@ -25,7 +25,7 @@ use crate::pipeline::Pipeline;
 use crate::server::http::{self, ConnectionLimits, HttpApp, HttpSettings, Listener, Stop};
 use crate::server::tls::{ServerCertificate, TlsServer};
 use crate::server::{ServerMetrics, TrustedProxies};
-use crate::store::{LockedStore, Store, StoreMetrics};
+use crate::store::{JobLease, LockedStore, Store, StoreMetrics};
 use crate::token::Token;
 
 /// How long requests in progress may continue after the last one was accepted.
@@ -132,6 +132,7 @@ pub struct Gateway {
     destruction_hold: Duration,
     job_metrics: JobMetrics,
     counter: Arc<StoreCounter>,
+    lease: Arc<JobLease>,
 }
 
 /// The server of health and metrics.
@@ -199,6 +200,9 @@ impl Gateway {
             metrics.authn,
         );
         let api = api::app(pipeline, authenticator, Arc::clone(&client_keys));
+        let lease = Arc::new(JobLease::new(backend.store.clone()));
+        lease.renew().await?;
+        backend.store.end_start().await?;
         Ok(Self {
             locks,
             backend,
@@ -215,6 +219,7 @@ impl Gateway {
             destruction_hold,
             job_metrics: metrics.jobs,
             counter: Arc::new(counter),
+            lease,
         })
     }
 
@@ -277,6 +282,7 @@ impl Gateway {
             destruction_hold: self.destruction_hold,
             metrics: self.job_metrics,
             counter: Arc::clone(&self.counter),
+            lease: Arc::clone(&self.lease),
         });
         let certificate_watch =
             self.certificate.map(|certificate| tokio::spawn(certificate.watch_files()));
@@ -311,7 +317,9 @@ impl Gateway {
         warn_failed(stored, "access_key.last_use_not_stored", "store the last uses of AccessKeys");
         let stored = self.client_keys.flush_last_used().await;
         warn_failed(stored, "client_key.last_use_not_stored", "store the last uses of client keys");
-        let raised = self.counter.raise().await;
+        let raised = if self.lease.store().is_some() { self.counter.raise().await } else { Ok(()) };
+        let released = self.lease.release().await;
+        warn_failed(released, "cluster.jobs_not_released", "release the lease of the jobs");
         warn_failed(raised, "store.counter_not_raised", "raise the counter of the database");
         self.backend.close().await
     }

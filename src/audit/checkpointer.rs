@@ -73,6 +73,7 @@ impl AuditLog {
         let interval = settings.checkpoint_interval;
         let known = trust.known.clone();
         let opened = blocking(move || writer::open(settings, &trust)).await?;
+        let opened = opened.of_gateway(store.member());
         // From the first record on, the file may be ahead of the head in the store.
         if let Some(known) = known.filter(|known| known.is_closed) {
             StoredHead { is_opening: true, ..known }.save(&store).await?;

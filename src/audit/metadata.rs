@@ -9,7 +9,7 @@ use super::checkpoint::{AuditKey, Checkpoint, NamedKey};
 use crate::store::{MetadataValue, Store, StoreError};
 use crate::token::ServiceKey;
 
-/// The metadata entry with the audit head in the store.
+/// The metadata entry with the audit head in the store. Each gateway of a cluster has its own.
 pub const HEAD_METADATA: &str = "audit-head";
 pub(super) const PUBLIC_KEY_METADATA: &str = "audit-public-key";
 /// The public keys that were replaced, oldest first: PEM texts as JSON.
@@ -29,7 +29,7 @@ const OLDER_ACCEPTED_METADATA: &str = "audit-older-database-accepted";
 /// # Errors
 /// When the database cannot be written.
 pub async fn accept_older_database(store: &Store) -> Result<(), StoreError> {
-    store.set_metadata(OLDER_ACCEPTED_METADATA, "yes").await
+    store.set_metadata(&store.own_entry(OLDER_ACCEPTED_METADATA), "yes").await
 }
 
 /// The metadata that a restored store inherits from the newer store that it replaces: the audit
@@ -79,18 +79,22 @@ impl StoredHead {
     /// # Errors
     /// When the store cannot be read.
     pub async fn load(store: &Store) -> Result<MetadataValue<Self>, AuditError> {
-        Ok(store.read_metadata(HEAD_METADATA, |text| serde_json::from_str(text).ok()).await?)
+        let name = store.own_entry(HEAD_METADATA);
+        Ok(store.read_metadata(&name, |text| serde_json::from_str(text).ok()).await?)
     }
 
     /// Whether an operator accepted that the audit file is ahead of the database.
     pub(super) async fn is_older_accepted(store: &Store) -> Result<bool, AuditError> {
         let read = |text: &str| Some(!text.is_empty());
-        Ok(store.read_metadata(OLDER_ACCEPTED_METADATA, read).await?.value().unwrap_or_default())
+        let name = store.own_entry(OLDER_ACCEPTED_METADATA);
+        Ok(store.read_metadata(&name, read).await?.value().unwrap_or_default())
     }
 
     /// Saves the head that a start continues, which is not older any more.
     pub(super) async fn save_as_newest(&self, store: &Store) -> Result<(), AuditError> {
-        let entries = [(HEAD_METADATA, self.to_text()?), (OLDER_ACCEPTED_METADATA, String::new())];
+        let (head, accepted) =
+            (store.own_entry(HEAD_METADATA), store.own_entry(OLDER_ACCEPTED_METADATA));
+        let entries = [(&*head, self.to_text()?), (&*accepted, String::new())];
         Ok(store.set_metadata_entries(&entries).await?)
     }
 
@@ -99,7 +103,7 @@ impl StoredHead {
     }
 
     pub(super) async fn save(&self, store: &Store) -> Result<(), AuditError> {
-        Ok(store.set_metadata(HEAD_METADATA, &self.to_text()?).await?)
+        Ok(store.set_metadata(&store.own_entry(HEAD_METADATA), &self.to_text()?).await?)
     }
 
     /// The key that signs the checkpoints. Absent before the first start with an audit log.

@@ -133,19 +133,25 @@ pub(super) struct Opened {
     file: AuditFile,
     tail: Tail,
     chain_end: ChainEnd,
+    gateway: Option<String>,
 }
 
 /// Opens the file, and finds where its chain continues.
 pub(super) fn open(settings: AuditSettings, trust: &TrustedState) -> Result<Opened, AuditError> {
     let (file, tail) = AuditFile::open_with_journal(&settings.file, settings.journal_bytes)?;
     let chain_end = continuity::chain_end(&settings.file, tail, trust)?;
-    Ok(Opened { settings, file, tail, chain_end })
+    Ok(Opened { settings, file, tail, chain_end, gateway: None })
 }
 
 impl Opened {
+    /// Writes the name of the gateway in its cluster into opening records.
+    pub(super) fn of_gateway(self, gateway: Option<&str>) -> Self {
+        Self { gateway: gateway.map(str::to_owned), ..self }
+    }
+
     /// Writes the opening record, and starts the thread.
     pub(super) fn start(self) -> Result<Started, AuditError> {
-        let Self { settings, file, tail, chain_end } = self;
+        let Self { settings, file, tail, chain_end, gateway } = self;
         let ChainEnd { head, reason, checkpoint } = chain_end;
         let status = Arc::new(WriterStatus {
             is_discontinued: reason == "discontinued",
@@ -168,6 +174,7 @@ impl Opened {
             rotation_wait: MAX_ROTATION_WAIT.min(settings.timeout / 2),
             was_moved: false,
             status: Arc::clone(&status),
+            gateway,
         };
         let first = writer.write(&[]);
         first.map_err(|source| AuditError::File { path: settings.file.clone(), source })?;
@@ -239,6 +246,8 @@ struct Writer {
     /// Whether the last check did not find the file at its path.
     was_moved: bool,
     status: Arc<WriterStatus>,
+    /// The name of this gateway in its cluster.
+    gateway: Option<String>,
 }
 
 impl Writer {
@@ -489,7 +498,7 @@ impl Writer {
     }
 
     fn open_record(&self, chain_start: ChainStart, previous: Head) -> Vec<u8> {
-        line::members(&json!({
+        let mut open = json!({
             "time": clock::now(),
             "format": FORMAT,
             "reason": chain_start.reason,
@@ -498,7 +507,11 @@ impl Writer {
             "checkpointRecords": self.checkpoint_records,
             "checkpointSeconds": self.checkpoint_interval.as_secs(),
             "program": concat!("hsmgate ", env!("CARGO_PKG_VERSION")),
-        }))
+        });
+        if let (Some(gateway), Some(members)) = (&self.gateway, open.as_object_mut()) {
+            members.insert("gateway".to_owned(), json!(gateway));
+        }
+        line::members(&open)
     }
 }
 

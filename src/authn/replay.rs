@@ -45,7 +45,7 @@ const OLD_BOOT_FILE: &str = "machine-start";
 const BEHIND_SECONDS: i64 = 2;
 
 /// The store's metadata with the id of the replay journal that it was last served with; empty if
-/// unknown.
+/// unknown. Each gateway of a cluster has its own.
 pub const REPLAY_JOURNAL: &str = "replay-journal";
 
 /// Why the replay journal cannot be used.
@@ -118,7 +118,7 @@ impl ReplayGuard {
         let replay = Self::open(directory, &last, now)?;
         let journal = replay.journal();
         if last != LastJournal::Id(journal.clone()) {
-            store.set_metadata(REPLAY_JOURNAL, &journal).await?;
+            store.set_metadata(&store.own_entry(REPLAY_JOURNAL), &journal).await?;
         }
         Ok(replay)
     }
@@ -298,7 +298,8 @@ impl ReplayGuard {
 /// Reads the journal id from the store. A store of version 0.1.0 does not name it, and has an
 /// instance from its first start on.
 async fn last_journal(store: &Store) -> Result<LastJournal, StoreError> {
-    let last = store.read_metadata(REPLAY_JOURNAL, |text| Some(text.to_owned())).await?;
+    let name = store.own_entry(REPLAY_JOURNAL);
+    let last = store.read_metadata(&name, |text| Some(text.to_owned())).await?;
     Ok(match last {
         MetadataValue::Read(journal) => LastJournal::Id(journal),
         MetadataValue::Damaged => LastJournal::Unknown,

@@ -305,7 +305,13 @@ fn credential_name(text: &str) -> Option<String> {
     is_plain.then(|| text.to_owned())
 }
 
-/// The URL of the database. That of PostgreSQL gets the source of its password, which the store reads.
+/// The name of a gateway in its cluster.
+fn member_name(text: &str) -> Option<String> {
+    is_ascii_name(text, 64, b".-_").then(|| text.to_owned())
+}
+
+/// The URL of the database. That of PostgreSQL gets the source of its password, which the store reads, and
+/// the name of the gateway in its cluster.
 fn store_url(reader: &mut Reader<'_>) -> Option<String> {
     const NAME: &str = "store.url";
     let file = reader.text("store.password_file", absolute).map(PinSource::File);
@@ -314,6 +320,7 @@ fn store_url(reader: &mut Reader<'_>) -> Option<String> {
         reader.fault_of("store.password_credential", "cannot be set beside store.password_file");
     }
     let password = file.or(credential.map(PinSource::Credential));
+    let member = reader.text("cluster.name", member_name);
     let is_known = |text: &&str| {
         ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme))
     };
@@ -322,9 +329,12 @@ fn store_url(reader: &mut Reader<'_>) -> Option<String> {
         if password.is_some() {
             reader.fault_of(NAME, "is a SQLite file, which has no password");
         }
+        if member.is_some() {
+            reader.fault_of("cluster.name", "needs a database of PostgreSQL: see store.url");
+        }
         return Some(text);
     }
-    match postgresql::with_password(&text, password.as_ref()) {
+    match postgresql::complete(&text, password.as_ref(), member.as_deref()) {
         Ok(url) => Some(url),
         Err(fault) => {
             reader.fault_of(NAME, fault);

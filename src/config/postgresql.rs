@@ -12,14 +12,22 @@ pub(crate) const PASSWORD_FILE: &str = "password_file";
 /// As [`PASSWORD_FILE`], for a credential of systemd.
 pub(crate) const PASSWORD_CREDENTIAL: &str = "password_credential";
 
+/// The parameter with the name of this gateway in its cluster. The configuration adds it; the store takes it
+/// out again.
+pub(crate) const MEMBER: &str = "cluster_member";
+
 /// The parameters that a URL may have. Others would change what the store relies on.
 const PARAMETERS: &[&str] = &["host", "application_name"];
 
-/// Checks a URL and adds the source of the password.
+/// Checks a URL, and adds the source of the password and the name of the gateway in its cluster.
 ///
 /// # Errors
 /// What is wrong with it. The text does not contain the URL.
-pub(super) fn with_password(text: &str, password: Option<&PinSource>) -> Result<String, String> {
+pub(super) fn complete(
+    text: &str,
+    password: Option<&PinSource>,
+    member: Option<&str>,
+) -> Result<String, String> {
     let mut url = Url::parse(text).map_err(|error| format!("is not a valid URL: {error}"))?;
     let has_password_parameter = url.query_pairs().any(|(name, _value)| name == "password");
     if url.password().is_some() || has_password_parameter {
@@ -47,7 +55,7 @@ pub(super) fn with_password(text: &str, password: Option<&PinSource>) -> Result<
         Some(PinSource::File(path)) => path.to_str().map(|path| (PASSWORD_FILE, path)),
         Some(PinSource::Credential(name)) => Some((PASSWORD_CREDENTIAL, name.as_str())),
     };
-    if let Some((name, value)) = source {
+    for (name, value) in source.into_iter().chain(member.map(|member| (MEMBER, member))) {
         url.query_pairs_mut().append_pair(name, value);
     }
     Ok(url.into())
@@ -75,17 +83,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_without_a_password_gets_its_source() {
+    fn a_url_without_a_password_gets_its_source_and_the_name() {
         let url = "postgres://hsmgate@localhost/keys?host=/run/postgresql";
-        assert_eq!(with_password(url, None).unwrap(), url);
+        assert_eq!(complete(url, None, None).unwrap(), url);
         let file = PinSource::File("/etc/hsmgate/db password".into());
-        let with_file = with_password("postgres://hsmgate@127.0.0.1:5433/keys", Some(&file));
+        let with_file = complete("postgres://hsmgate@127.0.0.1:5433/keys", Some(&file), None);
         let wanted =
             "postgres://hsmgate@127.0.0.1:5433/keys?password_file=%2Fetc%2Fhsmgate%2Fdb+password";
         assert_eq!(with_file.unwrap(), wanted);
         let credential = PinSource::Credential("db".to_owned());
-        let with_credential = with_password(url, Some(&credential)).unwrap();
-        assert_eq!(with_credential, format!("{url}&password_credential=db"));
+        let with_credential = complete(url, Some(&credential), Some("a")).unwrap();
+        let wanted = format!("{url}&password_credential=db&cluster_member=a");
+        assert_eq!(with_credential, wanted);
     }
 
     #[test]
@@ -100,9 +109,10 @@ mod tests {
             ("postgres://hsmgate@localhost/keys?host=db.example.com", "need TLS"),
             ("postgres://hsmgate@localhost/keys?host=/run&host=db.example.com", "need TLS"),
             ("postgres://hsmgate@localhost/keys?hostaddr=192.0.2.1", "hostaddr"),
+            ("postgres://hsmgate@localhost/keys?cluster_member=a", "cluster_member"),
             ("postgres://hsmgate@localhost/keys?options=-c%20search_path%3Dx", "options"),
         ] {
-            let refused = with_password(url, None).unwrap_err();
+            let refused = complete(url, None, None).unwrap_err();
             assert!(refused.contains(why), "{url}: {refused}");
             assert!(!refused.contains("hunter2"), "{refused}");
         }

@@ -85,6 +85,11 @@ pub static SECTIONS: &[(&str, &str)] = &[
     ("service", "The region and account of the gateway. Both are part of every ARN."),
     ("token", "The PKCS#11 token that holds the keys."),
     ("store", "The database of keys, aliases and policies."),
+    (
+        "cluster",
+        "Several gateways on one database of PostgreSQL (docs/cluster.md). All have the same configuration, \
+         except their name, their addresses and their files.",
+    ),
     ("limits", "Limits of rates, times and connections."),
     (
         "quotas",
@@ -264,6 +269,13 @@ settings! {
     /// A directory for the small files that must survive a restart, such as the journal of used
     /// signature nonces.
     "store.state_directory": PATH, Required;
+
+    /// The name of this gateway in its cluster. Gateways with different names serve one database at the same
+    /// time; two with the same name do not. Needs PostgreSQL. Do not change it: the audit of this
+    /// gateway continues under its name.
+    "cluster.name":
+        Text("a name of letters, digits, dots, dashes and underscores"),
+        Unset("none: the database has one gateway");
 
     /// Calls per second for an account and a cryptographic operation. Calls above it are refused
     /// with `Rejected.Throttling`; 0 means no limit. Only authorized calls count: a caller without

@@ -106,7 +106,6 @@ impl ClockWatch {
 /// Whether due destructions may begin. Clones share it.
 #[derive(Clone)]
 pub(super) struct DestructionHold {
-    store: Store,
     audit: Recorder,
     hold: Duration,
     state: Arc<Mutex<Option<State>>>,
@@ -121,6 +120,9 @@ struct State {
     /// Events that are not in the audit log yet.
     unrecorded: Vec<SystemEvent>,
     was_held: bool,
+    /// The term of the lease since which this gateway has run the jobs: what another one recorded before it
+    /// counts.
+    term: Option<i64>,
 }
 
 /// The current hold.
@@ -133,25 +135,32 @@ pub(super) struct HoldStatus {
 }
 
 impl DestructionHold {
-    pub(super) fn new(store: Store, audit: Recorder, hold: Duration, metrics: JobMetrics) -> Self {
-        Self { store, audit, hold, state: Arc::default(), metrics }
+    pub(super) fn new(audit: Recorder, hold: Duration, metrics: JobMetrics) -> Self {
+        Self { audit, hold, state: Arc::default(), metrics }
     }
 
-    /// Reads the clocks. A jump is stored before this returns.
+    /// Reads the clocks. A jump is stored before this returns. `store` is that of the job, which may be
+    /// under a lease.
     ///
     /// # Errors
     /// When the store fails; nothing may be destroyed then.
-    pub(super) async fn check(&self) -> Result<HoldStatus, StoreError> {
+    pub(super) async fn check(&self, store: &Store) -> Result<HoldStatus, StoreError> {
         let mut held = self.state.lock().await;
         let now = ClockReading::now();
-        let (state, jump) = if let Some(state) = held.as_mut() {
-            let jump = state.watch.check(now);
-            (state, jump)
-        } else {
-            let (watch, jump) = self.start(now).await?;
-            let was_held = watch.left > Duration::ZERO;
-            let state = State { watch, recorded: None, unrecorded: Vec::new(), was_held };
-            (held.insert(state), jump)
+        let term = store.lease_term();
+        let (state, jump) = match held.as_mut() {
+            Some(state) if state.term == term => {
+                let jump = state.watch.check(now);
+                (state, jump)
+            }
+            before => {
+                let unrecorded =
+                    before.map(|state| std::mem::take(&mut state.unrecorded)).unwrap_or_default();
+                let (watch, jump) = self.start(store, now).await?;
+                let was_held = watch.left > Duration::ZERO;
+                let state = State { watch, recorded: None, unrecorded, was_held, term };
+                (held.insert(state), jump)
+            }
         };
         if let Some(jump) = jump {
             state.recorded = None;
@@ -171,8 +180,8 @@ impl DestructionHold {
         let every = if is_held { RECORD_HOLD_INTERVAL } else { RECORD_INTERVAL };
         if state.recorded.is_none_or(|recorded| now.running.duration_since(recorded) >= every) {
             let left = state.watch.left.as_secs().to_string();
-            self.store.set_metadata(HOLD_LEFT, &left).await?;
-            self.store.set_metadata(RECORDED_TIME, &now.wall.unix().to_string()).await?;
+            store.set_metadata(HOLD_LEFT, &left).await?;
+            store.set_metadata(RECORDED_TIME, &now.wall.unix().to_string()).await?;
             state.recorded = Some(now.running);
         }
         while let Some(system_event) = state.unrecorded.first() {
@@ -189,14 +198,18 @@ impl DestructionHold {
         Ok(HoldStatus { now: now.wall, is_held })
     }
 
-    async fn start(&self, now: ClockReading) -> Result<(ClockWatch, Option<Jump>), StoreError> {
-        let (recorded, is_recorded) = self.number(RECORDED_TIME).await?;
+    async fn start(
+        &self,
+        store: &Store,
+        now: ClockReading,
+    ) -> Result<(ClockWatch, Option<Jump>), StoreError> {
+        let (recorded, is_recorded) = number(store, RECORDED_TIME).await?;
         let recorded = match recorded.and_then(|seconds| i64::try_from(seconds).ok()) {
             Some(seconds) => Some(Time::from_unix(seconds)),
             // The store of a program that did not record the time.
-            None => self.store.newest_time().await?,
+            None => store.newest_time().await?,
         };
-        let (left, is_left) = self.number(HOLD_LEFT).await?;
+        let (left, is_left) = number(store, HOLD_LEFT).await?;
         // An unreadable entry may have been a hold.
         let left = match left {
             _ if !is_recorded || !is_left => self.hold,
@@ -204,22 +217,22 @@ impl DestructionHold {
         };
         Ok(ClockWatch::start(self.hold, recorded, left, now))
     }
+}
 
-    /// Reads a numeric metadata entry, if it exists, and returns whether it was readable.
-    async fn number(&self, name: &'static str) -> Result<(Option<u64>, bool), StoreError> {
-        let number = self.store.read_metadata(name, |text| text.parse::<u64>().ok()).await?;
-        let is_readable = number != MetadataValue::Damaged;
-        if !is_readable {
-            tracing::error!(
-                event = "store.row_damaged",
-                table = "facts",
-                row = name,
-                "cannot read the row; due destructions are held as after a jump of the \
-                 clock"
-            );
-        }
-        Ok((number.value(), is_readable))
+/// Reads a numeric metadata entry, if it exists, and returns whether it was readable.
+async fn number(store: &Store, name: &'static str) -> Result<(Option<u64>, bool), StoreError> {
+    let number = store.read_metadata(name, |text| text.parse::<u64>().ok()).await?;
+    let is_readable = number != MetadataValue::Damaged;
+    if !is_readable {
+        tracing::error!(
+            event = "store.row_damaged",
+            table = "facts",
+            row = name,
+            "cannot read the row; due destructions are held as after a jump of the \
+             clock"
+        );
     }
+    Ok((number.value(), is_readable))
 }
 
 fn log_jump(jump: Jump, hold: Duration) {
@@ -293,9 +306,9 @@ mod tests {
             .await
             .unwrap();
         let (audit, asked) = Recorder::of_full_disk();
-        let hold = DestructionHold::new(store, audit, HOLD, JobMetrics::default());
+        let hold = DestructionHold::new(audit, HOLD, JobMetrics::default());
         for _ in 0..3 {
-            assert!(hold.check().await.unwrap().is_held);
+            assert!(hold.check(&store).await.unwrap().is_held);
         }
         let kept: Vec<bool> = asked.try_iter().collect();
         assert_eq!(kept, [false; 3], "tried three times, and not kept elsewhere");
@@ -317,8 +330,8 @@ mod tests {
             let now = clock::now().unix().to_string();
             store.set_metadata(RECORDED_TIME, &now).await.unwrap();
             store.set_metadata(name, value).await.unwrap();
-            let hold = DestructionHold::new(store, Recorder::off(), HOLD, JobMetrics::default());
-            assert_eq!(hold.check().await.unwrap().is_held, is_held, "{name} {value:?}");
+            let hold = DestructionHold::new(Recorder::off(), HOLD, JobMetrics::default());
+            assert_eq!(hold.check(&store).await.unwrap().is_held, is_held, "{name} {value:?}");
         }
     }
 

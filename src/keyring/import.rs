@@ -5,10 +5,13 @@
 //! its token object, and destroys the object of a version whose material is absent by its row.
 //! While this process runs, a job does it.
 //!
-//! One change of material at a time, for all keys: an import reads a row twice, and another import,
+//! One change of material at a time, for all keys and all gateways of a cluster: an import reads a row twice, and another import,
 //! a deletion or an expiry in between would invalidate the first result.
 
 use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::MutexGuard;
 
 use super::pending_versions::PendingGuard;
 use super::{Execution, KeyAction, Keyring, KeyringError, identity, state};
@@ -18,7 +21,7 @@ use crate::model::{
     ImportId, ImportParameters, ImportToken, ImportedMaterial, KeyId, KeyRecord, KeyState,
     KeyVersion, KeyVersionId, Origin, Time, WrappingAlgorithm,
 };
-use crate::store::StoreError;
+use crate::store::{MaterialGuard, StoreError};
 use crate::token::{Budget, Capability, CheckValue, KeyIdentity, ServiceKey, TokenError, Worker};
 
 /// The lifetime of an import token (GetParametersForImport: 24 hours).
@@ -170,7 +173,7 @@ impl Keyring {
         now: Time,
         budget: &Budget,
     ) -> Result<(), KeyringError> {
-        let _only_one = self.material.lock().await;
+        let _only_one = self.lock_material(budget.deadline()).await?;
         let parameters = self.check_import_token(key, material.import, now)?;
         let outcome = self.import_material(&parameters, &material, now, budget).await;
         if let Err(KeyringError::Refused(ErrorCode::InvalidKeyMaterial)) = &outcome {
@@ -272,7 +275,7 @@ impl Keyring {
         execution: Execution<'_>,
     ) -> Result<(), KeyringError> {
         check_origin(key.record())?;
-        let _only_one = self.material.lock().await;
+        let _only_one = self.lock_material(execution.budget().deadline()).await?;
         self.remove_material(key.record().id, |_material| true, execution.budget()).await
     }
 
@@ -288,8 +291,8 @@ impl Keyring {
     /// # Errors
     /// When store or token fail; the next call continues.
     pub async fn expire_material(&self, key: KeyId, now: Time) -> Result<(), KeyringError> {
-        let _only_one = self.material.lock().await;
         let budget = Budget::new(self.timeouts.call);
+        let _only_one = self.lock_material(budget.deadline()).await?;
         self.remove_material(key, |material| material.is_due(now), &budget).await?;
         tracing::info!(
             event = "key.material_expired",
@@ -315,6 +318,12 @@ impl Keyring {
             Ok(()) | Err(StoreError::NotFound) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Waits until no other change of imported material is made, by any gateway of the cluster.
+    async fn lock_material(&self, end: Instant) -> Result<MaterialLock<'_>, KeyringError> {
+        let alone = self.material.lock().await;
+        Ok(MaterialLock { _cluster: self.store.lock_material(end).await?, _alone: alone })
     }
 
     /// Unwraps the material as a version that is not active, to compute its check value.
@@ -421,10 +430,11 @@ impl Keyring {
     /// # Errors
     /// When store or token fail; the next call tries again.
     pub async fn destroy_pending_material(&self, key: KeyId) -> Result<(), KeyringError> {
-        let _only_one = self.material.lock().await;
+        let budget = Budget::new(self.timeouts.call);
+        let _only_one = self.lock_material(budget.deadline()).await?;
         match self.store.key_on_disk(key).await {
             Ok(record) => {
-                self.destroy_absent_material(&record, &Budget::new(self.timeouts.call)).await?;
+                self.destroy_absent_material(&record, &budget).await?;
             }
             Err(StoreError::NotFound) => {}
             Err(error) => return Err(error.into()),
@@ -495,6 +505,12 @@ impl Keyring {
         }
         Ok(())
     }
+}
+
+/// The right to change imported material, until it is dropped.
+struct MaterialLock<'k> {
+    _cluster: MaterialGuard,
+    _alone: MutexGuard<'k, ()>,
 }
 
 /// Material that was unwrapped, with its check value.

@@ -116,6 +116,12 @@ impl Keyring {
         }
     }
 
+    /// The same keyring, with the store of a job, whose changes are refused once another gateway runs it.
+    #[must_use]
+    pub fn with_store(&self, store: Store) -> Self {
+        Self { store, ..self.clone() }
+    }
+
     /// Returns the unused leases of encryptions to the store, when a gateway stops.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Keyring, KeyringError, identity};
 use crate::model::{KeyId, KeyState, clock};
 use crate::store::StoreError;
-use crate::token::{Budget, KeyIdentity};
+use crate::token::{Budget, KeyIdentity, Worker};
 
 /// A version of another gateway that is inactive for longer than this is not being generated any
 /// more.
@@ -116,6 +116,19 @@ impl Keyring {
         match removed {
             Ok(()) | Err(StoreError::NotFound) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Drops what this process keeps in the token of versions that another process has destroyed.
+    pub async fn forget_removed(&self) {
+        for version in self.store.take_removed() {
+            let version = identity(&version.0, &version.1);
+            let forget = move |worker: &mut Worker<'_>| {
+                worker.forget_key(version);
+                Ok(())
+            };
+            // A token that is gone has no copies.
+            let _ = self.token.change(&Budget::new(self.timeouts.call), forget).await;
         }
     }
 

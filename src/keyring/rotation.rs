@@ -5,9 +5,14 @@ use crate::model::{KeyId, KeyRecord, KeyState, KeyVersion, Time};
 use crate::token::Budget;
 
 impl Keyring {
-    /// The keys whose rotation is due.
+    /// The keys whose rotation is due by its date.
     pub fn due_for_rotation(&self, now: Time) -> Vec<KeyId> {
-        self.keys_where(|record| self.is_due(record, now))
+        self.keys_where(|record| is_due(record, now))
+    }
+
+    /// The keys whose primary version this gateway has used so often that they need another one.
+    pub fn due_for_rotation_by_use(&self) -> Vec<KeyId> {
+        self.keys_where(|record| self.needs_rotation(record))
     }
 
     /// Creates a new primary version of a key whose rotation is due.

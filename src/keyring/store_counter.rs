@@ -161,11 +161,8 @@ impl StoreCounter {
             // The last call failed at the token.
             self.complete(&mut raised).await?;
         }
-        let number = raised.counters.stored.saturating_add(1);
-        self.store
-            .set_token_counter(&TokenCounter { number, revisions: revisions.clone() })
-            .await?;
-        raised.counters.stored = number;
+        let known = raised.counters.stored;
+        raised.counters.stored = self.store.raise_token_counter(revisions.clone(), known).await?;
         raised.revisions = Some(revisions);
         self.complete(&mut raised).await
     }
@@ -209,7 +206,7 @@ pub async fn accept(store: &Store, token: &Token) -> Result<(), StoreCounterErro
 }
 
 async fn set(token: &Token, owner: KeyVersionId, number: u64) -> Result<(), TokenError> {
-    token.change(&budget(), move |worker| worker.set_counter(owner, number)).await
+    token.change(&budget(), move |worker| worker.raise_counter(owner, number)).await
 }
 
 /// Whether the token works and does not accept the object.

@@ -75,19 +75,19 @@ impl Connected {
 
 /// Opens the database at `url`, creates it if necessary, and migrates its schema.
 pub(super) async fn connect(url: &str, mode: LockMode) -> Result<Connected, StoreError> {
-    let options = parse(url)?;
+    let (options, member) = parse(url)?;
     match options.database_url.scheme() {
         "sqlite" => sqlite(options, mode).await,
-        "postgres" | "postgresql" => open_server(options, mode).await,
+        "postgres" | "postgresql" => open_server(options, member, mode).await,
         _ => Err(StoreError::Url(NO_SCHEME)),
     }
 }
 
 /// Opens an existing database without migrating its schema.
 pub(super) async fn connect_existing(url: &str) -> Result<Connected, StoreError> {
-    let options = parse(url)?;
+    let (options, member) = parse(url)?;
     if options.database_url.scheme() != "sqlite" {
-        let server = ServerLock::acquire(options.clone(), LockMode::Shared).await?;
+        let server = ServerLock::acquire(options.clone(), member, LockMode::Shared).await?;
         let pool = server_pool(options).await?;
         if !postgresql::has_tables(&pool).await? {
             return Err(StoreError::NoStore(server.database));
@@ -112,16 +112,16 @@ pub(super) async fn connect_existing(url: &str) -> Result<Connected, StoreError>
 /// # Errors
 /// For other databases, which have their own backup tools.
 pub(super) fn file(url: &str) -> Result<PathBuf, StoreError> {
-    file_of(&parse(url)?)
+    file_of(&parse(url)?.0)
 }
 
 const NO_SCHEME: &str = "must begin with `sqlite:` or `postgres:`";
 
-fn parse(url: &str) -> Result<AnyConnectOptions, StoreError> {
+fn parse(url: &str) -> Result<(AnyConnectOptions, Option<String>), StoreError> {
     sqlx::any::install_default_drivers();
     // The parser's error is dropped: it may quote the URL, and a URL may contain a password.
     let options = url.parse().map_err(|_source| StoreError::Url("is not a valid URL"))?;
-    postgresql::read_password(options)
+    postgresql::read_url(options)
 }
 
 fn file_of(options: &AnyConnectOptions) -> Result<PathBuf, StoreError> {
@@ -175,8 +175,12 @@ async fn open_sqlite(options: AnyConnectOptions, path: &Path) -> Result<Connecte
 
 /// Opens a PostgreSQL database, and migrates its schema. One process at a time does so; an existing
 /// schema must not change under a process of an older program.
-async fn open_server(options: AnyConnectOptions, mode: LockMode) -> Result<Connected, StoreError> {
-    let server = ServerLock::acquire(options.clone(), mode).await?;
+async fn open_server(
+    options: AnyConnectOptions,
+    member: Option<String>,
+    mode: LockMode,
+) -> Result<Connected, StoreError> {
+    let server = ServerLock::acquire(options.clone(), member, mode).await?;
     let pool = server_pool(options).await?;
     server.lock_migration().await?;
     let is_older = postgresql::has_tables(&pool).await? && has_pending_migrations(&pool).await?;

@@ -64,9 +64,29 @@ pub enum StoreError {
     InUseElsewhere(String),
     /// A gateway that is running holds the lock of a PostgreSQL database.
     #[error(
-        "another gateway uses the store {0}: a store has one gateway; stop the other one first"
+        "another gateway uses the store {0}: a store has one gateway, or several with names of their own in \
+         cluster.name; stop the other one first"
     )]
     OtherGateway(String),
+    /// A gateway of the cluster that is running has this name.
+    #[error(
+        "another gateway uses the store {database} under the name {name:?} of cluster.name: each gateway of \
+         a cluster has its own name; stop the other one first"
+    )]
+    OtherMember {
+        /// The database.
+        database: String,
+        /// The name.
+        name: String,
+    },
+    /// Another gateway of the cluster does not end its start.
+    #[error(
+        "another gateway of the cluster on the store {0} is starting, and has not ended its start"
+    )]
+    OtherStart(String),
+    /// Another gateway of the cluster runs the jobs now.
+    #[error("another gateway of the cluster runs the jobs now")]
+    LeaseLost,
     /// This gateway has lost its lock on a PostgreSQL database. It tries to take it again.
     #[error("the gateway has lost its lock on the store: {0}")]
     LockLost(String),
@@ -154,6 +174,7 @@ impl From<StoreError> for ApiError {
             StoreError::Unavailable { .. }
             | StoreError::FileLost { .. }
             | StoreError::LockLost(_)
+            | StoreError::LeaseLost
             | StoreError::Damaged { .. } => ErrorCode::Unavailable,
             _ => ErrorCode::InternalFailure,
         };

@@ -29,12 +29,14 @@ mod file_lock;
 mod files;
 mod health;
 mod invocations;
+mod job_lease;
 mod key_row;
 mod keys;
 mod listing;
 mod locked;
 mod metadata;
 mod metrics;
+mod notifications;
 mod operator_events;
 mod postgresql;
 mod principals;
@@ -58,10 +60,11 @@ mod value;
 mod watch;
 mod write;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
@@ -76,6 +79,7 @@ pub use damage::{DamagedRow, Part};
 pub use document_cache::{DanglingReference, Document, DocumentCache, DocumentIndex, Reference};
 pub use error::StoreError;
 pub use invocations::{Lease, Remainder};
+pub use job_lease::JobLease;
 pub use locked::LockedStore;
 pub use metadata::MetadataValue;
 pub use metrics::StoreMetrics;
@@ -87,7 +91,7 @@ pub use row_key::{RowKey, SessionKey};
 pub use signing::SignedRows;
 pub use token_counter::{Revisions, TokenCounter};
 
-use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId, Quotas};
+use crate::model::{Alias, KeyId, KeyRecord, KeyVersion, KeyVersionId, Quotas};
 use crate::telemetry::gauge_value;
 use aliases::read_alias;
 use catalogue::Catalogue;
@@ -110,6 +114,8 @@ pub struct Store {
     inner: Arc<Inner>,
     /// The operator on whose behalf changes are made with this value, if any.
     operator: Option<Arc<str>>,
+    /// The term of the lease under which changes are made with this value, if any.
+    term: Option<i64>,
 }
 
 struct Inner {
@@ -133,6 +139,8 @@ struct Inner {
     pending_revocations: AtomicUsize,
     /// When all rows have to be read and checked again, although no change was counted.
     next_check: CheckTimes,
+    /// What other processes have removed, until it is taken.
+    removed: parking_lot::Mutex<Vec<(Arc<KeyRecord>, KeyVersion)>>,
 }
 
 impl Store {
@@ -150,15 +158,65 @@ impl Store {
         connect::needs_migration(url).await
     }
 
-    /// Makes this process the only gateway of a PostgreSQL store, until the store is closed. Waits shortly
-    /// for a gateway that is ending. A SQLite store has a lock file for that.
+    /// Makes this process the only gateway of a PostgreSQL store, or the only one with its name in a cluster,
+    /// until the store is closed. Waits shortly for a gateway that is ending. A SQLite store has a lock file
+    /// for that. No other gateway of the cluster starts until [`Store::end_start`].
     ///
     /// # Errors
-    /// [`StoreError::OtherGateway`], or when the database does not respond.
+    /// [`StoreError::OtherGateway`], [`StoreError::OtherMember`], [`StoreError::OtherStart`], or when the
+    /// database does not respond.
     pub async fn become_gateway(&self) -> Result<(), StoreError> {
         match &self.inner.database.server {
             Some(server) => server.become_gateway().await,
             None => Ok(()),
+        }
+    }
+
+    /// Lets other gateways of the cluster start.
+    ///
+    /// # Errors
+    /// When the database does not respond.
+    pub async fn end_start(&self) -> Result<(), StoreError> {
+        match &self.inner.database.server {
+            Some(server) => server.end_start().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until no other gateway of the cluster changes imported material, and keeps the others from it
+    /// until the guard is dropped. Changes of this process exclude each other elsewhere.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when another gateway is not ready in time, or the database does not
+    /// respond.
+    pub async fn lock_material(&self, end: Instant) -> Result<MaterialGuard, StoreError> {
+        if self.member().is_none() {
+            return Ok(MaterialGuard(None));
+        }
+        let inner = Arc::clone(&self.inner);
+        // Continues even if the caller is gone, so that a lock that was taken is released.
+        let taking = tokio::spawn(async move {
+            let Some(server) = &inner.database.server else { return Ok(MaterialGuard(None)) };
+            if server.lock_material(end).await? {
+                return Ok(MaterialGuard(Some(inner)));
+            }
+            Err(StoreError::Unavailable {
+                source: "another gateway changes imported material".into(),
+            })
+        });
+        taking.await.map_err(|source| StoreError::Unavailable { source: source.into() })?
+    }
+
+    /// The name of this gateway in its cluster.
+    pub fn member(&self) -> Option<&str> {
+        self.inner.member()
+    }
+
+    /// The name of a metadata entry that each gateway of a cluster has for itself.
+    pub fn own_entry(&self, name: &'static str) -> Cow<'static, str> {
+        match self.member() {
+            Some(member) => format!("{name}/{member}").into(),
+            None => name.into(),
         }
     }
 
@@ -193,8 +251,9 @@ impl Store {
             row_key: OnceLock::new(),
             pending_revocations: AtomicUsize::new(0),
             next_check: CheckTimes::default(),
+            removed: parking_lot::Mutex::default(),
         };
-        let store = Self { inner: Arc::new(inner), operator: None };
+        let store = Self { inner: Arc::new(inner), operator: None, term: None };
         store.reload().await?;
         Ok(store)
     }
@@ -266,11 +325,30 @@ impl Store {
 
     /// Waits for the writer lock and begins a change.
     async fn write(&self) -> Result<Write, StoreError> {
-        Write::begin(&self.inner, self.operator.clone()).await
+        Write::begin(&self.inner, self.operator.clone(), self.term).await
+    }
+}
+
+/// Keeps the other gateways of a cluster from changes of imported material.
+pub struct MaterialGuard(Option<Arc<Inner>>);
+
+impl Drop for MaterialGuard {
+    fn drop(&mut self) {
+        let Some(inner) = self.0.take() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if let Some(server) = &inner.database.server {
+                server.unlock_material().await;
+            }
+        });
     }
 }
 
 impl Inner {
+    fn member(&self) -> Option<&str> {
+        self.database.server.as_ref()?.member.as_deref()
+    }
+
     /// A connection of the pool. After a failure it is closed when it is dropped.
     async fn connection(&self) -> Result<Connection, StoreError> {
         // SQLite deletes the WAL when the last connection closes.

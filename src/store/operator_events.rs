@@ -7,7 +7,6 @@
 //! deleted before it was audited leaves a gap.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
@@ -58,7 +57,7 @@ impl Store {
     /// The same store, for changes on behalf of this operator, to be audited.
     #[must_use]
     pub fn on_behalf_of(&self, operator: &str) -> Self {
-        Self { inner: Arc::clone(&self.inner), operator: Some(operator.into()) }
+        Self { operator: Some(operator.into()), ..self.clone() }
     }
 
     /// The changes that are not audited yet, oldest first, each with its number. Unreadable events

@@ -1,14 +1,18 @@
 //! Opens a PostgreSQL database, and holds the locks of its users.
 //!
 //! Locks are advisory locks of the database, as the lock files are for SQLite: every process that uses the
-//! store holds a shared one, and a gateway an exclusive one besides. They belong to a connection outside
-//! the pool, so that the server releases them when the process ends.
+//! store holds a shared one. The only gateway of a database holds an exclusive one besides; a gateway of a
+//! cluster shares that lock, and has its name exclusively. They belong to a connection outside the pool, so
+//! that the server releases them when the process ends.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use secrecy::ExposeSecret as _;
 use sqlx::any::AnyConnectOptions;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -16,7 +20,7 @@ use tokio::time::timeout;
 use super::StoreError;
 use super::connection::Connection;
 use super::file_lock::LockMode;
-use crate::config::postgresql::{PASSWORD_CREDENTIAL, PASSWORD_FILE};
+use crate::config::postgresql::{MEMBER, PASSWORD_CREDENTIAL, PASSWORD_FILE};
 use crate::config::secret::{PinSource, read_private_file};
 use crate::model::clock;
 
@@ -31,20 +35,57 @@ const SETTINGS: &str = "SET client_min_messages = 'warning'; \
     WHERE current_setting('synchronous_commit') = 'off'";
 
 /// The locks, of the class 1752394087 ("hsmg"). 3 is taken by changes, 4 while the tables are made.
-const LOCK_SHARED: &str = "SELECT pg_try_advisory_lock_shared(1752394087, 1)";
-const LOCK_EXCLUSIVE: &str = "SELECT pg_try_advisory_lock(1752394087, 1)";
+const LOCK_SHARED: Lock = Lock::of("SELECT pg_try_advisory_lock_shared(1752394087, 1)");
+const LOCK_EXCLUSIVE: Lock = Lock::of("SELECT pg_try_advisory_lock(1752394087, 1)");
 const UNLOCK_EXCLUSIVE: &str = "SELECT pg_advisory_unlock(1752394087, 1)";
-const LOCK_AS_GATEWAY: &str = "SELECT pg_try_advisory_lock(1752394087, 2)";
+const LOCK_AS_GATEWAY: Lock = Lock::of("SELECT pg_try_advisory_lock(1752394087, 2)");
+const LOCK_AS_MEMBER: Lock = Lock::of("SELECT pg_try_advisory_lock_shared(1752394087, 2)");
 const LOCK_MIGRATION: &str = "SELECT pg_advisory_lock(1752394087, 4)";
 const UNLOCK_MIGRATION: &str = "SELECT pg_advisory_unlock(1752394087, 4)";
-/// Whether the session with this process id holds the lock of a gateway.
-const IS_GATEWAY_LOCKED: &str = "SELECT COUNT(*) FROM pg_locks \
-    WHERE locktype = 'advisory' AND classid = 1752394087 AND objid = 2 AND objsubid = 2 AND granted \
+/// One gateway of a cluster starts at a time: a start makes keys of the gateway itself.
+const LOCK_START: Lock = Lock::of("SELECT pg_try_advisory_lock(1752394087, 5)");
+const UNLOCK_START: &str = "SELECT pg_advisory_unlock(1752394087, 5)";
+/// One gateway of a cluster changes imported material at a time.
+const LOCK_MATERIAL: Lock = Lock::of("SELECT pg_try_advisory_lock(1752394087, 6)");
+const UNLOCK_MATERIAL: &str = "SELECT pg_advisory_unlock(1752394087, 6)";
+/// The lock of the name of a gateway in its cluster, of another class.
+const LOCK_NAME: &str = "SELECT pg_try_advisory_lock(1752394088, CAST($1 AS INTEGER))";
+/// Whether the session with this process id holds a lock, by its class and number.
+const IS_LOCKED: &str = "SELECT COUNT(*) FROM pg_locks \
+    WHERE locktype = 'advisory' AND CAST(classid AS BIGINT) = $2 AND CAST(objid AS BIGINT) = $3 \
+    AND objsubid = 2 AND granted \
     AND pid = $1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
+/// How long the start of another gateway is waited for.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a lock is waited for that another process holds shortly, or until it has ended.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
+
+/// A statement that takes a lock if it is free.
+#[derive(Debug, Clone, Copy)]
+struct Lock {
+    sql: &'static str,
+    /// The number of the lock, if the statement has none.
+    number: Option<i32>,
+}
+
+impl Lock {
+    const fn of(sql: &'static str) -> Self {
+        Self { sql, number: None }
+    }
+
+    fn of_name(member: &str) -> Self {
+        Self { sql: LOCK_NAME, number: Some(lock_number(member)) }
+    }
+}
+
+/// The number of the lock of a name. Two names with the same one are taken for the same: one pair of 2^31.
+fn lock_number(member: &str) -> i32 {
+    let hash = digest(&SHA256, member.as_bytes());
+    let first = hash.as_ref().first_chunk().copied().unwrap_or_default();
+    i32::from_be_bytes(first) & i32::MAX
+}
 
 /// The locks of one process, and the connection that holds them.
 #[derive(Debug)]
@@ -52,40 +93,42 @@ pub(super) struct ServerLock {
     options: AnyConnectOptions,
     /// The database, for errors.
     pub(super) database: String,
-    session: Mutex<Session>,
+    /// The name of this gateway in its cluster.
+    pub(super) member: Option<String>,
+    /// The connection that holds the locks. `None` after it was lost.
+    session: Mutex<Option<AnyConnection>>,
+    /// The process id at the server of the last one.
+    process: AtomicI64,
+    /// The process is a gateway, and needs the locks of one.
+    is_gateway: AtomicBool,
 }
 
-#[derive(Debug, Default)]
-struct Session {
-    /// `None` after it was lost.
-    connection: Option<AnyConnection>,
-    /// Its process id at the server.
-    process: i64,
-    /// The process is a gateway, and needs that lock.
-    is_gateway: bool,
-}
-
-/// Replaces the source of the password in a URL by the password.
-pub(super) fn read_password(
+/// A URL of the configuration, read: the source of the password is replaced by the password, and the name
+/// of the gateway is taken out.
+pub(super) fn read_url(
     mut options: AnyConnectOptions,
-) -> Result<AnyConnectOptions, StoreError> {
+) -> Result<(AnyConnectOptions, Option<String>), StoreError> {
     let url = &mut options.database_url;
-    let (mut password, mut others) = (None, Vec::new());
+    if url.scheme() == "sqlite" {
+        return Ok((options, None));
+    }
+    let (mut password, mut member, mut others) = (None, None, Vec::new());
     for (name, value) in url.query_pairs() {
         match &*name {
             PASSWORD_FILE => password = Some(read_private_file(Path::new(&*value))?),
             PASSWORD_CREDENTIAL => {
                 password = Some(PinSource::Credential(value.into_owned()).read()?);
             }
+            MEMBER => member = Some(value.into_owned()),
             _ => others.push((name.into_owned(), value.into_owned())),
         }
     }
+    url.query_pairs_mut().clear().extend_pairs(others);
     if let Some(password) = password {
-        url.query_pairs_mut().clear().extend_pairs(others);
         let set = url.set_password(Some(password.expose_secret()));
         set.map_err(|()| StoreError::Url("cannot have a password"))?;
     }
-    Ok(options)
+    Ok((options, member))
 }
 
 /// Gives a new connection the required settings.
@@ -104,10 +147,18 @@ impl ServerLock {
     /// Takes the lock of a user of the database.
     pub(super) async fn acquire(
         options: AnyConnectOptions,
+        member: Option<String>,
         mode: LockMode,
     ) -> Result<Self, StoreError> {
         let database = name_of(&options);
-        let server = Self { options, database, session: Mutex::default() };
+        let server = Self {
+            options,
+            database,
+            member,
+            session: Mutex::default(),
+            process: AtomicI64::new(0),
+            is_gateway: AtomicBool::new(false),
+        };
         let lock = match mode {
             LockMode::Shared => LOCK_SHARED,
             LockMode::Exclusive => LOCK_EXCLUSIVE,
@@ -119,7 +170,8 @@ impl ServerLock {
         if !take(&mut connection, lock, wait).await? {
             return Err(StoreError::InUseElsewhere(server.database.clone()));
         }
-        *session = Session { connection: Some(connection), process, is_gateway: false };
+        *session = Some(connection);
+        server.process.store(process, Ordering::Release);
         drop(session);
         Ok(server)
     }
@@ -135,6 +187,11 @@ impl ServerLock {
         bounded(connect).await
     }
 
+    /// The options of a connection of the driver itself.
+    pub(super) fn native_options(&self) -> Result<PgConnectOptions, sqlx::Error> {
+        PgConnectOptions::try_from(&self.options)
+    }
+
     /// Takes the lock of a migration: one process at a time makes tables.
     pub(super) async fn lock_migration(&self) -> Result<(), StoreError> {
         self.execute(LOCK_MIGRATION).await
@@ -147,28 +204,79 @@ impl ServerLock {
 
     async fn execute(&self, sql: &'static str) -> Result<(), StoreError> {
         let mut session = self.session.lock().await;
-        let connection = session.connection.as_mut().ok_or_else(silent)?;
-        Ok(connection.execute(sqlx::raw_sql(sql)).await.map(drop)?)
+        let connection = session.as_mut().ok_or_else(silent)?;
+        Ok(bounded(connection.execute(sqlx::raw_sql(sql))).await.map(drop)?)
     }
 
-    /// Takes the lock of a gateway. One that is ending is waited for.
+    /// Takes the locks of a gateway. One that is ending is waited for, and so is another gateway of the
+    /// cluster that is starting: [`ServerLock::end_start`] must follow.
     pub(super) async fn become_gateway(&self) -> Result<(), StoreError> {
         let mut session = self.session.lock().await;
-        if session.is_gateway {
+        if self.is_gateway.load(Ordering::Acquire) {
             return Ok(());
         }
-        let connection = session.connection.as_mut().ok_or_else(silent)?;
-        if !take(connection, LOCK_AS_GATEWAY, LOCK_TIMEOUT).await? {
-            return Err(StoreError::OtherGateway(self.database.clone()));
+        let connection = session.as_mut().ok_or_else(silent)?;
+        if self.member.is_some() && !take(connection, LOCK_START, START_TIMEOUT).await? {
+            return Err(StoreError::OtherStart(self.database.clone()));
         }
-        session.is_gateway = true;
+        for lock in self.gateway_locks() {
+            if !take(connection, lock, LOCK_TIMEOUT).await? {
+                return Err(self.other_gateway());
+            }
+        }
+        self.is_gateway.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Takes the lock of a change of imported material. Returns whether it was free before the end.
+    pub(super) async fn lock_material(&self, end: Instant) -> Result<bool, StoreError> {
+        loop {
+            let taken = {
+                let mut session = self.session.lock().await;
+                let connection = session.as_mut().ok_or_else(silent)?;
+                take(connection, LOCK_MATERIAL, Duration::ZERO).await?
+            };
+            // Others use the connection meanwhile.
+            if taken || clock::monotonic() >= end {
+                return Ok(taken);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Releases the lock of a change of imported material. If that fails, the end of the connection releases
+    /// it.
+    pub(super) async fn unlock_material(&self) {
+        if self.execute(UNLOCK_MATERIAL).await.is_err() {
+            *self.session.lock().await = None;
+        }
+    }
+
+    /// Lets other gateways of the cluster start.
+    pub(super) async fn end_start(&self) -> Result<(), StoreError> {
+        if self.member.is_some() { self.execute(UNLOCK_START).await } else { Ok(()) }
+    }
+
+    fn gateway_locks(&self) -> Vec<Lock> {
+        match &self.member {
+            Some(member) => vec![LOCK_AS_MEMBER, Lock::of_name(member)],
+            None => vec![LOCK_AS_GATEWAY],
+        }
+    }
+
+    fn other_gateway(&self) -> StoreError {
+        match &self.member {
+            Some(name) => {
+                StoreError::OtherMember { database: self.database.clone(), name: name.clone() }
+            }
+            None => StoreError::OtherGateway(self.database.clone()),
+        }
     }
 
     /// Whether no other process uses the store now. Waits at most so long until none does.
     pub(super) async fn is_only_user(&self, wait: Duration) -> Result<bool, StoreError> {
         let mut session = self.session.lock().await;
-        let connection = session.connection.as_mut().ok_or_else(silent)?;
+        let connection = session.as_mut().ok_or_else(silent)?;
         let is_only_user = take(connection, LOCK_EXCLUSIVE, wait).await?;
         if is_only_user {
             bounded(connection.execute(sqlx::raw_sql(UNLOCK_EXCLUSIVE))).await?;
@@ -181,33 +289,33 @@ impl ServerLock {
         &self,
         change: &mut Connection,
     ) -> Result<(), StoreError> {
-        let Ok(session) = self.session.try_lock() else {
-            // It is being checked, or taken again.
-            return self.lost("the connection that holds the lock is being checked");
-        };
-        if !session.is_gateway {
+        if !self.is_gateway.load(Ordering::Acquire) {
             return Ok(());
         }
-        let held = sqlx::query(IS_GATEWAY_LOCKED).bind(session.process);
+        let process = self.process.load(Ordering::Acquire);
+        let (class, number) = match &self.member {
+            Some(member) => (1_752_394_088_i64, i64::from(lock_number(member))),
+            None => (1_752_394_087, 2),
+        };
+        let held = sqlx::query(IS_LOCKED).bind(process).bind(class).bind(number);
         match change.value::<i64>(held).await? {
-            0 => self.lost("the server has ended the connection that holds it"),
+            0 => {
+                let why = "the server has ended the connection that holds it";
+                Err(StoreError::LockLost(format!("{}: {why}", self.database)))
+            }
             _ => Ok(()),
         }
-    }
-
-    fn lost(&self, why: &str) -> Result<(), StoreError> {
-        Err(StoreError::LockLost(format!("{}: {why}", self.database)))
     }
 
     /// Verifies that the locks are held, and takes them again if they were lost. Returns why they are
     /// not held.
     pub(super) async fn watch(&self) -> Result<(), String> {
         let mut session = self.session.lock().await;
-        if let Some(connection) = &mut session.connection {
+        if let Some(connection) = &mut *session {
             if bounded(connection.ping()).await.is_ok() {
                 return Ok(());
             }
-            session.connection = None;
+            *session = None;
             tracing::warn!(
                 event = "store.lock_connection_lost",
                 "the connection that holds the locks of the store was lost; it is opened again"
@@ -216,20 +324,22 @@ impl ServerLock {
         let failed = |error: sqlx::Error| format!("{} does not respond: {error}", self.database);
         let (mut connection, process) = self.connect().await.map_err(failed)?;
         let mut locks = vec![LOCK_SHARED];
-        locks.extend(session.is_gateway.then_some(LOCK_AS_GATEWAY));
+        if self.is_gateway.load(Ordering::Acquire) {
+            locks.extend(self.gateway_locks());
+        }
         for lock in locks {
             if !take(&mut connection, lock, Duration::ZERO).await.map_err(failed)? {
                 return Err(format!("{}: another process has taken it", self.database));
             }
         }
-        session.connection = Some(connection);
-        session.process = process;
+        *session = Some(connection);
+        self.process.store(process, Ordering::Release);
         Ok(())
     }
 
     /// Releases the locks.
     pub(super) async fn close(&self) {
-        if let Some(connection) = self.session.lock().await.connection.take() {
+        if let Some(connection) = self.session.lock().await.take() {
             // The connection holds no data, so an error is ignored.
             let _ = bounded(connection.close()).await;
         }
@@ -239,12 +349,14 @@ impl ServerLock {
 /// Takes a lock, and waits for it at most so long. Returns whether it was taken.
 async fn take(
     connection: &mut AnyConnection,
-    lock: &'static str,
+    lock: Lock,
     wait: Duration,
 ) -> Result<bool, sqlx::Error> {
     let end = clock::monotonic() + wait;
     loop {
-        if bounded(sqlx::query_scalar(lock).fetch_one(&mut *connection)).await? {
+        let query = sqlx::query_scalar(lock.sql);
+        let query = if let Some(number) = lock.number { query.bind(number) } else { query };
+        if bounded(query.fetch_one(&mut *connection)).await? {
             return Ok(true);
         }
         if clock::monotonic() >= end {
@@ -274,8 +386,11 @@ fn name_of(options: &AnyConnectOptions) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::store::tests::{Bench, open, sample_key};
+    use crate::store::{JobLease, Store};
 
     /// A store on PostgreSQL. `None` while the tests run on SQLite.
     async fn bench() -> Option<Bench> {
@@ -348,7 +463,7 @@ mod tests {
         let Some(bench) = bench().await else { return };
         let version = bench.store.insert_key(sample_key()).await.unwrap().versions[0].id;
         let other = open(&bench.url).await.unwrap();
-        let lease = async |store: &crate::store::Store| {
+        let lease = async |store: &Store| {
             for _ in 0..20 {
                 store.lease_invocations(version, 1, 1000).await.unwrap();
             }
@@ -371,5 +486,157 @@ mod tests {
             "0"
         );
         drop(bench);
+    }
+
+    /// A gateway of a cluster on the database of the test, that has not started yet.
+    async fn member(bench: &Bench, name: &str) -> Store {
+        open(&format!("{}&cluster_member={name}", bench.url)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn gateways_of_a_cluster_have_different_names() {
+        let Some(bench) = bench().await else { return };
+        let (a, b, other) =
+            (member(&bench, "a").await, member(&bench, "b").await, member(&bench, "a").await);
+        a.become_gateway().await.unwrap();
+        a.end_start().await.unwrap();
+        b.become_gateway().await.unwrap();
+        b.end_start().await.unwrap();
+        let refused = other.become_gateway().await.unwrap_err();
+        assert!(matches!(refused, StoreError::OtherMember { .. }), "{refused:?}");
+        other.close().await;
+        let refused = bench.store.become_gateway().await.unwrap_err();
+        assert!(matches!(refused, StoreError::OtherGateway(_)), "{refused:?}");
+        for store in [&a, &b] {
+            store.insert_key(sample_key()).await.unwrap();
+        }
+        a.close().await;
+        b.close().await;
+        bench.store.become_gateway().await.unwrap();
+        let refused = member(&bench, "c").await.become_gateway().await.unwrap_err();
+        assert!(matches!(refused, StoreError::OtherMember { .. }), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn one_gateway_of_a_cluster_starts_at_a_time() {
+        let Some(bench) = bench().await else { return };
+        let (a, b) = (member(&bench, "a").await, member(&bench, "b").await);
+        a.become_gateway().await.unwrap();
+        let ended = AtomicBool::new(false);
+        let second = async {
+            b.become_gateway().await.unwrap();
+            assert!(ended.load(Ordering::Relaxed));
+        };
+        let first = async {
+            tokio::time::sleep(2 * POLL).await;
+            ended.store(true, Ordering::Relaxed);
+            a.end_start().await.unwrap();
+        };
+        tokio::join!(second, first);
+    }
+
+    #[tokio::test]
+    async fn a_job_changes_nothing_once_another_gateway_has_the_lease() {
+        let Some(bench) = bench().await else { return };
+        let (a, b) = (member(&bench, "a").await, member(&bench, "b").await);
+        let (of_a, of_b) = (JobLease::new(a.clone()), JobLease::new(b.clone()));
+        of_a.renew().await.unwrap();
+        of_b.renew().await.unwrap();
+        assert!(of_b.store().is_none(), "one at a time");
+        let as_job = of_a.store().unwrap();
+        as_job.insert_key(sample_key()).await.unwrap();
+        of_a.renew().await.unwrap();
+        as_job.insert_key(sample_key()).await.unwrap();
+        bench.tamper("UPDATE cluster_leases SET expires = 0").await;
+        let late = as_job.insert_key(sample_key()).await.unwrap_err();
+        assert!(matches!(late, StoreError::LeaseLost), "ended: {late:?}");
+        of_b.renew().await.unwrap();
+        let fenced = as_job.insert_key(sample_key()).await.unwrap_err();
+        assert!(matches!(fenced, StoreError::LeaseLost), "{fenced:?}");
+        a.insert_key(sample_key()).await.unwrap();
+        of_b.store().unwrap().insert_key(sample_key()).await.unwrap();
+        of_a.renew().await.unwrap();
+        assert!(of_a.store().is_none());
+        of_b.release().await.unwrap();
+        of_a.renew().await.unwrap();
+        let fenced = as_job.insert_key(sample_key()).await.unwrap_err();
+        assert!(matches!(fenced, StoreError::LeaseLost), "of an earlier term: {fenced:?}");
+        of_a.store().unwrap().insert_key(sample_key()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn gateways_never_give_the_counter_of_the_database_the_same_number() {
+        let Some(bench) = bench().await else { return };
+        let (a, b) = (member(&bench, "a").await, member(&bench, "b").await);
+        let raise = async |store: &Store| {
+            let mut numbers = Vec::new();
+            for _ in 0..10 {
+                let revisions = store.revisions().await.unwrap();
+                numbers.push(store.raise_token_counter(revisions, 3).await.unwrap());
+            }
+            numbers
+        };
+        let (of_a, of_b) = tokio::join!(raise(&a), raise(&b));
+        let mut numbers = [of_a, of_b].concat();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (4..24).collect::<Vec<u64>>());
+        assert_eq!(a.token_counter().await.unwrap().value().unwrap().number, 23);
+    }
+
+    #[tokio::test]
+    async fn changes_of_two_gateways_keep_the_digests_whole_and_reach_both() {
+        let Some(bench) = bench().await else { return };
+        let (a, b) = (member(&bench, "a").await, member(&bench, "b").await);
+        let change = async |store: &Store| {
+            for _ in 0..10 {
+                let key = store.insert_key(sample_key()).await.unwrap();
+                store.remove_key(key.id).await.unwrap();
+                store.insert_key(sample_key()).await.unwrap();
+                store.refresh().await.unwrap();
+                store.set_metadata(&store.own_entry("audit-head"), "x").await.unwrap();
+            }
+        };
+        tokio::join!(change(&a), change(&b));
+        for store in [a, b, open(&bench.url).await.unwrap()] {
+            store.refresh().await.unwrap();
+            assert_eq!(store.keys().len(), 20);
+            assert_eq!(store.damaged_rows(), []);
+            assert!(store.has_whole_metadata().await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_of_another_gateway_is_announced() {
+        let Some(bench) = bench().await else { return };
+        let (a, b) = (member(&bench, "a").await, member(&bench, "b").await);
+        let changed = Arc::new(tokio::sync::Notify::new());
+        let listening = tokio::spawn({
+            let (b, changed) = (b.clone(), Arc::clone(&changed));
+            async move { b.listen(changed).await }
+        });
+        let told = async || timeout(LOCK_TIMEOUT, changed.notified()).await.unwrap();
+        told().await;
+        for _ in 0..3 {
+            a.insert_key(sample_key()).await.unwrap();
+            told().await;
+        }
+        b.refresh().await.unwrap();
+        assert_eq!(b.keys().len(), 3);
+        cut_connections(&bench).await;
+        told().await;
+        listening.abort();
+    }
+
+    #[tokio::test]
+    async fn one_gateway_changes_imported_material_at_a_time() {
+        let Some(bench) = bench().await else { return };
+        let (a, b) = (member(&bench, "a").await, member(&bench, "b").await);
+        let soon = || clock::monotonic() + 2 * POLL;
+        let held = a.lock_material(soon()).await.unwrap();
+        assert!(b.lock_material(soon()).await.is_err());
+        drop(held);
+        let held = b.lock_material(clock::monotonic() + LOCK_TIMEOUT).await.unwrap();
+        assert!(a.lock_material(soon()).await.is_err());
+        drop(held);
     }
 }

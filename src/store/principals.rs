@@ -36,7 +36,8 @@ impl Principal {
 impl Write {
     /// Counts a change of AccessKeys or principals.
     pub(super) async fn count_access_change(&mut self) -> Result<(), StoreError> {
-        unsigned_metadata::increment(self.connection(), ACCESS_REVISION).await.map(drop)
+        unsigned_metadata::increment(self.connection(), ACCESS_REVISION).await?;
+        self.announce().await
     }
 }
 

@@ -9,6 +9,7 @@ use super::catalogue::Catalogue;
 use super::row::Scope;
 use super::tables::CATALOGUE_REVISION;
 use super::{Part, Store, StoreError, load, unsigned_metadata};
+use crate::model::{KeyRecord, KeyVersion};
 
 impl Store {
     /// Reads keys, aliases and documents again if another process has changed any of them since the
@@ -28,10 +29,31 @@ impl Store {
         }
         let (catalogue, damaged) = load(&self.inner).await?;
         self.require_no_rollback(&catalogue)?;
+        self.note_removed(&catalogue);
         *self.inner.catalogue.write() = catalogue;
         self.note_damaged(Part::Catalogue, damaged);
         self.check_metadata_rows().await?;
         Ok(true)
+    }
+
+    /// The live versions whose keys other processes have deleted, or whose material they have destroyed,
+    /// since the last call, each with its key as it was.
+    pub fn take_removed(&self) -> Vec<(Arc<KeyRecord>, KeyVersion)> {
+        std::mem::take(&mut *self.inner.removed.lock())
+    }
+
+    fn note_removed(&self, read: &Catalogue) {
+        let before = self.inner.catalogue.read();
+        let mut removed = Vec::new();
+        for record in before.keys().iter().filter(|record| record.has_material()) {
+            let now = read.key(record.id).filter(|now| now.has_material());
+            let is_left =
+                |version: &&KeyVersion| now.is_some_and(|now| now.version(version.id).is_some());
+            let gone = record.live_versions().filter(|version| !is_left(version));
+            removed.extend(gone.map(|version| (Arc::clone(record), version.clone())));
+        }
+        drop(before);
+        self.inner.removed.lock().extend(removed);
     }
 
     async fn is_current(&self) -> Result<bool, StoreError> {

@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sqlx::any::AnyRow;
 
 use super::digest;
 use super::row::Scope;
+use super::tables::METADATA;
 use super::{MetadataValue, Store, StoreError};
 
 /// The metadata entry with the counter.
@@ -49,14 +51,37 @@ impl Store {
         self.read_metadata(TOKEN_COUNTER, |text| serde_json::from_str(text).ok()).await
     }
 
+    /// Raises the counter by one, with these revisions, above `known`, which is a number that it had.
+    /// Returns the number. Two gateways never get the same one.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn raise_token_counter(
+        &self,
+        revisions: Revisions,
+        known: u64,
+    ) -> Result<u64, StoreError> {
+        let mut write = self.write().await?;
+        let row = write.lock_row(&METADATA, &[TOKEN_COUNTER.into()]).await;
+        let stored = match row {
+            Ok(row) => row.and_then(|(row, _stored)| read_counter(&row)).unwrap_or_default(),
+            // It is written again, as by an earlier start.
+            Err(StoreError::Corrupt { .. }) => TokenCounter::default(),
+            Err(error) => return Err(error),
+        };
+        let number = stored.number.max(known).saturating_add(1);
+        let text = to_text(&TokenCounter { number, revisions })?;
+        write.put_metadata(TOKEN_COUNTER, &text).await?;
+        write.finish().await?;
+        Ok(number)
+    }
+
     /// Sets the counter.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub async fn set_token_counter(&self, counter: &TokenCounter) -> Result<(), StoreError> {
-        let text = serde_json::to_string(counter)
-            .map_err(|source| StoreError::Unavailable { source: source.into() })?;
-        self.set_metadata(TOKEN_COUNTER, &text).await
+        self.set_metadata(TOKEN_COUNTER, &to_text(counter)?).await
     }
 
     /// The present revisions.
@@ -72,6 +97,15 @@ impl Store {
         }
         Ok(Revisions(revisions))
     }
+}
+
+fn read_counter(row: &AnyRow) -> Option<TokenCounter> {
+    serde_json::from_str(METADATA.fields(row).get("value").ok()?).ok()
+}
+
+fn to_text(counter: &TokenCounter) -> Result<String, StoreError> {
+    serde_json::to_string(counter)
+        .map_err(|source| StoreError::Unavailable { source: source.into() })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::connection::{Connection, Statement};
 use super::digest::{self, SetChanges};
 use super::row_key::RowKey;
 use super::tables::CATALOGUE_REVISION;
-use super::{Inner, StoreError, unsigned_metadata};
+use super::{Inner, StoreError, job_lease, notifications, unsigned_metadata};
 
 /// Holds the writer lock and a transaction. Dropping it rolls back.
 ///
@@ -25,6 +25,8 @@ pub(super) struct Write {
     operator: Option<Arc<str>>,
     /// The changes of the digests until they are written.
     set_changes: SetChanges,
+    /// Whether other gateways of the cluster are told of the change.
+    is_announced: bool,
 }
 
 impl Write {
@@ -32,6 +34,7 @@ impl Write {
     pub(super) async fn begin(
         inner: &Arc<Inner>,
         operator: Option<Arc<str>>,
+        term: Option<i64>,
     ) -> Result<Self, StoreError> {
         let writer_lock = Arc::clone(&inner.writer_lock).lock_owned().await;
         inner.require_whole()?;
@@ -48,8 +51,17 @@ impl Write {
         if let Some(server) = &inner.database.server {
             server.require_gateway_lock(&mut connection).await?;
         }
-        let set_changes = SetChanges::new();
-        Ok(Self { connection, writer_lock, inner: Arc::clone(inner), operator, set_changes })
+        if let Some(term) = term {
+            job_lease::require(&mut connection, inner, term).await?;
+        }
+        Ok(Self {
+            connection,
+            writer_lock,
+            inner: Arc::clone(inner),
+            operator,
+            set_changes: SetChanges::new(),
+            is_announced: false,
+        })
     }
 
     /// The connection for the statements of this change.
@@ -95,6 +107,14 @@ impl Write {
         self.operator.as_deref().or_else(|| self.inner.operator.get().map(String::as_str))
     }
 
+    /// Tells the other gateways of the cluster when the change is committed.
+    pub(super) async fn announce(&mut self) -> Result<(), StoreError> {
+        if self.inner.member().is_none() || std::mem::replace(&mut self.is_announced, true) {
+            return Ok(());
+        }
+        notifications::announce(&mut self.connection).await
+    }
+
     /// Commits a change that does not affect the catalogue.
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
         self.flush_digests().await?;
@@ -114,6 +134,7 @@ impl Write {
     ) -> Result<(), StoreError> {
         let finish = tokio::spawn(async move {
             self.flush_digests().await?;
+            self.announce().await?;
             let Self { mut connection, writer_lock, inner, .. } = self;
             let revision =
                 unsigned_metadata::increment(&mut connection, CATALOGUE_REVISION).await?;

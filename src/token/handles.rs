@@ -191,6 +191,11 @@ impl Worker<'_> {
         }
     }
 
+    /// Forgets a key that another process has destroyed, and destroys its copy.
+    pub fn forget_key(&mut self, key: KeyIdentity) {
+        self.drop_copy(key);
+    }
+
     /// Removes a key from the cache and destroys its copy, which would outlive it.
     pub(super) fn drop_copy(&mut self, key: KeyIdentity) {
         let login_epoch = self.login_epoch();

@@ -311,7 +311,12 @@ impl Installation {
 
     /// As [`Installation::serve_with`], executed by another program.
     pub(crate) fn serve_under(&self, starter: &[&str], options: &[&str]) -> Server {
-        let config = self.path("hsmgate.toml");
+        self.serve_file("hsmgate.toml", starter, options)
+    }
+
+    /// As [`Installation::serve_under`], with another configuration file in its directory.
+    pub(crate) fn serve_file(&self, file: &str, starter: &[&str], options: &[&str]) -> Server {
+        let config = self.path(file);
         let arguments = [&["serve", "--config", config.to_str().unwrap()], options].concat();
         let mut process = self
             .command_under(starter, &arguments)

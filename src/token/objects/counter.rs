@@ -26,12 +26,13 @@ impl Worker<'_> {
         })
     }
 
-    /// Sets the counter of the database with this encryption key. The new object is created before the
-    /// old one is destroyed, so that the token has a counter at every instant.
+    /// Raises the counter of the database with this encryption key to this number. A higher one stays:
+    /// another gateway has raised it. The new object is created before the old one is destroyed, so that the
+    /// token has a counter at every instant.
     ///
     /// # Errors
     /// When the token fails, or does not accept such a data object.
-    pub fn set_counter(
+    pub fn raise_counter(
         &mut self,
         encryption_key: KeyVersionId,
         number: u64,
@@ -40,10 +41,10 @@ impl Worker<'_> {
             worker.with_retry(None, |worker| {
                 let session = worker.logged_in_session()?;
                 let objects = find(session, encryption_key)?;
-                if !objects.iter().any(|(_object, found)| *found == number) {
+                if !objects.iter().any(|(_object, found)| *found >= number) {
                     session.create_object(&template(encryption_key, number))?;
                 }
-                let others = objects.into_iter().filter(|(_object, found)| *found != number);
+                let others = objects.into_iter().filter(|(_object, found)| *found < number);
                 for (object, _number) in others {
                     session.destroy_object(object)?;
                 }

@@ -1,5 +1,6 @@
 //! Stored data: restarts, damage and loss.
 
+mod cluster;
 mod damaged_metadata;
 mod database_loss;
 mod durability;

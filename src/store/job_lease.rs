@@ -1,0 +1,174 @@
+//! The lease of the jobs: one gateway of a cluster at a time runs the jobs that change what all of them share.
+//!
+//! The lease ends if its holder does not renew it, by the clock of the database. Each change that a job makes
+//! checks the term of the lease in its own transaction. Changes follow one another, and so does a new term: a
+//! gateway that was halted while another one took over changes nothing afterwards.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::connection::Connection;
+use super::{Inner, Store, StoreError};
+use crate::model::clock;
+
+/// How long a lease lasts without being renewed.
+pub(super) const DURATION: Duration = Duration::from_secs(15);
+/// The time that the holder gives up before the lease ends.
+const MARGIN: Duration = Duration::from_secs(3);
+
+/// The time of the database, in milliseconds since 1970.
+macro_rules! now {
+    () => {
+        "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+    };
+}
+
+/// Takes the lease of this name if it is free or has ended, or renews it. Returns its term.
+const TAKE: &str = concat!(
+    "INSERT INTO cluster_leases (name, holder, term, expires) VALUES ('jobs', $1, 1, ",
+    now!(),
+    " + $2) ON CONFLICT (name) DO UPDATE SET holder = $1, expires = excluded.expires, \
+     term = cluster_leases.term + CASE WHEN cluster_leases.holder = $1 AND cluster_leases.expires > ",
+    now!(),
+    " THEN 0 ELSE 1 END \
+     WHERE cluster_leases.holder = $1 OR cluster_leases.expires <= ",
+    now!(),
+    " RETURNING term"
+);
+const IS_HELD: &str = concat!(
+    "SELECT COUNT(*) FROM cluster_leases \
+     WHERE name = 'jobs' AND holder = $1 AND term = $2 AND expires > ",
+    now!()
+);
+const RELEASE: &str =
+    "UPDATE cluster_leases SET expires = 0 WHERE name = 'jobs' AND holder = $1 AND term = $2";
+/// Records that this gateway is there.
+const NOTE_MEMBER: &str = concat!(
+    "INSERT INTO cluster_members (name, program, started, seen, own_clock, revision) \
+     VALUES ($1, $2, ",
+    now!(),
+    ", ",
+    now!(),
+    ", $3, $4) ON CONFLICT (name) DO UPDATE SET program = excluded.program, seen = excluded.seen, \
+     own_clock = excluded.own_clock, revision = excluded.revision, \
+     started = CASE WHEN $5 = 1 THEN excluded.started ELSE cluster_members.started END"
+);
+
+/// The lease of this gateway. The only gateway of a store always holds it.
+pub struct JobLease {
+    store: Store,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Whether this gateway has said that it started.
+    is_noted: bool,
+    lease: Option<Lease>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lease {
+    term: i64,
+    until: Instant,
+}
+
+impl JobLease {
+    /// A lease that is not held yet, if the store has other gateways.
+    pub fn new(store: Store) -> Self {
+        Self { store, held: Mutex::default() }
+    }
+
+    /// Takes the lease if no other gateway holds it, or renews it, and records that this gateway is there.
+    ///
+    /// # Errors
+    /// When the database cannot be written. A lease that is held lasts until its end.
+    pub async fn renew(&self) -> Result<(), StoreError> {
+        let Some(member) = self.store.member() else { return Ok(()) };
+        let is_start = !self.held.lock().is_noted;
+        let mut write = self.store.write().await?;
+        let begun = clock::monotonic();
+        let note = sqlx::query(NOTE_MEMBER)
+            .bind(member)
+            .bind(env!("CARGO_PKG_VERSION"))
+            .bind(clock::now().unix().saturating_mul(1000))
+            .bind(self.store.catalogue_revision())
+            .bind(i64::from(is_start));
+        write.execute(note).await?;
+        let millis = i64::try_from(DURATION.as_millis()).unwrap_or(i64::MAX);
+        let take = sqlx::query(TAKE).bind(member).bind(millis);
+        let taken = write.connection().row(take).await?;
+        let term = taken.map(|row| sqlx::Row::try_get::<i64, _>(&row, 0)).transpose()?;
+        write.finish().await?;
+        let until = begun + DURATION.saturating_sub(MARGIN);
+        let lease = term.map(|term| Lease { term, until });
+        let mut held = self.held.lock();
+        held.is_noted = true;
+        let was = std::mem::replace(&mut held.lease, lease);
+        drop(held);
+        log_change(member, was.map(|lease| lease.term), term);
+        Ok(())
+    }
+
+    /// The store, for changes under the lease: they are refused once another gateway has it. `None` while
+    /// this gateway does not hold it.
+    pub fn store(&self) -> Option<Store> {
+        if self.store.member().is_none() {
+            return Some(self.store.clone());
+        }
+        let lease = self.held.lock().lease?;
+        let is_held = clock::monotonic() < lease.until;
+        is_held.then(|| Store { term: Some(lease.term), ..self.store.clone() })
+    }
+
+    /// Gives the lease up, so that another gateway need not wait for its end.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn release(&self) -> Result<(), StoreError> {
+        let Some(member) = self.store.member() else { return Ok(()) };
+        let Some(Lease { term, .. }) = self.held.lock().lease.take() else { return Ok(()) };
+        let mut write = self.store.write().await?;
+        write.execute(sqlx::query(RELEASE).bind(member).bind(term)).await?;
+        write.finish().await
+    }
+}
+
+impl Store {
+    /// The term of the lease under which changes are made, if any.
+    pub fn lease_term(&self) -> Option<i64> {
+        self.term
+    }
+}
+
+/// Fails unless this gateway holds the lease with this term.
+pub(super) async fn require(
+    connection: &mut Connection,
+    inner: &Inner,
+    term: i64,
+) -> Result<(), StoreError> {
+    let held = sqlx::query(IS_HELD).bind(inner.member().unwrap_or_default()).bind(term);
+    match connection.value::<i64>(held).await? {
+        0 => Err(StoreError::LeaseLost),
+        _ => Ok(()),
+    }
+}
+
+fn log_change(member: &str, was: Option<i64>, is: Option<i64>) {
+    match (was, is) {
+        (was, Some(term)) if was != Some(term) => tracing::info!(
+            event = "cluster.jobs_taken",
+            member,
+            term,
+            "this gateway runs the jobs of the cluster now"
+        ),
+        (Some(term), None) => tracing::warn!(
+            event = "cluster.jobs_lost",
+            member,
+            term,
+            "another gateway of the cluster runs the jobs now: the lease was not renewed in time"
+        ),
+        _ => {}
+    }
+}

@@ -1,0 +1,214 @@
+//! Several gateways on one PostgreSQL database and one token.
+
+use std::fs;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::support::calls::{code, until_code};
+use crate::support::installation::{AccessKey, Installation, Server};
+use crate::support::postgresql::{self, Database};
+use crate::support::process::{until, until_async};
+
+const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
+
+/// The configuration files of an installation with the gateways `a` and `b`, and the first AccessKey.
+struct Cluster {
+    installation: Installation,
+    admin: AccessKey,
+    database: Database<'static>,
+}
+
+impl Cluster {
+    fn prepared() -> Self {
+        let database = postgresql::server().create_database();
+        let installation = Installation::new();
+        let file = format!("sqlite://{}", installation.path("hsmgate.db").display());
+        installation.configure(|text| *text = text.replace(&file, &database.url()));
+        let text = fs::read_to_string(installation.path("hsmgate.toml")).unwrap();
+        for name in ["a", "b"] {
+            let own = text.replace("/state\"", &format!("/state-{name}\""));
+            let own = format!("{own}[cluster]\nname = \"{name}\"\n");
+            fs::write(installation.path(&format!("{name}.toml")), own).unwrap();
+        }
+        let admin = AccessKey::of(&installation.init().json());
+        Self { installation, admin, database }
+    }
+
+    fn serve(&self, name: &str) -> Server {
+        self.installation.serve_file(&format!("{name}.toml"), &[], &[])
+    }
+
+    /// Runs a command with the configuration of a gateway.
+    fn command(&self, name: &str, arguments: &[&str]) -> String {
+        let config = self.installation.path(&format!("{name}.toml"));
+        let arguments = [arguments, &["--config", config.to_str().unwrap()]].concat();
+        self.installation.run_under(&["timeout", "60"], &arguments).done()
+    }
+
+    fn holder(&self) -> String {
+        self.database.execute("SELECT holder FROM cluster_leases WHERE expires > 0")
+    }
+}
+
+async fn create_key(server: &Server, user: &AccessKey) -> String {
+    let created = server.client(user).call("CreateKey", &[]).await.unwrap();
+    created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
+}
+
+async fn encrypt(server: &Server, user: &AccessKey, key: &str) -> Option<String> {
+    let parameters = [("KeyId", key), ("Plaintext", PLAINTEXT)];
+    let encrypted = server.client(user).call("Encrypt", &parameters).await.ok()?;
+    encrypted["CiphertextBlob"].as_str().map(str::to_owned)
+}
+
+async fn decrypts(server: &Server, user: &AccessKey, blob: &str) -> bool {
+    let decrypted = server.client(user).call("Decrypt", &[("CiphertextBlob", blob)]).await;
+    decrypted.is_ok_and(|decrypted| decrypted["Plaintext"] == PLAINTEXT)
+}
+
+#[tokio::test]
+async fn a_change_at_one_gateway_is_effective_at_the_other() {
+    let cluster = Cluster::prepared();
+    let (a, b) = (cluster.serve("a"), cluster.serve("b"));
+    let admin = &cluster.admin;
+    let key = create_key(&a, admin).await;
+    until_async(async || encrypt(&b, admin, &key).await.is_some()).await;
+    let blob = encrypt(&a, admin, &key).await.unwrap();
+    assert!(decrypts(&b, admin, &blob).await);
+
+    let of_key = [("KeyId", key.as_str())];
+    let encryption = [("KeyId", key.as_str()), ("Plaintext", PLAINTEXT)];
+    let mut times = Vec::new();
+    for (action, outcome) in [("DisableKey", "Rejected.Disabled"), ("EnableKey", "")].repeat(10) {
+        b.client(admin).call(action, &of_key).await.unwrap();
+        let begun = Instant::now();
+        until_code(&a.client(admin), "Encrypt", &encryption, outcome).await;
+        times.push(begun.elapsed());
+    }
+    times.sort_unstable();
+    println!("20 changes were effective at the other gateway after, in order: {times:?}");
+
+    let create = ["access-key", "create", "--json", "--user", "alice", "--policy"];
+    let create = [&create[..], &["AliyunKMSFullAccess", "--reason", "a test"]].concat();
+    let json: Value = serde_json::from_str(&cluster.command("a", &create)).unwrap();
+    let alice = AccessKey::of(&json);
+    until_async(async || encrypt(&b, &alice, &key).await.is_some()).await;
+    cluster.command("b", &["access-key", "disable", &alice.id]);
+    let client = a.client(&alice);
+    until_async(async || !code(&client, "Encrypt", &encryption).await.is_empty()).await;
+    assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
+
+#[tokio::test]
+async fn changes_at_all_gateways_lose_nothing_and_restarts_find_nothing_damaged() {
+    let cluster = Cluster::prepared();
+    let (a, b) = (cluster.serve("a"), cluster.serve("b"));
+    let admin = &cluster.admin;
+    let create = async |server: &Server| {
+        let mut keys = Vec::new();
+        for _ in 0..8 {
+            keys.push(create_key(server, admin).await);
+        }
+        keys
+    };
+    let (of_a, of_b) = tokio::join!(create(&a), create(&b));
+    a.signal("KILL");
+    a.wait();
+    // SoftHSM2 may not see objects that another process created at the same instant, until it is opened again.
+    let a = cluster.serve("a");
+    assert_eq!(b.stop(), Some(0));
+    let b = cluster.serve("b");
+    for key in of_a.iter().chain(&of_b) {
+        let blob = encrypt(&a, admin, key).await.unwrap();
+        assert!(decrypts(&b, admin, &blob).await);
+    }
+    for (name, server) in [("a", a), ("b", b)] {
+        let log = server.log();
+        assert!(!log.contains("damaged"), "{log}");
+        assert_eq!(server.stop(), Some(0));
+        let audit = cluster.installation.path(&format!("state-{name}/audit.jsonl"));
+        let opened = fs::read_to_string(&audit).unwrap();
+        assert!(opened.contains(&format!("\"gateway\":\"{name}\"")), "{opened}");
+        let verify = ["audit", "verify", audit.to_str().unwrap()];
+        cluster.installation.run_under(&["timeout", "60"], &verify).done();
+    }
+}
+
+#[tokio::test]
+async fn one_gateway_runs_the_jobs_and_another_takes_them_over() {
+    let cluster = Cluster::prepared();
+    let a = cluster.serve("a");
+    assert_eq!(cluster.holder(), "a");
+    let b = cluster.serve("b");
+    assert_eq!(cluster.holder(), "a");
+    assert!(!b.has_logged("cluster.jobs_taken"));
+    a.stop();
+    until(|| cluster.holder() == "b").await;
+    let a = cluster.serve("a");
+    let key = create_key(&a, &cluster.admin).await;
+    b.signal("KILL");
+    b.wait();
+    until(|| cluster.holder() == "a").await;
+    assert!(encrypt(&a, &cluster.admin, &key).await.is_some());
+}
+
+#[tokio::test]
+async fn gateways_of_one_name_or_without_a_name_are_refused_beside_a_cluster() {
+    let cluster = Cluster::prepared();
+    let a = cluster.serve("a");
+    for file in ["a.toml", "hsmgate.toml"] {
+        let text = fs::read_to_string(cluster.installation.path(file)).unwrap();
+        let path = cluster.installation.path("another.toml");
+        fs::write(&path, text.replace("/state", "/another-state")).unwrap();
+        let serve = ["serve", "--config", path.to_str().unwrap()];
+        let refused = cluster.installation.run_under(&["timeout", "60"], &serve);
+        assert_ne!(refused.code, Some(124), "{refused:?}");
+        assert!(refused.stderr.contains("another gateway uses the store"), "{refused:?}");
+    }
+    assert_eq!(a.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_leaves_what_another_gateway_is_making() {
+    let cluster = Cluster::prepared();
+    let a = cluster.serve("a");
+    let admin = &cluster.admin;
+    let create = async |server: &Server| {
+        let parameters = [("KeySpec", "RSA_4096"), ("KeyUsage", "ENCRYPT/DECRYPT")];
+        let created = server.client(admin).call("CreateKey", &parameters).await.unwrap();
+        created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
+    };
+    let starts = async {
+        let mut keys = Vec::new();
+        for _ in 0..3 {
+            let server = tokio::task::block_in_place(|| cluster.serve("b"));
+            keys.push(create(&server).await);
+            server.signal("KILL");
+            server.wait();
+        }
+        keys
+    };
+    let makes = async {
+        let mut keys = Vec::new();
+        for _ in 0..6 {
+            keys.push(create(&a).await);
+        }
+        keys
+    };
+    let (of_a, of_b) = tokio::join!(makes, starts);
+    assert_eq!(a.stop(), Some(0));
+    let a = cluster.serve("a");
+    for key in of_a.iter().chain(&of_b) {
+        let versions = a.client(admin).call("ListKeyVersions", &[("KeyId", key)]).await.unwrap();
+        let version = versions["KeyVersions"]["KeyVersion"][0]["KeyVersionId"].as_str().unwrap();
+        let parameters = [
+            ("KeyId", key.as_str()),
+            ("KeyVersionId", version),
+            ("Plaintext", PLAINTEXT),
+            ("Algorithm", "RSAES_OAEP_SHA_1"),
+        ];
+        a.client(admin).call("AsymmetricEncrypt", &parameters).await.unwrap();
+    }
+    assert_eq!(a.stop(), Some(0));
+}
