@@ -20,9 +20,14 @@ const CLIENT_FILE: &str = ".hsmgate/client.json";
 const SECRET_VARIABLE: &str = "HSMGATE_ACCESS_KEY_SECRET";
 /// The security token of a temporary AccessKey.
 const TOKEN_VARIABLE: &str = "HSMGATE_SECURITY_TOKEN";
+/// The variables of the vendor's SDKs and command line.
+const VENDOR_ID: &str = "ALIBABA_CLOUD_ACCESS_KEY_ID";
+const VENDOR_SECRET: &str = "ALIBABA_CLOUD_ACCESS_KEY_SECRET";
+const VENDOR_TOKEN: &str = "ALIBABA_CLOUD_SECURITY_TOKEN";
 
 /// Gateway and AccessKey. Missing values are read from `.hsmgate/client.json` in the current directory,
-/// which `hsmgate dev` writes.
+/// which `hsmgate dev` writes; without it, the AccessKey from the variables of the vendor's SDKs,
+/// `ALIBABA_CLOUD_ACCESS_KEY_ID` and `ALIBABA_CLOUD_ACCESS_KEY_SECRET`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct Connection {
@@ -55,6 +60,30 @@ struct ResolvedConnection {
     ca_file: Option<PathBuf>,
     access_key_id: String,
     secret: SecretString,
+    security_token: Option<SecretString>,
+}
+
+/// The secrets in the environment.
+#[derive(Debug, Default)]
+struct Environment {
+    secret: Option<SecretString>,
+    security_token: Option<SecretString>,
+    /// The AccessKey of the vendor's variables.
+    vendor: Option<(String, SecretString)>,
+    vendor_token: Option<SecretString>,
+}
+
+impl Environment {
+    fn of_process() -> Self {
+        let text = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let secret = |name| text(name).map(SecretString::from);
+        Self {
+            secret: secret(SECRET_VARIABLE),
+            security_token: secret(TOKEN_VARIABLE),
+            vendor: text(VENDOR_ID).zip(secret(VENDOR_SECRET)),
+            vendor_token: secret(VENDOR_TOKEN),
+        }
+    }
 }
 
 impl Connection {
@@ -63,30 +92,26 @@ impl Connection {
     /// # Errors
     /// When no AccessKey is given, or the endpoint is not a URL.
     pub(super) fn open(&self) -> anyhow::Result<Remote> {
-        let variable = std::env::var(SECRET_VARIABLE).ok().filter(|text| !text.is_empty());
-        let resolved = self.resolve(variable.map(SecretString::from), Path::new(CLIENT_FILE))?;
-        let ResolvedConnection { endpoint, ca_file, access_key_id, secret } = resolved;
+        let resolved = self.resolve(Environment::of_process(), Path::new(CLIENT_FILE))?;
+        let ResolvedConnection { endpoint, ca_file, access_key_id, secret, security_token } =
+            resolved;
         let client = Client::trusting(ca_file.as_deref(), &endpoint, &access_key_id, secret);
         let client = client.map_err(|error| {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             CliError::usage(format!("endpoint {endpoint:?}: {error}{cause}"))
         })?;
-        let client = match std::env::var(TOKEN_VARIABLE).ok().filter(|text| !text.is_empty()) {
-            Some(token) => client.with_security_token(token.into()),
+        let client = match security_token {
+            Some(token) => client.with_security_token(token),
             None => client,
         };
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Remote { client, ca_file, runtime })
     }
 
-    fn resolve(
-        &self,
-        variable: Option<SecretString>,
-        file: &Path,
-    ) -> anyhow::Result<ResolvedConnection> {
+    fn resolve(&self, environment: Environment, file: &Path) -> anyhow::Result<ResolvedConnection> {
         let secret = match &self.access_key_secret_file {
             Some(path) => Some(read_private_file(path)?),
-            None => variable,
+            None => environment.secret,
         };
         let is_whole = self.endpoint.is_some() && self.access_key_id.is_some() && secret.is_some();
         let file = if is_whole { None } else { ClientFile::load(file)? };
@@ -96,22 +121,28 @@ impl Connection {
             Some(endpoint) if file_endpoint.as_ref() != Some(endpoint) => None,
             _ => file.as_ref().and_then(|file| file.ca_file.clone()),
         };
-        let (access_key_id, secret) = match (self.access_key_id.clone(), secret, file) {
-            (Some(id), Some(secret), _) => (id, secret),
-            (None, None, Some(file)) => (file.access_key_id, file.access_key_secret),
-            (None, None, None) => {
+        let mut security_token = environment.security_token;
+        let given = (self.access_key_id.clone(), secret, file, environment.vendor);
+        let (access_key_id, secret) = match given {
+            (Some(id), Some(secret), _, _) => (id, secret),
+            (None, None, Some(file), _) => (file.access_key_id, file.access_key_secret),
+            (None, None, None, Some((id, secret))) => {
+                security_token = security_token.or(environment.vendor_token);
+                (id, secret)
+            }
+            (None, None, None, None) => {
                 return Err(CliError::usage(format!(
-                    "no AccessKey: set HSMGATE_ACCESS_KEY_ID and {SECRET_VARIABLE}, or call from \
-                     the directory in which hsmgate dev was started"
+                    "no AccessKey: set HSMGATE_ACCESS_KEY_ID and {SECRET_VARIABLE}, or {VENDOR_ID} \
+                     and {VENDOR_SECRET}, or call from the directory in which hsmgate dev was started"
                 ))
                 .into());
             }
-            (Some(_), None, _) => {
+            (Some(_), None, _, _) => {
                 let what = "an AccessKey id without its secret: set HSMGATE_ACCESS_KEY_SECRET or \
                             give --access-key-secret-file";
                 return Err(CliError::usage(what).into());
             }
-            (None, Some(_), _) => {
+            (None, Some(_), _, _) => {
                 let what = "an AccessKey secret without its id: set HSMGATE_ACCESS_KEY_ID or give \
                             --access-key-id";
                 return Err(CliError::usage(what).into());
@@ -123,6 +154,7 @@ impl Connection {
             ca_file: self.ca_file.clone().or(file_ca),
             access_key_id,
             secret,
+            security_token,
         })
     }
 }
@@ -164,6 +196,10 @@ mod tests {
         }
     }
 
+    fn with_secret() -> Environment {
+        Environment { secret: Some("s".into()), ..Environment::default() }
+    }
+
     fn dev_file(directory: &TempDir) -> PathBuf {
         let path = directory.path().join("client.json");
         let file = ClientFile {
@@ -182,13 +218,12 @@ mod tests {
     fn what_is_not_given_comes_from_the_file_of_dev() {
         let directory = TempDir::new().unwrap();
         let file = dev_file(&directory);
-        let resolved = given(None, None).resolve(None, &file).unwrap();
+        let resolved = given(None, None).resolve(Environment::default(), &file).unwrap();
         assert_eq!(resolved.endpoint, "http://127.0.0.1:9");
         assert_eq!(resolved.access_key_id, "dev");
         assert_eq!(resolved.secret.expose_secret(), "dev-secret");
         assert_eq!(resolved.ca_file.as_deref(), Some(Path::new("/dev/ca.pem")));
-        let resolved =
-            given(Some("http://h"), Some("me")).resolve(Some("s".into()), &file).unwrap();
+        let resolved = given(Some("http://h"), Some("me")).resolve(with_secret(), &file).unwrap();
         assert_eq!(resolved.endpoint, "http://h");
         assert_eq!(resolved.ca_file, None);
         assert_eq!(resolved.access_key_id, "me");
@@ -198,8 +233,8 @@ mod tests {
     fn an_access_key_is_taken_whole_or_not_at_all() {
         let directory = TempDir::new().unwrap();
         let file = dev_file(&directory);
-        for (id, secret) in [(Some("me"), None), (None, Some("s".into()))] {
-            let error = given(None, id).resolve(secret, &file).unwrap_err();
+        for (id, environment) in [(Some("me"), Environment::default()), (None, with_secret())] {
+            let error = given(None, id).resolve(environment, &file).unwrap_err();
             assert_eq!(Exit::of(&error), Exit::Usage);
         }
     }
@@ -207,9 +242,26 @@ mod tests {
     #[test]
     fn without_a_file_the_default_endpoint_is_called() {
         let nowhere = Path::new("/nonexistent/client.json");
-        let resolved = given(None, Some("me")).resolve(Some("s".into()), nowhere).unwrap();
+        let resolved = given(None, Some("me")).resolve(with_secret(), nowhere).unwrap();
         assert_eq!(resolved.endpoint, DEFAULT_ENDPOINT);
-        let error = given(None, None).resolve(None, nowhere).unwrap_err();
+        let error = given(None, None).resolve(Environment::default(), nowhere).unwrap_err();
         assert_eq!(Exit::of(&error), Exit::Usage);
+    }
+
+    #[test]
+    fn the_variables_of_the_vendor_are_used_where_nothing_else_is_given() {
+        let vendor = || Environment {
+            vendor: Some(("LTAI-vendor".to_owned(), "v".into())),
+            vendor_token: Some("token".into()),
+            ..Environment::default()
+        };
+        let nowhere = Path::new("/nonexistent/client.json");
+        let resolved = given(None, None).resolve(vendor(), nowhere).unwrap();
+        assert_eq!(resolved.access_key_id, "LTAI-vendor");
+        assert!(resolved.security_token.is_some());
+        let directory = TempDir::new().unwrap();
+        let resolved = given(None, None).resolve(vendor(), &dev_file(&directory)).unwrap();
+        assert_eq!(resolved.access_key_id, "dev");
+        assert!(resolved.security_token.is_none());
     }
 }

@@ -111,7 +111,7 @@ fn read_up_to(most: usize, source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> 
     Ok(bytes)
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("a pair has the form NAME=VALUE".to_owned()),

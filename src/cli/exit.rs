@@ -26,9 +26,9 @@ pub(super) enum Exit {
     NotFound = 3,
     /// The gateway refused the caller: signature, permission, or too many calls.
     Refused = 4,
-    /// The state of the key does not allow the operation.
+    /// The state of the key does not allow the operation, or the object exists already.
     WrongState = 5,
-    /// The gateway does not respond.
+    /// The gateway does not respond, or cannot serve at present.
     Unreachable = 6,
     /// A check of the doctor failed.
     DoctorFailed = 7,
@@ -120,6 +120,8 @@ impl Exit {
             Self::WrongState
         } else if is_of(REFUSED) {
             Self::Refused
+        } else if is_of(UNAVAILABLE) {
+            Self::Unreachable
         } else {
             Self::Failed
         }
@@ -147,9 +149,15 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Prefixes of the error codes for a wrong key state.
-const WRONG_STATE: &[&str] =
-    &["Rejected.Disabled", "Rejected.Pending", "Rejected.StateModified", "Rejected.Unavailable"];
+/// Prefixes of the error codes for a wrong key state, and for what exists already.
+const WRONG_STATE: &[&str] = &[
+    "Rejected.Disabled",
+    "Rejected.Pending",
+    "Rejected.StateModified",
+    "Rejected.Unavailable",
+    "Rejected.ResourceExist",
+    "AliasAlreadyExists",
+];
 
 /// Prefixes of the error codes for a refused caller: permission, limits, AccessKey, signature.
 const REFUSED: &[&str] = &[
@@ -168,6 +176,9 @@ const REFUSED: &[&str] = &[
     "InvalidSecurityToken",
     "MissingSecurityToken",
 ];
+
+/// Prefixes of the error codes of a gateway that cannot serve at present.
+const UNAVAILABLE: &[&str] = &["ServiceUnavailable"];
 
 #[cfg(test)]
 mod tests {
@@ -188,7 +199,10 @@ mod tests {
             | ErrorCode::KeyPendingDeletion
             | ErrorCode::KeyPendingImport
             | ErrorCode::KeyUnavailable
+            | ErrorCode::AliasAlreadyExists
+            | ErrorCode::ResourceExist
             | ErrorCode::StateModifiedFailed => Exit::WrongState,
+            ErrorCode::Unavailable => Exit::Unreachable,
             ErrorCode::NoPermission
             | ErrorCode::Throttling
             | ErrorCode::OnlySymmetricKeySupported

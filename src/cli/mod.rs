@@ -38,6 +38,8 @@ mod change_pin;
 pub mod client;
 mod client_file;
 mod client_key;
+mod config;
+mod confirm;
 mod connection;
 mod data;
 mod decrypt;
@@ -85,11 +87,21 @@ use exit::Exit;
 
 /// A self-hosted, HSM-backed encryption gateway that speaks the Alibaba Cloud KMS API.
 #[derive(Debug, Parser)]
-#[command(name = "hsmgate", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "hsmgate", version, long_version = LONG_VERSION, after_help = EXIT_CODES, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// `--version`, while `-V` shows the number alone.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit: ",
+    env!("HSMGATE_COMMIT"),
+    "\nlicense: ",
+    env!("CARGO_PKG_LICENSE"),
+    "\ndatabases: SQLite, PostgreSQL",
+);
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not found, \
                           4 refused, 5 wrong state, 6 unreachable, 7 the doctor found failed checks";
@@ -102,6 +114,9 @@ commands! {
         Serve(serve::Serve);
         /// Prepare token and database, and create the first AccessKey
         Init(init::Init);
+        /// Show and check the configuration
+        #[command(subcommand)]
+        Config(config::Config);
         /// Show token information
         #[command(subcommand)]
         Token(token::Token);
@@ -200,6 +215,10 @@ mod tests {
             "hsmgate dev --dir d --listen 127.0.0.1:0 --module m --calls-per-second 0 --json",
             "hsmgate dev --access-key-id a --access-key-secret s",
             "hsmgate serve --config c --supervise",
+            "hsmgate serve",
+            "hsmgate config print --config c --json",
+            "hsmgate config check",
+            "hsmgate audit export --out o",
             "hsmgate init --config c --so-pin-file p --json",
             "hsmgate tls self-signed --out d --name kms.example --name 10.0.0.1 --force",
             "hsmgate token info --config c",
@@ -238,6 +257,19 @@ mod tests {
             "hsmgate key create --description d --alias a --spec Aliyun_AES_256 --usage ENCRYPT/DECRYPT",
             "hsmgate key list --endpoint http://127.0.0.1:8200 --access-key-id a --json",
             "hsmgate key describe alias/a --access-key-secret-file f",
+            "hsmgate key create --origin EXTERNAL",
+            "hsmgate key enable k --json",
+            "hsmgate key disable alias/a",
+            "hsmgate key rotate k --json",
+            "hsmgate key rotation k --every 30d",
+            "hsmgate key rotation k --off",
+            "hsmgate key tag k a=1 b=2 --json",
+            "hsmgate key untag k a b",
+            "hsmgate key schedule-deletion k --days 7 --yes",
+            "hsmgate key cancel-deletion k",
+            "hsmgate key import k --material f --expires 2027-01-31T00:00:00Z",
+            "hsmgate key import k --wrapped f --token g",
+            "hsmgate key import-parameters k --out d",
             "hsmgate alias create --config c alias/acs/mse key-hzz630494463ejqjx1234",
             "hsmgate alias update --config c acs/acm alias/orders",
             "hsmgate approval list --config c --json",
@@ -260,14 +292,16 @@ mod tests {
     #[test]
     fn a_wrong_command_line_is_refused() {
         for (line, kind) in [
-            ("hsmgate serve", ErrorKind::MissingRequiredArgument),
             ("hsmgate restore --config c --from f", ErrorKind::MissingRequiredArgument),
             ("hsmgate recover --config c", ErrorKind::MissingRequiredArgument),
             ("hsmgate audit verify", ErrorKind::MissingRequiredArgument),
-            ("hsmgate audit export --out o", ErrorKind::MissingRequiredArgument),
             ("hsmgate audit verify a --from then", ErrorKind::ValueValidation),
-            ("hsmgate token info", ErrorKind::MissingRequiredArgument),
-            ("hsmgate token info --config c --dir d", ErrorKind::ArgumentConflict),
+            ("hsmgate config", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("hsmgate key tag k", ErrorKind::MissingRequiredArgument),
+            ("hsmgate key rotation k", ErrorKind::MissingRequiredArgument),
+            ("hsmgate key schedule-deletion k --days 6", ErrorKind::ValueValidation),
+            ("hsmgate key import k --wrapped f", ErrorKind::MissingRequiredArgument),
+            ("hsmgate key import k --material f --expires soon", ErrorKind::ValueValidation),
             ("hsmgate encrypt", ErrorKind::MissingRequiredArgument),
             ("hsmgate access-key create --config c", ErrorKind::MissingRequiredArgument),
             ("hsmgate access-key create --config c --user u --root", ErrorKind::ArgumentConflict),
@@ -278,7 +312,7 @@ mod tests {
             ),
             ("hsmgate dev --access-key-id a", ErrorKind::MissingRequiredArgument),
             ("hsmgate dev --listen localhost", ErrorKind::ValueValidation),
-            ("hsmgate key create --spec AES", ErrorKind::ValueValidation),
+            ("hsmgate key create --spec AES", ErrorKind::InvalidValue),
             ("hsmgate alias create --config c alias/a.b k", ErrorKind::ValueValidation),
             ("hsmgate alias create --config c alias/acs/mse", ErrorKind::MissingRequiredArgument),
             ("hsmgate dev --alias alias/", ErrorKind::ValueValidation),

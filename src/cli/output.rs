@@ -3,7 +3,7 @@
 //! Results go to standard output and everything else to standard error, so that a pipe contains only
 //! results. A closed pipe is an ordinary error, not a panic as with `println!`.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -128,6 +128,25 @@ pub(super) fn columns(rows: &[(impl AsRef<str>, String)]) -> io::Result<()> {
     let mut output = Output::default();
     output.columns(rows);
     output.print()
+}
+
+/// Writes rows in columns. On a terminal they have a head.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
+    let head = io::stdout().is_terminal().then(|| head.map(str::to_owned));
+    let rows: Vec<&[String; N]> = head.iter().chain(rows).collect();
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(*row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    bytes(text.as_bytes())
 }
 
 /// Writes a list as a JSON array of objects, or as names and values in two columns.

@@ -7,16 +7,15 @@ use clap::Args;
 use super::dev::directory::{AUDIT_FILE, CONFIGURATION_FILE, DATABASE};
 use super::exit::CliError;
 use super::operator::require_duty;
+use super::settings::ConfigFile;
 use crate::config::{Config, Duty};
 
 /// Selects a gateway.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
 pub(super) struct GatewayPaths {
-    /// The configuration file of the gateway
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The directory of a gateway for development
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The directory of a gateway for development, instead of a configuration
     #[arg(long, value_name = "DIR")]
     dev_dir: Option<PathBuf>,
 }
@@ -37,10 +36,7 @@ impl GatewayPaths {
     /// # Errors
     /// With all faults of the configuration, or when there is no such directory.
     pub(super) fn config(&self) -> anyhow::Result<Config> {
-        if let Some(config) = &self.config {
-            return Ok(Config::load(config)?);
-        }
-        let directory = self.dev_dir.as_deref().unwrap_or(Path::new("."));
+        let Some(directory) = &self.dev_dir else { return Ok(Config::load(self.file.path())?) };
         let file = directory.join(CONFIGURATION_FILE);
         if !file.is_file() {
             return Err(not_a_dev_directory(directory).into());
@@ -53,9 +49,9 @@ impl GatewayPaths {
     /// # Errors
     /// With all faults of the configuration, and as [`require_duty`].
     pub(super) fn require_duty(&self, duty: Duty, command: &str) -> anyhow::Result<()> {
-        match &self.config {
-            Some(config) => require_duty(&Config::load(config)?, duty, command),
-            None => Ok(()),
+        match &self.dev_dir {
+            Some(_dev) => Ok(()),
+            None => require_duty(&Config::load(self.file.path())?, duty, command),
         }
     }
 
@@ -64,15 +60,14 @@ impl GatewayPaths {
     /// # Errors
     /// With all faults of the configuration, or when there is no such directory.
     pub(super) fn files(&self) -> anyhow::Result<Files> {
-        if let Some(config) = &self.config {
-            let config = Config::load(config)?;
+        let Some(directory) = &self.dev_dir else {
+            let config = Config::load(self.file.path())?;
             return Ok(Files {
                 forwarded: config.audit.forward.paths(),
                 audit: config.audit.file,
                 store_url: config.store_url,
             });
-        }
-        let directory = self.dev_dir.as_deref().unwrap_or(Path::new("."));
+        };
         let database = directory.join(DATABASE);
         if !database.is_file() {
             return Err(not_a_dev_directory(directory).into());

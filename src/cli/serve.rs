@@ -56,7 +56,7 @@ impl Serve {
         let entered = runtime.enter();
         // Before anything else, because a signal without a handler ends the process.
         let signals = ServerSignals::catch()?;
-        let config = self.file.load()?;
+        let config = self.file.load_of_gateway()?;
         hardening::refuse_root(self.allow_root)?;
         if !hardening::lock_memory() {
             tracing::warn!(

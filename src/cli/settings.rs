@@ -10,7 +10,7 @@ use super::open_files;
 use super::reason::Reason;
 use crate::app::{self, Backend};
 use crate::config::ownership::{InsecurePermissions, Role, check_permissions};
-use crate::config::{Config, TokenConfig, TokenName};
+use crate::config::{Config, Log, LogFormat, TokenConfig, TokenName};
 use crate::model::RegionAccount;
 use crate::ops::CallRates;
 use crate::server::TrustedProxies;
@@ -22,11 +22,14 @@ use crate::token::{Token, TokenSelector, TokenSettings};
 /// The file of the state directory that records a refused PIN.
 const PIN_REFUSAL: &str = "pin-refused";
 
+/// Where packages install the configuration.
+const CONFIG_FILE: &str = "/etc/hsmgate/hsmgate.toml";
+
 /// The configuration file.
 #[derive(Debug, Args)]
 pub(super) struct ConfigFile {
     /// The configuration file (docs/configuration.md)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "HSMGATE_CONFIG", value_name = "FILE", default_value = CONFIG_FILE)]
     config: PathBuf,
 }
 
@@ -56,12 +59,22 @@ impl ConfigFile {
         &self.config
     }
 
-    /// Loads the configuration and starts the log.
+    /// Loads the configuration and starts the log of a command, which shows warnings and errors.
     ///
     /// # Errors
     /// With all faults of the file.
     pub(super) fn load(&self) -> anyhow::Result<Config> {
-        let config = Config::load(Path::new(&self.config))?;
+        let config = Config::load(&self.config)?;
+        telemetry::init(&Log { format: LogFormat::Text, filter: "warn".to_owned() })?;
+        Ok(config)
+    }
+
+    /// Loads the configuration and starts the log of a gateway.
+    ///
+    /// # Errors
+    /// With all faults of the file.
+    pub(super) fn load_of_gateway(&self) -> anyhow::Result<Config> {
+        let config = Config::load(&self.config)?;
         telemetry::init(&config.log)?;
         Ok(config)
     }

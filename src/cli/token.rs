@@ -8,7 +8,6 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::change_pin::ChangePin;
-use super::exit::CliError;
 use super::settings::{self, ConfigFile};
 use super::{dev, output};
 use crate::token::{
@@ -33,9 +32,9 @@ commands! {
 #[derive(Debug, Args)]
 pub(super) struct Info {
     #[command(flatten)]
-    file: Option<ConfigFile>,
+    file: ConfigFile,
     /// The directory of a gateway for development, instead of a configuration
-    #[arg(long, value_name = "DIR", required_unless_present = "config", conflicts_with = "config")]
+    #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// With --dir: its PKCS#11 module of SoftHSM2 [default: where distributions install it]
     // The variable must not conflict with --config.
@@ -108,14 +107,11 @@ impl Info {
     }
 
     fn settings(&self) -> anyhow::Result<TokenSettings> {
-        match (&self.file, &self.dir) {
-            (Some(file), _) => {
-                let config = file.load()?;
-                settings::token_settings(config.token, &config.state_directory)
-            }
-            (None, Some(dir)) => dev::token_in(dir, self.module.as_deref()),
-            (None, None) => Err(CliError::usage("--config or --dir is required").into()),
+        if let Some(dir) = &self.dir {
+            return dev::token_in(dir, self.module.as_deref());
         }
+        let config = self.file.load()?;
+        settings::token_settings(config.token, &config.state_directory)
     }
 }
 

@@ -4,24 +4,26 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::ownership::InsecurePermissions;
+use super::value::Origin;
 
 /// One fault of a configuration. Never contains the value, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
-    /// Counted from 1. For a missing setting, the line of its section, or the last line.
-    pub line: usize,
-    /// The setting or section. Empty if the text is not valid TOML.
+    /// Where it is.
+    pub origin: Origin,
+    /// The setting or section. Empty if the text is not valid TOML, and for an unknown variable.
     pub subject: String,
     /// The fault.
     pub what: String,
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Fault {
+    fn in_file(&self, file: &str) -> String {
+        let (place, what) = (self.origin.in_file(file), &self.what);
         if self.subject.is_empty() {
-            return write!(f, "{}: {}", self.line, self.what);
+            return format!("{place}: {what}");
         }
-        write!(f, "{}: {}: {}", self.line, self.subject, self.what)
+        format!("{place}: {}: {what}", self.subject)
     }
 }
 
@@ -54,7 +56,7 @@ impl fmt::Display for ConfigFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, fault) in self.faults.iter().enumerate() {
             let end = if at == 0 { "" } else { "\n" };
-            write!(f, "{end}{}:{fault}", self.file)?;
+            write!(f, "{end}{}", fault.in_file(&self.file))?;
         }
         Ok(())
     }

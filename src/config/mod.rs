@@ -4,6 +4,7 @@
 //! other modules do with a setting.
 
 mod check;
+mod environment;
 mod faults;
 mod forward;
 mod operators;
@@ -12,6 +13,7 @@ pub(crate) mod postgresql;
 mod reader;
 pub mod secret;
 pub mod settings;
+mod value;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -23,10 +25,12 @@ pub use forward::{ForwardSettings, ForwardTarget};
 pub use operators::{Duty, Operators, SocketPathTooLong};
 pub use secret::{PinSource, SecretError, read_pin_file};
 pub use settings::{MAX_RATE, SETTINGS, Setting};
+pub use value::{EffectiveSetting, Origin};
 
 use crate::model::{
     AddressRange, ApprovalRules, IvBudget, Quotas, RegionAccount, VerificationRate,
 };
+use environment::Environment;
 use reader::Reader;
 
 /// A configuration whose settings are all checked, alone and against each other.
@@ -221,12 +225,16 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Parses a configuration.
+    /// Parses a configuration, without the environment.
     ///
     /// # Errors
     /// All faults together, each with its line and setting.
     pub fn parse(text: &str) -> Result<Self, ConfigFaults> {
-        let mut reader = Reader::new(text);
+        Self::parse_with(text, &Environment::default())
+    }
+
+    fn parse_with(text: &str, environment: &Environment) -> Result<Self, ConfigFaults> {
+        let mut reader = Reader::new(text, environment);
         let config = check::config(&mut reader);
         match (config, reader.into_faults()) {
             (Some(config), faults) if faults.is_empty() => Ok(config),
@@ -234,7 +242,7 @@ impl Config {
         }
     }
 
-    /// Loads a configuration file.
+    /// Loads a configuration file, and the settings of the environment, which replace those of the file.
     ///
     /// # Errors
     /// When the file cannot be read, other users can change it, or it has faults.
@@ -243,15 +251,28 @@ impl Config {
         Self::read(path)
     }
 
-    /// Reads a configuration file that other users may be able to change.
+    /// As [`Config::load`], for a file that other users may be able to change.
     ///
     /// # Errors
     /// When the file cannot be read or has faults.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|faults| faults.of_file(path).into())
+        Self::parse_with(&text_of(path)?, &Environment::of_process())
+            .map_err(|faults| faults.of_file(path).into())
     }
+}
+
+/// Every setting as a configuration file and the environment have it.
+///
+/// # Errors
+/// As [`Config::load`].
+pub fn effective_settings(path: &Path) -> Result<Vec<EffectiveSetting>, ConfigError> {
+    Config::load(path)?;
+    Ok(Reader::new(&text_of(path)?, &Environment::of_process()).effective())
+}
+
+fn text_of(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

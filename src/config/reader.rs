@@ -6,33 +6,26 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::environment::{self, Environment};
 use super::faults::Fault;
 use super::settings::{SECTIONS, SETTINGS, Setting, SettingKind, WhenAbsent};
+use super::value::{EffectiveSetting, Origin, Value};
 
 /// Minimum similarity of a word to a known one to be suggested.
 const MIN_SIMILARITY: f64 = 0.8;
 
-/// A value of the correct type.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Value {
-    Text(String),
-    Flag(bool),
-    Number(u64),
-    List(Vec<String>),
-}
-
-/// The values that the text sets, and the faults found so far.
+/// The values that text and environment set, and the faults found so far.
 pub(super) struct Reader<'a> {
     text: &'a str,
-    values: BTreeMap<&'static str, (usize, Value)>,
+    values: BTreeMap<&'static str, (Origin, Value)>,
     present: Vec<&'static str>,
     sections: BTreeMap<&'static str, usize>,
     faults: Vec<Fault>,
 }
 
 impl<'a> Reader<'a> {
-    /// Parses the text: syntax, names, types and ranges, presence and alternatives.
-    pub(super) fn new(text: &'a str) -> Self {
+    /// Parses text and environment: syntax, names, types and ranges, presence and alternatives.
+    pub(super) fn new(text: &'a str, environment: &Environment) -> Self {
         let mut reader = Self {
             text,
             values: BTreeMap::new(),
@@ -42,6 +35,7 @@ impl<'a> Reader<'a> {
         };
         let (table, errors) = DeTable::parse_recoverable(text);
         reader.read_sections(table.get_ref());
+        reader.read_environment(environment);
         if errors.is_empty() {
             reader.check_presence();
         } else {
@@ -58,10 +52,10 @@ impl<'a> Reader<'a> {
         name: &'static str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
-        let (line, Value::Text(text)) = self.value(name)? else { return None };
+        let (origin, Value::Text(text)) = self.value(name)? else { return None };
         let parsed = parse(&text);
         if parsed.is_none() {
-            self.wrong_form(line, name);
+            self.wrong_form(origin, name);
         }
         parsed
     }
@@ -72,10 +66,10 @@ impl<'a> Reader<'a> {
         name: &'static str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let (line, Value::List(texts)) = self.value(name)? else { return None };
+        let (origin, Value::List(texts)) = self.value(name)? else { return None };
         let parsed: Option<Vec<T>> = texts.iter().map(|text| parse(text)).collect();
         if parsed.is_none() {
-            self.wrong_form(line, name);
+            self.wrong_form(origin, name);
         }
         parsed
     }
@@ -96,15 +90,31 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether the text sets it, validly or not.
+    /// Whether text or environment set it, validly or not.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.present.contains(&name)
     }
 
     /// Adds a fault of a setting's value.
     pub(super) fn fault_of(&mut self, name: &'static str, what: impl Into<String>) {
-        let line = self.values.get(name).map_or_else(|| self.line_of(name), |(line, _)| *line);
-        self.fault(line, name, what);
+        let origin = self.origin_of(name);
+        self.fault(origin, name, what);
+    }
+
+    /// Every setting with its value.
+    pub(super) fn effective(&self) -> Vec<EffectiveSetting> {
+        let effective = |setting: &'static Setting| {
+            let (origin, value) = match self.value(setting.name) {
+                Some((_line, value)) if !self.is_set(setting.name) => {
+                    (Origin::Default, Some(value))
+                }
+                Some((origin, value)) => (origin, Some(value)),
+                None => (Origin::Default, None),
+            };
+            let value = value.map(|value| value.redacted().to_string());
+            EffectiveSetting { setting, value, origin }
+        };
+        SETTINGS.iter().map(effective).collect()
     }
 
     /// All faults.
@@ -112,7 +122,7 @@ impl<'a> Reader<'a> {
         self.faults
     }
 
-    fn value(&self, name: &'static str) -> Option<(usize, Value)> {
+    fn value(&self, name: &'static str) -> Option<(Origin, Value)> {
         if self.is_set(name) {
             return self.values.get(name).cloned();
         }
@@ -121,13 +131,42 @@ impl<'a> Reader<'a> {
         Some((self.line_of(name), default_value(setting.kind, text)?))
     }
 
+    /// Settings of the environment replace those of the text, and their alternatives there.
+    fn read_environment(&mut self, environment: &Environment) {
+        for (variable, text, setting) in environment.iter() {
+            let origin = Origin::Variable(variable.to_owned());
+            let Some(setting) = setting else {
+                let names: Vec<_> = SETTINGS.iter().map(Setting::variable).collect();
+                let near = nearest(variable, names.iter().map(String::as_str));
+                self.fault(origin, "", with_hint("unknown setting", near));
+                continue;
+            };
+            if let WhenAbsent::OrElse(other) = setting.default
+                && let Some((Origin::Line(_), _)) = self.values.get(other)
+            {
+                self.values.remove(other);
+                self.present.retain(|name| *name != other);
+            }
+            if !self.is_set(setting.name) {
+                self.present.push(setting.name);
+            }
+            self.values.remove(setting.name);
+            self.faults.retain(|fault| fault.subject != setting.name);
+            match environment::parse_value(setting.kind, text) {
+                Some(value) => drop(self.values.insert(setting.name, (origin, value))),
+                None => self.wrong_form(origin, setting.name),
+            }
+        }
+    }
+
     fn read_sections(&mut self, root: &DeTable<'_>) {
         for (key, value) in root {
-            let line = self.line(&key.span());
+            let number = self.line(&key.span());
+            let line = Origin::Line(number);
             let known = SECTIONS.iter().find(|(name, _)| *name == key.get_ref().as_ref());
             match (known, value.get_ref()) {
                 (Some((section, _)), DeValue::Table(table)) => {
-                    self.sections.insert(section, line);
+                    self.sections.insert(section, number);
                     self.read_section(section, table);
                 }
                 (Some(_), _) => self.fault(line, key.get_ref(), "must be a section"),
@@ -142,7 +181,7 @@ impl<'a> Reader<'a> {
 
     fn read_section(&mut self, section: &str, table: &DeTable<'_>) {
         for (key, value) in table {
-            let line = self.line(&key.span());
+            let line = Origin::Line(self.line(&key.span()));
             let name = format!("{section}.{}", key.get_ref());
             match Setting::named(&name) {
                 None => self.unknown(line, &name),
@@ -151,7 +190,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read_setting(&mut self, setting: &Setting, line: usize, value: &Spanned<DeValue<'_>>) {
+    fn read_setting(&mut self, setting: &Setting, line: Origin, value: &Spanned<DeValue<'_>>) {
         self.present.push(setting.name);
         match parse_value(setting.kind, value.get_ref()) {
             Some(value) => {
@@ -161,7 +200,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn unknown(&mut self, line: usize, name: &str) {
+    fn unknown(&mut self, line: Origin, name: &str) {
         let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
         let elsewhere = SETTINGS.iter().map(|setting| setting.name);
         let near = nearest(name, elsewhere.clone())
@@ -183,8 +222,7 @@ impl<'a> Reader<'a> {
                         (true, true) => format!("conflicts with {other}: only one may be set"),
                         _ => continue,
                     };
-                    let line = self.values.get(setting.name).map_or(line, |(line, _)| *line);
-                    self.fault(line, setting.name, what);
+                    self.fault_of(setting.name, what);
                 }
                 _ => {}
             }
@@ -193,26 +231,32 @@ impl<'a> Reader<'a> {
 
     fn take_syntax(&mut self, errors: &[toml::de::Error]) {
         for error in errors {
-            let line = error.span().map_or(1, |span| self.line(&span));
-            self.faults.retain(|fault| fault.line != line);
+            let line = Origin::Line(error.span().map_or(1, |span| self.line(&span)));
+            self.faults.retain(|fault| fault.origin != line);
             self.fault(line, "", format!("not TOML: {}", error.message()));
         }
     }
 
-    fn wrong_form(&mut self, line: usize, name: &'static str) {
+    fn wrong_form(&mut self, origin: Origin, name: &'static str) {
         if let Some(setting) = Setting::named(name) {
-            self.fault(line, name, format!("must be {}", setting.kind));
+            self.fault(origin, name, format!("must be {}", setting.kind));
         }
     }
 
-    fn fault(&mut self, line: usize, subject: &str, what: impl Into<String>) {
-        self.faults.push(Fault { line, subject: subject.to_owned(), what: what.into() });
+    fn fault(&mut self, origin: Origin, subject: &str, what: impl Into<String>) {
+        self.faults.push(Fault { origin, subject: subject.to_owned(), what: what.into() });
     }
 
     /// Where a missing setting belongs: its section, or the end of the text.
-    fn line_of(&self, name: &str) -> usize {
+    fn line_of(&self, name: &str) -> Origin {
         let section = name.split('.').next().unwrap_or_default();
-        self.sections.get(section).copied().unwrap_or_else(|| self.text.lines().count().max(1))
+        let last = || self.text.lines().count().max(1);
+        Origin::Line(self.sections.get(section).copied().unwrap_or_else(last))
+    }
+
+    /// Where a setting is, or belongs.
+    fn origin_of(&self, name: &str) -> Origin {
+        self.values.get(name).map_or_else(|| self.line_of(name), |(origin, _value)| origin.clone())
     }
 
     fn line(&self, span: &Range<usize>) -> usize {

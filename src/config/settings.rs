@@ -75,6 +75,11 @@ impl Setting {
     pub fn parts(&self) -> (&'static str, &'static str) {
         self.name.split_once('.').unwrap_or(("", self.name))
     }
+
+    /// The environment variable that replaces its value: `HSMGATE_STORE_URL` for `store.url`.
+    pub fn variable(&self) -> String {
+        format!("HSMGATE_{}", self.name.replace('.', "_").to_ascii_uppercase())
+    }
 }
 
 /// The sections of the file in order, and their documentation.
@@ -476,8 +481,9 @@ settings! {
         Value("info");
 }
 
-/// The environment variables that `hsmgate serve` reads, and their meaning.
+/// The environment variables that `hsmgate serve` reads in addition to those of settings.
 pub static ENVIRONMENT: &[(&str, &str)] = &[
+    ("HSMGATE_CONFIG", "The configuration file, if `--config` does not name one."),
     ("HSMGATE_LOG", "Overrides `log.filter`."),
     (
         "CREDENTIALS_DIRECTORY",

@@ -131,3 +131,77 @@ fn faults_name_the_file() {
     let missing = Config::load(Path::new("/nonexistent/hsmgate.toml")).unwrap_err();
     assert_eq!(missing.to_string(), "cannot read /nonexistent/hsmgate.toml");
 }
+
+fn in_environment(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigFaults> {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::parse_with(text, &Environment::of(variables))
+}
+
+#[test]
+fn a_variable_replaces_the_setting_of_the_file_and_its_alternative() {
+    let variables = [
+        ("HSMGATE_LISTEN_ADDRESS", "127.0.0.1:9"),
+        ("HSMGATE_TOKEN_LABEL", "other"),
+        ("HSMGATE_LIMITS_CONNECTIONS", "7"),
+        ("HSMGATE_LIMITS_SHARED_SOURCES", "192.0.2.7, 10.0.0.0/8"),
+        ("HSMGATE_CRYPTO_VERIFY_DATA_KEYS", "false"),
+        ("HSMGATE_LOG_FORMAT", "json"),
+        // Not of a setting.
+        ("HSMGATE_LOG", "debug"),
+        ("HSMGATE_ENDPOINT", "x"),
+        ("HOME", "/root"),
+    ];
+    let config = in_environment(SHORTEST, &variables).unwrap();
+    assert_eq!(config.listen, "127.0.0.1:9".parse().unwrap());
+    assert_eq!(config.token.name, TokenName::Label("other".to_owned()));
+    assert_eq!(config.limits.connections, 7);
+    assert_eq!(config.limits.shared_sources.len(), 2);
+    assert!(!config.keyring.verify_data_keys);
+    assert_eq!(config.log.format, LogFormat::Json);
+    // Also one with a fault, and one that is missing.
+    let faulty = SHORTEST.replace("account = \"1234567890123456\"", "region = \"x y\"");
+    let right =
+        [("HSMGATE_SERVICE_ACCOUNT", "1234567890123456"), ("HSMGATE_SERVICE_REGION", "cn-beijing")];
+    assert!(Config::parse(&faulty).is_err());
+    assert!(in_environment(&faulty, &right).is_ok());
+}
+
+#[test]
+fn a_fault_of_a_variable_names_it_and_not_its_value() {
+    let variables = [
+        ("HSMGATE_LIMITS_CONNECTIONS", "hunter2"),
+        ("HSMGATE_STORE_URI", "hunter2"),
+        ("HSMGATE_TOKEN_LABEL", "a"),
+        ("HSMGATE_TOKEN_SERIAL", "b"),
+    ];
+    let told = in_environment(SHORTEST, &variables).unwrap_err().to_string();
+    let expected = "HSMGATE_LIMITS_CONNECTIONS: limits.connections: must be an integer from 1 to 65536\n\
+                    HSMGATE_STORE_URI: unknown setting (did you mean HSMGATE_STORE_URL?)\n\
+                    HSMGATE_TOKEN_LABEL: token.label: conflicts with token.serial: only one may be set";
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn every_setting_has_a_variable_of_its_own() {
+    let variables: std::collections::HashSet<_> = SETTINGS.iter().map(Setting::variable).collect();
+    assert_eq!(variables.len(), SETTINGS.len());
+    for (name, _meaning) in settings::ENVIRONMENT {
+        assert!(!variables.contains(*name), "{name}");
+    }
+}
+
+#[test]
+fn the_effective_settings_name_their_origin() {
+    let variables = [("HSMGATE_LOG_FORMAT".to_owned(), "json".to_owned())];
+    let effective = Reader::new(SHORTEST, &Environment::of(variables)).effective();
+    let of = |name: &str| {
+        let found = effective.iter().find(|one| one.setting.name == name).unwrap();
+        (found.value.clone(), found.origin.in_file("f"))
+    };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(of("service.account"), (text("\"1234567890123456\""), "f:3".to_owned()));
+    assert_eq!(of("log.format"), (text("\"json\""), "HSMGATE_LOG_FORMAT".to_owned()));
+    assert_eq!(of("limits.connections"), (text("1024"), "default".to_owned()));
+    assert_eq!(of("tls.key"), (None, "default".to_owned()));
+    assert_eq!(effective.len(), SETTINGS.len());
+}

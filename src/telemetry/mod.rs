@@ -64,7 +64,9 @@ pub fn init(log: &Log) -> Result<(), TelemetryError> {
     let filter = filter(log, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
     let lines = NonBlockingWriter::start(io::stderr()).map_err(TelemetryError::Thread)?;
     let lines = WRITER.get_or_init(|| lines).clone();
-    dispatch(log, filter, lines, io::stderr().is_terminal())
+    // https://no-color.org
+    let has_color = std::env::var_os("NO_COLOR").is_none_or(|text| text.is_empty());
+    dispatch(log, filter, lines, has_color && io::stderr().is_terminal())
         .try_init()
         .map_err(|source| TelemetryError::Started(source.into()))
 }

@@ -11,12 +11,18 @@ use crate::check_page;
 const HEAD: &str = "\
 # Configuration
 
-`hsmgate serve`, `hsmgate init` and `hsmgate access-key` read one TOML file, named with `--config`.
+`hsmgate serve`, `hsmgate init` and the commands of operators read one TOML file: that of `--config`, else of the variable
+`HSMGATE_CONFIG`, else `/etc/hsmgate/hsmgate.toml`.
 [`hsmgate.sample.toml`](hsmgate.sample.toml) is a complete sample with comments.
 
 The file is parsed strictly: a setting that is not listed here is an error, and so is a value of
 another type or out of range. All errors are reported at once, each with its line. The file contains
 no secrets; it names the files that contain them.
+
+An environment variable replaces a setting, for containers: `HSMGATE_STORE_URL` for `url` in `[store]`, and so for every
+setting. The items of a list are separated by commas. A variable that begins with `HSMGATE_` and the name of a section, and
+is none of a setting, is an error. `hsmgate config print` shows each setting with its value and where it comes from;
+`hsmgate config check` reports all errors.
 
 This page is generated from the table in `src/config/settings.rs`. After a change there,
 `UPDATE_DOCS=1 cargo test --test docs` updates it.

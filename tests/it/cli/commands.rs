@@ -42,7 +42,11 @@ fn a_production_start_from_an_empty_token_to_yesterdays_ciphertext() {
     let row = rows.iter().find(|row| row["KeyId"] == *id).unwrap();
     assert_eq!(row["Aliases"], json!(["alias/orders"]));
     let table = call(&server.endpoint, &["key", "list"], b"").done();
-    assert!(table.contains(&format!("{id}  alias/orders")), "{table}");
+    let row = table.lines().find(|line| line.starts_with(&id)).unwrap();
+    assert!(
+        row.contains("  Enabled  Aliyun_AES_256  ") && row.ends_with("  alias/orders"),
+        "{row}"
+    );
     let described = call(&server.endpoint, &["key", "describe", "alias/orders", "--json"], b"");
     assert_eq!(described.json()["Description"], "of orders");
     let table = call(&server.endpoint, &["key", "describe", &id], b"").done();
@@ -65,6 +69,105 @@ fn a_production_start_from_an_empty_token_to_yesterdays_ciphertext() {
     assert_eq!(call(&server.endpoint, &[&decrypt[..], &files].concat(), b"").done(), "");
     assert_eq!(fs::read(&out).unwrap(), data);
     assert_eq!(mode(&installation, "out"), 0o600);
+}
+
+#[test]
+fn a_key_goes_through_its_life_on_the_command_line() {
+    let (installation, user) = Installation::prepared();
+    let server = installation.serve();
+    let call =
+        |arguments: &[&str]| installation.client(&server.endpoint, &user, arguments, b"data");
+    let key = call(&["key", "create", "--alias", "orders"]).done().trim().to_owned();
+    let state = |state: &str| format!("{key}  {state}\n");
+    assert_eq!(call(&["key", "disable", "alias/orders"]).done(), state("Disabled"));
+    assert_eq!(call(&["key", "enable", &key]).done(), state("Enabled"));
+    let version = call(&["key", "rotate", "alias/orders", "--json"]).json();
+    let described = call(&["key", "describe", &key, "--json"]).json();
+    assert_eq!(described["PrimaryKeyVersion"], version["KeyVersionId"]);
+    let rotation = call(&["key", "rotation", &key, "--every", "30d", "--json"]).json();
+    assert_eq!(rotation["AutomaticRotation"], "Enabled");
+    let rotation = call(&["key", "rotation", &key, "--off", "--json"]).json();
+    assert_eq!(rotation["AutomaticRotation"], "Disabled");
+    call(&["key", "tag", &key, "team=shop", "cost=7"]).done();
+    call(&["key", "untag", &key, "cost"]).done();
+    // It asks, and there is no terminal.
+    let told = call(&["key", "schedule-deletion", "alias/orders", "--days", "7"]).failed(2);
+    assert!(told.contains("Aliases: alias/orders") && told.contains("add --yes"), "{told}");
+    assert_eq!(call(&["key", "enable", &key]).done(), state("Enabled"));
+    let told = call(&["key", "schedule-deletion", &key, "--days", "7", "--yes"]).done();
+    assert!(told.starts_with(&format!("{key}  PendingDeletion until 2")), "{told}");
+    assert_eq!(call(&["key", "cancel-deletion", &key]).done(), state("Enabled"));
+    let told = call(&["key", "create", "--spec", "Foo"]).failed(2);
+    assert!(told.contains("possible values: Aliyun_AES_256"), "{told}");
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn material_is_imported_by_one_command_or_wrapped_by_openssl() {
+    let (installation, user) = Installation::prepared();
+    let server = installation.serve();
+    let call =
+        |arguments: &[&str]| installation.client(&server.endpoint, &user, arguments, b"data");
+    let path = |name: &str| installation.path(name).display().to_string();
+    fs::write(installation.path("material"), [7; 32]).unwrap();
+    let create = ["key", "create", "--origin", "EXTERNAL"];
+    let key = call(&create).done().trim().to_owned();
+    let import = ["key", "import", &key, "--material", &path("material")];
+    assert_eq!(call(&import).done(), format!("{key}  Enabled\n"));
+    let blob = call(&["encrypt", &key]).done();
+    let decrypted = installation.client(&server.endpoint, &user, &["decrypt"], blob.as_bytes());
+    assert_eq!(decrypted.stdout, b"data");
+
+    let key = call(&create).done().trim().to_owned();
+    let (out, wrapped) = (path("parameters"), path("wrapped"));
+    // SoftHSM2 has OAEP with SHA-1 only.
+    let told = call(&["key", "import-parameters", &key, "--out", &out]).failed(1);
+    assert!(told.contains("RSAES_OAEP_SHA_256"), "{told}");
+    let algorithm = ["--algorithm", "RSAES_OAEP_SHA_1"];
+    call(&[&["key", "import-parameters", &key, "--out", &out][..], &algorithm].concat()).done();
+    let openssl = Command::new("openssl")
+        .args(["pkeyutl", "-encrypt", "-pubin", "-keyform", "DER", "-inkey"])
+        .args([&format!("{out}/public-key.der"), "-in", &path("material"), "-out", &wrapped])
+        .args(["-pkeyopt", "rsa_padding_mode:oaep"])
+        .status();
+    assert!(openssl.unwrap().success());
+    let token = format!("{out}/import-token");
+    let expires = "2100-01-31T00:00:00Z";
+    let import = ["key", "import", &key, "--wrapped", &wrapped, "--token", &token];
+    let import = [&import[..], &["--expires", expires, "--json"]].concat();
+    assert_eq!(call(&import).json()["MaterialExpireTime"], expires);
+    fs::write(installation.path("material"), [7; 5]).unwrap();
+    let key = call(&create).done().trim().to_owned();
+    let told = call(&["key", "import", &key, "--material", &path("material")]).failed(1);
+    assert!(told.contains("InvalidKeyMaterial"), "{told}");
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn the_configuration_is_shown_with_the_origin_of_each_setting() {
+    let installation = Installation::new();
+    let config = installation.path("hsmgate.toml").display().to_string();
+    let in_environment = |arguments: &[&str]| {
+        let mut command = installation.command(arguments);
+        command.env("HSMGATE_CONFIG", &config).env("HSMGATE_LIMITS_CONNECTIONS", "7");
+        run(command, b"")
+    };
+    let shown = in_environment(&["config", "print", "--json"]).json();
+    let of = |name: &str| {
+        let found = shown.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap();
+        (text(&found["value"]).to_owned(), text(&found["origin"]).to_owned())
+    };
+    assert_eq!(of("limits.connections"), ("7".into(), "HSMGATE_LIMITS_CONNECTIONS".into()));
+    assert_eq!(of("listen.address"), ("\"127.0.0.1:0\"".into(), format!("{config}:2")));
+    assert_eq!(of("log.format").1, "default");
+    let table = in_environment(&["config", "print"]).done();
+    assert!(table.lines().any(|line| line.starts_with("limits.connections ")), "{table}");
+    assert_eq!(in_environment(&["config", "check"]).done(), format!("{config}: valid\n"));
+    installation.configure(|text| text.push_str("[limit]\n"));
+    let told = in_environment(&["config", "check"]).failed(2);
+    assert!(told.contains("limit: unknown section (did you mean limits?)"), "{told}");
+    let default = run(installation.command(&["config", "check"]), b"").failed(2);
+    assert!(default.contains("/etc/hsmgate/hsmgate.toml"), "{default}");
 }
 
 #[test]
