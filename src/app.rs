@@ -38,6 +38,8 @@ pub struct Settings {
     pub token: TokenSettings,
     /// The store's URL.
     pub store_url: String,
+    /// Whether a nonce is accepted once in the whole cluster, if there is one.
+    pub shares_nonces: bool,
     /// A directory for the replay journal.
     pub state_directory: PathBuf,
     /// The certificate; `None` is plain HTTP.

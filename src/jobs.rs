@@ -212,6 +212,8 @@ impl Jobs {
         jobs.run(LAST_USED_INTERVAL, "expired sessions", shared(), remove_expired_sessions);
         jobs.run(LAST_USED_INTERVAL, "last uses of client keys", own(), store_client_key_uses);
         jobs.run(NONCE_CLEANUP_INTERVAL, "removal of expired nonces", own(), remove_expired_nonces);
+        let name = "removal of expired nonces of the cluster";
+        jobs.run(NONCE_CLEANUP_INTERVAL, name, shared(), prune_shared_nonces);
         jobs.run(COUNTER_INTERVAL, "counter of the database", of_keys(), raise_counter);
         jobs
     }
@@ -545,6 +547,10 @@ async fn remove_expired_nonces(job: Job) -> Result<(), JobError> {
     let removal = tokio::task::spawn_blocking(move || replay.forget_expired(clock::now()));
     // It ends without a result only if the runtime stops.
     Ok(removal.await.unwrap_or(Ok(()))?)
+}
+
+async fn prune_shared_nonces(job: Job) -> Result<(), JobError> {
+    Ok(job.context.store.prune_nonces().await?)
 }
 
 /// Records that changes of operators were deleted before they were recorded.

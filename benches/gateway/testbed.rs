@@ -269,6 +269,7 @@ fn settings(
         },
         token,
         store_url: store_url(home),
+        shares_nonces: false,
         state_directory: home.to_owned(),
         tls: None,
         admin_client_ca: None,

@@ -179,6 +179,8 @@ impl Gateway {
         let http = http_settings(&settings.limits);
         let failures = settings.limits.authentication_failures;
         let destruction_hold = settings.destruction_hold;
+        let shared_nonces =
+            if settings.shares_nonces { backend.store.share_nonces() } else { None };
         let services = Arc::new(services(settings, &backend, keyring, &metrics).await?);
         let components = MonitoredComponents {
             token: backend.token.clone(),
@@ -197,6 +199,7 @@ impl Gateway {
             Arc::clone(&backend.access_keys),
             Arc::clone(&client_keys),
             Arc::clone(&replay),
+            shared_nonces,
             metrics.authn,
         );
         let api = api::app(pipeline, authenticator, Arc::clone(&client_keys));

@@ -65,7 +65,7 @@ impl ActionEffect {
     }
 
     /// Whether it changes the gateway's state, so that the intent is recorded first.
-    pub(super) const fn is_change(self) -> bool {
+    pub const fn is_change(self) -> bool {
         matches!(self, Self::Changes | Self::ChangesAsReading | Self::Unknown)
     }
 

@@ -170,7 +170,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::audit::ActionEffect;
-    use crate::authn::{Principal, Session};
+    use crate::authn::{PendingNonce, Principal, Session};
     use crate::model::clock;
     use crate::model::{Api, Params, PrincipalName};
 
@@ -215,6 +215,7 @@ pub(super) mod tests {
             principal: Arc::new(Principal::new(name, Vec::new(), clock::now())),
             session: None,
             client_key: None,
+            pending_nonce: PendingNonce::default(),
         }));
         let key = KeyId::random();
         let used_resources = UsedResources { key: Some(key), ..UsedResources::default() };
@@ -299,6 +300,7 @@ pub(super) mod tests {
             principal: Arc::new(Principal::new(name.clone(), Vec::new(), clock::now())),
             session,
             client_key: None,
+            pending_nonce: PendingNonce::default(),
         };
         let callers = [None, Some(caller(None)), Some(caller(Some(Arc::new(session))))];
         let (key, version) = (KeyId::random(), KeyVersionId::random());
@@ -374,6 +376,7 @@ pub(super) mod tests {
             principal: Arc::new(Principal::new(name, Vec::new(), clock::now())),
             session: None,
             client_key: None,
+            pending_nonce: PendingNonce::default(),
         };
         let done = || {
             let mut request = request("CreateKey");

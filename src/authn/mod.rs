@@ -7,6 +7,7 @@ pub mod claim;
 pub mod client_key;
 mod metrics;
 mod nonce_set;
+mod pending_nonce;
 pub mod principal;
 mod principals;
 mod recent_cache;
@@ -26,6 +27,7 @@ pub use client_key::{
     ClientKeyClaim, ClientKeys, is_claim_signature_valid, is_rsa_signature_valid,
 };
 pub use metrics::AuthnMetrics;
+pub use pending_nonce::{NonceAnswer, PendingNonce};
 pub use principal::{Principal, Session};
 pub use principals::{attach_policy, change_principal_details, create_principal};
 pub use recent_cache::RecentCache;
@@ -40,6 +42,7 @@ use crate::model::{
     AccessKeyId, AccountId, ClientKeyId, ClientKeyRecord, RegionAccount, RequestContext, Time,
     clock,
 };
+use crate::store::SharedNonces;
 use session_token::OpenedSession;
 
 /// The permitted difference of a request's time, in seconds, either way (KMS API, common
@@ -67,6 +70,8 @@ pub struct Caller {
     pub session: Option<Arc<Session>>,
     /// The client key, if the caller used one: its access point defines its rights.
     pub client_key: Option<Arc<ClientKeyRecord>>,
+    /// Whether another gateway of the cluster has accepted the nonce is not known yet.
+    pub pending_nonce: PendingNonce,
 }
 
 /// Verifies claims of the public API.
@@ -75,6 +80,8 @@ pub struct Authenticator {
     access_keys: Arc<CredentialStore>,
     client_keys: Arc<ClientKeys>,
     replay: Arc<ReplayGuard>,
+    /// The nonces of all gateways of the cluster.
+    shared_nonces: Option<SharedNonces>,
     /// The connections of recent nonces.
     nonce_connections: RecentCache,
     metrics: AuthnMetrics,
@@ -93,6 +100,7 @@ impl Authenticator {
         access_keys: Arc<CredentialStore>,
         client_keys: Arc<ClientKeys>,
         replay: Arc<ReplayGuard>,
+        shared_nonces: Option<SharedNonces>,
         metrics: AuthnMetrics,
     ) -> Self {
         Self {
@@ -100,6 +108,7 @@ impl Authenticator {
             access_keys,
             client_keys,
             replay,
+            shared_nonces,
             nonce_connections: RecentCache::new(REMEMBERED_NONCES),
             metrics,
         }
@@ -126,7 +135,7 @@ impl Authenticator {
             SignedWith::AccessKey(_) => VerifiedKey::AccessKey(self.access_key(claim, request)?),
             SignedWith::ClientKey => VerifiedKey::ClientKey(self.client_key(claim, now)?),
         };
-        let caller = match &key {
+        let mut caller = match &key {
             VerifiedKey::AccessKey(key) => self.caller(key),
             VerifiedKey::ClientKey(key) => self.client_keys.caller(Arc::clone(key))?,
         };
@@ -135,6 +144,11 @@ impl Authenticator {
             Some(session) => session.check(claim.security_token, now)?,
             None if claim.security_token.is_none() => {}
             None => return Err(ErrorCode::InvalidSecurityTokenMismatch.into()),
+        }
+        if let Some(shared) = &self.shared_nonces {
+            let id = &caller.access_key_id;
+            let (nonce, expires) = ReplayGuard::shared_entry(id, claim.nonce, claim.timestamp);
+            caller.pending_nonce = PendingNonce::new(shared.write(nonce, expires));
         }
         match key {
             VerifiedKey::AccessKey(key) => key.record_use(now),
@@ -207,6 +221,7 @@ impl Authenticator {
             principal: Arc::clone(&key.principal),
             session: key.session.as_ref().map(Arc::clone),
             client_key: None,
+            pending_nonce: PendingNonce::default(),
         }
     }
 

@@ -182,6 +182,13 @@ impl ReplayGuard {
         self.try_use_at(access_key, nonce, timestamp, (now, clock::monotonic()))
     }
 
+    /// The nonce of an AccessKey as gateways of a cluster share it, and the time after which its request is
+    /// too old.
+    pub fn shared_entry(access_key: &AccessKeyId, nonce: &str, timestamp: Time) -> (i64, Time) {
+        let entry = entry(access_key, nonce).cast_signed();
+        (entry, timestamp.plus_seconds(CLOCK_WINDOW_SECONDS))
+    }
+
     fn try_use_at(
         &self,
         access_key: &AccessKeyId,

@@ -31,6 +31,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let token = token(reader);
     let store_url = store_url(reader);
     let state_directory = reader.text("store.state_directory", absolute);
+    let shares_nonces = reader.text("cluster.nonces", |word| Some(word == "cluster"));
     let limits = limits(reader);
     let approvals = approvals(reader);
     let operators = operators(reader, state_directory.as_deref());
@@ -46,6 +47,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         region_account: region_account?,
         token: token?,
         store_url: store_url?,
+        shares_nonces: shares_nonces?,
         state_directory: state_directory?,
         limits: limits?,
         quotas: Quotas::read(|name| reader.number(name))?,

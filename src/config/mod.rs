@@ -53,6 +53,8 @@ pub struct Config {
     pub token: TokenConfig,
     /// The database URL, as `sqlx` expects it.
     pub store_url: String,
+    /// Whether a nonce is accepted once in the whole cluster, if there is one.
+    pub shares_nonces: bool,
     /// The directory of the small files that must survive a restart.
     pub state_directory: PathBuf,
     /// The limits.

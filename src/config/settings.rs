@@ -282,6 +282,11 @@ settings! {
         Text("a name of letters, digits, dots, dashes and underscores"),
         Unset("none: the database has one gateway");
 
+    /// Where a signature nonce is accepted once: in the whole cluster, or at each gateway. In the cluster
+    /// it is written to the database while the token works, and requests are refused with 503 while the
+    /// database does not respond.
+    "cluster.nonces": Word(&["cluster", "gateway"]), Value("cluster");
+
     /// Calls per second for an account and a cryptographic operation. Calls above it are refused
     /// with `Rejected.Throttling`; 0 means no limit. Only authorized calls count: a caller without
     /// permission does not use up the limit of others. `hsmgate dev` allows 750 by default, as the

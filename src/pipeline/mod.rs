@@ -115,7 +115,7 @@ pub use self::metrics::PipelineMetrics;
 use self::report::{LineLevels, count, log};
 use self::unauthenticated_records::UnauthenticatedRecords;
 use crate::audit::{Action, Parameters, Recorded, Recorder, RequestDetails, UsedResources};
-use crate::authn::Caller;
+use crate::authn::{Caller, NonceAnswer};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccessKeyId, RequestContext, source_of};
 use crate::ops::{Context, CostClass, LimitedCall, Operation, Services};
@@ -262,13 +262,18 @@ impl Authenticated<'_> {
             |outcome| if is_dry_run { Err(dry_run::answer(outcome)) } else { outcome };
         let outcome = match operation {
             Ok(operation) => {
-                cx.set_handover(record.handover());
+                let nonce = cx.caller().pending_nonce.take();
+                // The record says whether the result may be sent, which the token cannot know.
+                if nonce.is_none() {
+                    cx.set_handover(record.handover());
+                }
                 if let Err(error) = charged {
                     cx.throttle(error);
                 }
                 // Pinned here: each function that takes a future by value has room for another copy.
                 let run = std::pin::pin!(async {
-                    let outcome = operation.run(&cx).await;
+                    let is_change = O::EFFECT.is_change();
+                    let outcome = with_nonce(nonce, is_change, operation.run(&cx)).await;
                     // A throttled request that fails before its key is known is rejected as
                     // throttled too.
                     dry_run_result(cx.take_throttled().map_or(outcome, Err))
@@ -390,6 +395,24 @@ impl Pipeline {
             Ok(())
         }
     }
+}
+
+/// Runs an operation of a request whose nonce is being written for all gateways of the cluster. A change
+/// begins once that is done. What is refused has no result: if another gateway has accepted the nonce, the
+/// result of the operation is dropped.
+async fn with_nonce<T>(
+    nonce: Option<NonceAnswer>,
+    is_change: bool,
+    operation: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    let Some(nonce) = nonce else { return operation.await };
+    if is_change {
+        nonce.require_first().await?;
+        return operation.await;
+    }
+    let (outcome, first) = tokio::join!(operation, nonce.require_first());
+    first?;
+    outcome
 }
 
 /// The charge of an operation to the limit of the account.

@@ -49,6 +49,7 @@ mod rollback;
 mod row;
 mod row_key;
 mod scope_reading;
+mod shared_nonces;
 mod signature;
 mod signed_write;
 mod signing;
@@ -88,6 +89,7 @@ pub use principals::Principal;
 pub use restore::{Replaced, Replacement};
 pub use revocations::Revocation;
 pub use row_key::{RowKey, SessionKey};
+pub use shared_nonces::SharedNonces;
 pub use signing::SignedRows;
 pub use token_counter::{Revisions, TokenCounter};
 
@@ -103,6 +105,7 @@ use keys::KeyRows;
 use rollback::LastSeen;
 use row::Scope;
 use scope_reading::{PartRevisions, ScopeReading};
+use shared_nonces::PrunedNonces;
 use signing::CheckTimes;
 use tables::{ALIASES, CATALOGUE_REVISION, DOCUMENTS, TOMBSTONES};
 use watch::Watch;
@@ -141,6 +144,8 @@ struct Inner {
     next_check: CheckTimes,
     /// What other processes have removed, until it is taken.
     removed: parking_lot::Mutex<Vec<(Arc<KeyRecord>, KeyVersion)>>,
+    /// The first step of the last deletion of expired nonces.
+    pruned_nonces: PrunedNonces,
 }
 
 impl Store {
@@ -252,6 +257,7 @@ impl Store {
             pending_revocations: AtomicUsize::new(0),
             next_check: CheckTimes::default(),
             removed: parking_lot::Mutex::default(),
+            pruned_nonces: PrunedNonces::default(),
         };
         let store = Self { inner: Arc::new(inner), operator: None, term: None };
         store.reload().await?;

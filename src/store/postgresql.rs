@@ -28,7 +28,7 @@ use crate::model::clock;
 /// lock is waited for as long as SQLite waits. A transaction that its process left alone is ended, so that
 /// others can change something. With `synchronous_commit = off` a server loses acknowledged changes when it
 /// ends.
-const SETTINGS: &str = "SET client_min_messages = 'warning'; \
+pub(super) const SETTINGS: &str = "SET client_min_messages = 'warning'; \
     SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
     SET idle_in_transaction_session_timeout = '60s'; \
     SELECT set_config('synchronous_commit', 'on', false) \

@@ -72,6 +72,9 @@ pub(super) const ACCESS_REVISION: &str = "access-keys-revision";
 /// What a test of whether the database can be written stores.
 pub(super) const TRIAL_WRITE: &str = "write-trial";
 
+/// The time up to which nonces of a cluster were deleted, in seconds since 1970.
+pub(super) const NONCES_PRUNED: &str = "nonces-pruned";
+
 /// The metadata that is not signed: counters and a test, which grant nothing, and what is needed before
 /// the key of the MACs is known. The token checks the label of the encryption key, and authenticates the
 /// encrypted key.
@@ -83,6 +86,7 @@ const UNSIGNED_METADATA: &[&str] = &[
     TRIAL_WRITE,
     LAST_EVENT,
     AUDITED_EVENT,
+    NONCES_PRUNED,
 ];
 
 /// Every signed table.

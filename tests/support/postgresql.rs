@@ -80,20 +80,34 @@ impl Server {
 
     /// Ends the server at once, as after a crash, and starts it again.
     pub(crate) fn crash_and_restart(&self) {
+        self.control("restart -w -m immediate");
+    }
+
+    /// Ends the server, until [`Server::restart`].
+    pub(crate) fn stop(&self) {
+        self.control("stop -w -m fast");
+    }
+
+    /// Starts the server again.
+    pub(crate) fn restart(&self) {
+        self.control("restart -w -m fast");
+    }
+
+    fn control(&self, command: &str) {
         let data = self.directory.join("data");
-        let restart = "$(scripts/postgresql-setup.sh --bin)/pg_ctl";
+        let program = "$(scripts/postgresql-setup.sh --bin)/pg_ctl";
         let as_server = if is_root() { "runuser -u postgres -- " } else { "" };
         let command = format!(
-            "{as_server}{restart} restart -w -m immediate -D {data} -l {log} >/dev/null",
+            "{as_server}{program} {command} -D {data} -l {log} >/dev/null",
             data = data.display(),
             log = self.directory.join("server.log").display(),
         );
-        let restarted = Command::new("sh")
+        let done = Command::new("sh")
             .args(["-c", &command])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status()
             .unwrap();
-        assert!(restarted.success());
+        assert!(done.success());
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use parking_lot::Mutex;
 
-use crate::authn::{CLOCK_WINDOW_SECONDS, Caller, Principal};
+use crate::authn::{CLOCK_WINDOW_SECONDS, Caller, PendingNonce, Principal};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccountId, ClientKeyId, ClientKeyRecord, PrincipalName, Time};
 use crate::store::{Store, StoreError};
@@ -102,6 +102,7 @@ impl ClientKeys {
             principal: Arc::new(Principal::new(name, Vec::new(), key.created)),
             session: None,
             client_key: Some(key),
+            pending_nonce: PendingNonce::default(),
         })
     }
 

@@ -9,19 +9,26 @@ use crate::support::calls::{code, until_code};
 use crate::support::installation::{AccessKey, Installation, Server};
 use crate::support::postgresql::{self, Database};
 use crate::support::process::{until, until_async};
+use crate::support::raw_http::Connection;
+use crate::support::signed_calls::{Call, SigningVariant};
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 
 /// The configuration files of an installation with the gateways `a` and `b`, and the first AccessKey.
-struct Cluster {
+struct Cluster<'s> {
     installation: Installation,
     admin: AccessKey,
-    database: Database<'static>,
+    database: Database<'s>,
 }
 
-impl Cluster {
+impl Cluster<'static> {
     fn prepared() -> Self {
-        let database = postgresql::server().create_database();
+        Self::on(postgresql::server().create_database())
+    }
+}
+
+impl<'s> Cluster<'s> {
+    fn on(database: Database<'s>) -> Self {
         let installation = Installation::new();
         let file = format!("sqlite://{}", installation.path("hsmgate.db").display());
         installation.configure(|text| *text = text.replace(&file, &database.url()));
@@ -211,4 +218,70 @@ async fn a_start_leaves_what_another_gateway_is_making() {
         a.client(admin).call("AsymmetricEncrypt", &parameters).await.unwrap();
     }
     assert_eq!(a.stop(), Some(0));
+}
+
+/// Requests of all ways to sign, with a nonce of their own each.
+fn requests(server: &Server, user: &AccessKey, action: &str, count: usize) -> Vec<Vec<u8>> {
+    let variants: Vec<SigningVariant> = SigningVariant::all().collect();
+    let user = (user.id.as_str(), user.secret.as_str());
+    let request = |number: usize| {
+        let variant = variants[number % variants.len()];
+        Call::to(server.address(), user, variant, action, &[]).signed().bytes()
+    };
+    (0..count).map(request).collect()
+}
+
+/// The code of the answer to each request, over one connection; empty for a success.
+async fn sent(server: &Server, requests: &[Vec<u8>]) -> Vec<String> {
+    let mut connection = Connection::open(server.address()).await;
+    let mut codes = Vec::new();
+    for request in requests {
+        connection.send(request).await;
+        let answer = connection.answer().await.expect("the connection is kept");
+        codes.push(answer.json()["Code"].as_str().unwrap_or_default().to_owned());
+    }
+    codes
+}
+
+#[tokio::test]
+async fn a_request_is_accepted_once_by_all_gateways() {
+    let cluster = Cluster::prepared();
+    let (a, b) = (cluster.serve("a"), cluster.serve("b"));
+    let replays = std::env::var("HSMGATE_REPLAYS").map_or(500, |count| count.parse().unwrap());
+    let reads = requests(&a, &cluster.admin, "ListKeys", replays);
+    let first = sent(&a, &reads).await;
+    assert!(first.iter().all(String::is_empty), "{first:?}");
+    let again = sent(&b, &reads).await;
+    assert!(again.iter().all(|code| code == "SignatureNonceUsed"), "{again:?}");
+
+    let changes = requests(&a, &cluster.admin, "CreateKey", 30);
+    let (of_a, of_b) = tokio::join!(sent(&a, &changes), sent(&b, &changes));
+    for codes in of_a.iter().zip(&of_b) {
+        let accepted = usize::from(codes.0.is_empty()) + usize::from(codes.1.is_empty());
+        let refused =
+            [codes.0, codes.1].iter().filter(|code| **code == "SignatureNonceUsed").count();
+        assert_eq!((accepted, refused), (1, 1), "{codes:?}");
+    }
+    assert_eq!(cluster.database.execute("SELECT COUNT(*) FROM keys"), "30");
+    assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
+
+#[tokio::test]
+async fn requests_are_refused_while_nonces_cannot_be_shared_unless_each_gateway_decides() {
+    let server = postgresql::Server::start(&[]);
+    let cluster = Cluster::on(server.create_database());
+    let a = cluster.serve("a");
+    let path = cluster.installation.path("b.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{text}nonces = \"gateway\"\n")).unwrap();
+    let b = cluster.serve("b");
+    let key = create_key(&a, &cluster.admin).await;
+    until_async(async || encrypt(&b, &cluster.admin, &key).await.is_some()).await;
+    server.stop();
+    let parameters = [("KeyId", key.as_str()), ("Plaintext", PLAINTEXT)];
+    let code_of_a = code(&a.client(&cluster.admin), "Encrypt", &parameters).await;
+    assert_eq!(code_of_a, "ServiceUnavailableTemporary");
+    assert!(encrypt(&b, &cluster.admin, &key).await.is_some());
+    server.restart();
+    until_async(async || encrypt(&a, &cluster.admin, &key).await.is_some()).await;
 }

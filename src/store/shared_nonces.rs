@@ -1,0 +1,240 @@
+//! The nonces that the gateways of a cluster have accepted, in a table of the database. A nonce is accepted
+//! once by all of them.
+//!
+//! Nonces that wait are written together, in one statement: at a high rate a commit serves many requests. A
+//! statement inserts what is not there, and says which nonces it inserted.
+//!
+//! Expired nonces are deleted in two steps: first a time is committed, from which on no gateway accepts a nonce
+//! that expires before it, and later the nonces are deleted. So a gateway whose clock is behind accepts none
+//! again.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use sqlx::{ConnectOptions as _, PgConnection};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::tables::NONCES_PRUNED;
+use super::{Store, StoreError, postgresql, unsigned_metadata};
+use crate::model::{Time, clock};
+
+/// Nonces that may wait. More are refused.
+const QUEUE: usize = 65_536;
+/// Nonces of one statement.
+const MAX_BATCH: usize = 4096;
+/// How long a statement may take. It is shorter than the pause between the steps of a deletion.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause between the steps of a deletion.
+const PRUNE_PAUSE: Duration = Duration::from_secs(10);
+/// How long expired nonces are kept, in seconds: the difference of the clocks of two gateways.
+const MARGIN_SECONDS: i64 = 60;
+
+/// Inserts nonces, and returns those that were not there and do not expire before the time up to which nonces
+/// were deleted. Sorted nonces cannot deadlock with those of another gateway.
+const INSERT: &str = "INSERT INTO used_nonces (nonce, expires) \
+    SELECT nonce, expires FROM UNNEST($1, $2) AS new (nonce, expires) \
+    WHERE expires > COALESCE((SELECT CAST(value AS BIGINT) FROM facts WHERE name = 'nonces-pruned'), 0) \
+    ON CONFLICT (nonce) DO NOTHING RETURNING nonce";
+const SETTINGS: &str = "SET statement_timeout = '5s'";
+
+/// Writes nonces to the table. Clones share the queue.
+#[derive(Debug, Clone)]
+pub struct SharedNonces(mpsc::Sender<QueuedNonce>);
+
+#[derive(Debug)]
+struct QueuedNonce {
+    nonce: i64,
+    expires: i64,
+    /// Whether it was inserted. Dropped if that is not known.
+    is_first: oneshot::Sender<bool>,
+}
+
+/// The first step of the last deletion: the time, and when it was committed.
+#[derive(Debug, Default)]
+pub(super) struct PrunedNonces(Mutex<Option<(i64, Instant)>>);
+
+impl Store {
+    /// Starts to write nonces for all gateways of the cluster. `None` without a cluster.
+    pub fn share_nonces(&self) -> Option<SharedNonces> {
+        self.member()?;
+        let (queue, queued) = mpsc::channel(QUEUE);
+        tokio::spawn(write_all(self.clone(), queued));
+        Some(SharedNonces(queue))
+    }
+
+    /// Deletes nonces that have expired, in two steps of two calls.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn prune_nonces(&self) -> Result<(), StoreError> {
+        if self.member().is_none() {
+            return Ok(());
+        }
+        let last = *self.inner.pruned_nonces.0.lock();
+        if let Some((until, at)) = last {
+            if clock::since(at) < PRUNE_PAUSE {
+                return Ok(());
+            }
+            let delete = sqlx::query("DELETE FROM used_nonces WHERE expires <= $1").bind(until);
+            self.inner.connection().await?.execute(delete).await?;
+        }
+        let mut write = self.write().await?;
+        let now = sqlx::query("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)");
+        let now: i64 = write.connection().value(now).await?;
+        let known = unsigned_metadata::read_count(write.connection(), NONCES_PRUNED).await?.0;
+        // The clock that is behind decides: a time ahead would refuse valid requests.
+        let until = now.min(clock::now().unix()).saturating_sub(MARGIN_SECONDS).max(known);
+        unsigned_metadata::put_count(write.connection(), NONCES_PRUNED, until).await?;
+        write.finish().await?;
+        *self.inner.pruned_nonces.0.lock() = Some((until, clock::monotonic()));
+        Ok(())
+    }
+}
+
+impl SharedNonces {
+    /// Writes a nonce whose request is too old after `expires`. The receiver gets whether it is the first use
+    /// in the cluster, once that is durable, and is closed if that cannot be found out.
+    pub fn write(&self, nonce: i64, expires: Time) -> oneshot::Receiver<bool> {
+        let (is_first, answer) = oneshot::channel();
+        let queued = QueuedNonce { nonce, expires: expires.unix(), is_first };
+        // If the queue is full, the sender of the answer is dropped with it.
+        let _ = self.0.try_send(queued);
+        answer
+    }
+}
+
+/// Writes nonces until the queue is closed.
+async fn write_all(store: Store, mut queued: mpsc::Receiver<QueuedNonce>) {
+    let (mut connection, mut is_failing) = (None, false);
+    let mut batch = Vec::new();
+    while queued.recv_many(&mut batch, MAX_BATCH).await > 0 {
+        let inserted = timeout(TIMEOUT, insert(&store, &mut connection, &mut batch)).await;
+        let silent = |_elapsed| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+        let was_failing = is_failing;
+        match inserted.unwrap_or_else(silent) {
+            Ok(mut first) => {
+                is_failing = false;
+                for QueuedNonce { nonce, is_first, .. } in batch.drain(..) {
+                    // The request may be gone.
+                    let _ = is_first.send(first.remove(&nonce));
+                }
+                if was_failing {
+                    tracing::info!(event = "cluster.nonces_written", "nonces are shared again");
+                }
+            }
+            Err(error) => {
+                (connection, is_failing) = (None, true);
+                batch.clear();
+                if !was_failing {
+                    tracing::error!(
+                        event = "cluster.nonces_failed",
+                        error = &error as &dyn std::error::Error,
+                        "cannot share nonces with the other gateways of the cluster; requests are refused"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Inserts the nonces of a batch, and returns those that were not there.
+async fn insert(
+    store: &Store,
+    connection: &mut Option<PgConnection>,
+    batch: &mut [QueuedNonce],
+) -> Result<HashSet<i64>, sqlx::Error> {
+    let open = match connection {
+        Some(open) => open,
+        None => connection.insert(connect(store).await?),
+    };
+    batch.sort_unstable_by_key(|queued| queued.nonce);
+    let nonces: Vec<i64> = batch.iter().map(|queued| queued.nonce).collect();
+    let expires: Vec<i64> = batch.iter().map(|queued| queued.expires).collect();
+    let first = sqlx::query_scalar(INSERT).bind(nonces).bind(expires).fetch_all(open).await?;
+    Ok(first.into_iter().collect())
+}
+
+async fn connect(store: &Store) -> Result<PgConnection, sqlx::Error> {
+    let server = store.inner.database.server.as_ref().ok_or(sqlx::Error::PoolClosed)?;
+    let mut connection = server.native_options()?.connect().await?;
+    for settings in [postgresql::SETTINGS, SETTINGS] {
+        sqlx::Executor::execute(&mut connection, sqlx::raw_sql(settings)).await?;
+    }
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{Bench, open};
+
+    /// A gateway of a cluster on the database of the test. `None` while the tests run on SQLite.
+    async fn member(bench: &Bench, name: &str) -> Option<Store> {
+        if bench.is_on_file() {
+            return None;
+        }
+        Some(open(&format!("{}&cluster_member={name}", bench.url)).await.unwrap())
+    }
+
+    fn in_seconds(seconds: i64) -> Time {
+        clock::now().plus_seconds(seconds)
+    }
+
+    #[tokio::test]
+    async fn a_nonce_is_accepted_once_by_all_gateways() {
+        let bench = Bench::new().await;
+        let Some(a) = member(&bench, "a").await else { return };
+        let b = member(&bench, "b").await.unwrap();
+        let (of_a, of_b) = (a.share_nonces().unwrap(), b.share_nonces().unwrap());
+        let mut answers = Vec::new();
+        for nonce in 0..5000_i64 {
+            // In different orders, so that the gateways meet.
+            let expires = in_seconds(600);
+            answers.push((nonce, of_a.write(nonce, expires)));
+            answers.push((4999 - nonce, of_b.write(4999 - nonce, expires)));
+        }
+        let mut accepted = vec![0; 5000];
+        for (nonce, answer) in answers {
+            accepted[usize::try_from(nonce).unwrap()] += usize::from(answer.await.unwrap());
+        }
+        assert_eq!(accepted, vec![1; 5000]);
+        assert!(!of_a.write(7, in_seconds(600)).await.unwrap(), "and never again");
+    }
+
+    #[tokio::test]
+    async fn a_nonce_is_unknown_while_the_database_is_away_and_the_next_one_is_written() {
+        let bench = Bench::new().await;
+        let Some(a) = member(&bench, "a").await else { return };
+        let nonces = a.share_nonces().unwrap();
+        assert!(nonces.write(1, in_seconds(600)).await.unwrap());
+        let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        bench.tamper(cut).await;
+        nonces.write(2, in_seconds(600)).await.unwrap_err();
+        assert!(nonces.write(3, in_seconds(600)).await.unwrap());
+        assert!(!nonces.write(1, in_seconds(600)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_deleted_nonce_is_not_accepted_again() {
+        let bench = Bench::new().await;
+        let Some(a) = member(&bench, "a").await else { return };
+        let nonces = a.share_nonces().unwrap();
+        let expired = in_seconds(-MARGIN_SECONDS - 5);
+        assert!(nonces.write(1, expired).await.unwrap());
+        assert!(nonces.write(2, in_seconds(5)).await.unwrap());
+        a.prune_nonces().await.unwrap();
+        assert!(!nonces.write(3, expired).await.unwrap(), "refused before it is deleted");
+        let first = a.inner.pruned_nonces.0.lock().take().unwrap().0;
+        let earlier = clock::monotonic().checked_sub(PRUNE_PAUSE).unwrap();
+        *a.inner.pruned_nonces.0.lock() = Some((first, earlier));
+        a.prune_nonces().await.unwrap();
+        let count = sqlx::query("SELECT COUNT(*) FROM used_nonces");
+        let left: i64 = a.inner.connection().await.unwrap().value(count).await.unwrap();
+        assert_eq!(left, 1);
+        assert!(!nonces.write(1, expired).await.unwrap());
+        assert!(!nonces.write(2, in_seconds(5)).await.unwrap());
+    }
+}
