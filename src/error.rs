@@ -121,6 +121,14 @@ error_codes! {
     InvalidPolicyGrammar = 400 "InvalidParameter.PolicyGrammar" "The parameter Policy has not passed grammar check.",
     InvalidPolicySize = 400 "InvalidParameter.PolicySize" "The size of Policy must be smaller than 2048 bytes.",
     AssumeRoleDenied = 403 "NoPermission" "You are not authorized to do this action. You should be authorized by RAM.",
+    MissingProviderArn = 400 "MissingOIDCProviderArn" "OIDCProviderArn is mandatory for this action.",
+    TokenNoPermission = 401 "AuthenticationFail.NoPermission" "There is no permission",
+    TokenInvalid = 401 "AuthenticationFail.OIDCToken.Invalid" "The Jwt content is invalid that cannot be recognized.",
+    TokenSignature = 401 "AuthenticationFail.OIDCToken.InvalidSignature" "OIDC token validate failed: invalid signature.",
+    TokenExpired = 401 "AuthenticationFail.OIDCToken.Expired" "This JsonWebToken is expired.",
+    TokenAudience = 401 "AuthenticationFail.OIDCToken.AudienceNotMatch" "Invalid audience.",
+    TokenIssuer = 401 "AuthenticationFail.OIDCToken.IssuerNotMatch" "The issuer in the OIDC Token doesn't match the OIDC Provider registered.",
+    ProviderKeys = 401 "AuthenticationFail.OIDCToken.IssuerConfigurationBroken" "Get public keys from OIDC Provider failed.",
     RoleNotFound = 404 "EntityNotExist.Role" "The role not exists.",
 
     // Failures of the gateway

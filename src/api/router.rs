@@ -14,7 +14,7 @@ use super::context::context;
 use super::instance::{self, InstanceRequest, PROTOBUF};
 use super::rpc::RpcRequest;
 use super::rpc::format::{self, Format};
-use crate::authn::{Authenticator, ClientKeys};
+use crate::authn::{Authenticator, ClientKeys, IdentityVerifier};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestId;
 use crate::pipeline::Pipeline;
@@ -31,6 +31,7 @@ pub const ERRORS: ErrorResponder = ErrorResponder {
 struct Api {
     pipeline: Pipeline,
     authenticator: Authenticator,
+    identities: IdentityVerifier,
     client_keys: Arc<ClientKeys>,
 }
 
@@ -38,9 +39,10 @@ struct Api {
 pub fn app(
     pipeline: Pipeline,
     authenticator: Authenticator,
+    identities: IdentityVerifier,
     client_keys: Arc<ClientKeys>,
 ) -> HttpApp {
-    let api = Api { pipeline, authenticator, client_keys };
+    let api = Api { pipeline, authenticator, identities, client_keys };
     HttpApp { router: Router::new().fallback(serve).with_state(Arc::new(api)), errors: ERRORS }
 }
 
@@ -49,7 +51,9 @@ async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response {
     let context = context(&head);
     let answered = match Protocol::of(&head.headers) {
         Protocol::Rpc => {
-            api.pipeline.serve(context, RpcRequest::new(&api.authenticator, head, body)).await
+            let Api { authenticator, identities, .. } = &*api;
+            let request = RpcRequest::new(authenticator, identities, head, body);
+            api.pipeline.serve(context, request).await
         }
         Protocol::Instance => {
             api.pipeline.serve(context, InstanceRequest::new(&api.client_keys, head, body)).await

@@ -14,7 +14,7 @@ use super::{Limits, Listeners, Settings, StartError};
 use crate::api;
 use crate::api::admin::{self, Health, MonitoredComponents};
 use crate::audit::{AuditError, AuditLog, AuditMetrics, Recorder};
-use crate::authn::{Authenticator, ClientKeys, CredentialStore, ReplayGuard};
+use crate::authn::{Authenticator, ClientKeys, CredentialStore, IdentityVerifier, ReplayGuard};
 use crate::authz::Authorizer;
 use crate::jobs::{JobContext, JobMetrics, Jobs};
 use crate::keyring::Keyring;
@@ -173,7 +173,7 @@ impl Gateway {
         crate::authz::log_costly_policies(&backend.store).await?;
         let region_account = settings.region_account.clone();
         let account = region_account.account.clone();
-        let client_keys = Arc::new(ClientKeys::new(account, backend.store.clone()));
+        let client_keys = Arc::new(ClientKeys::new(account.clone(), backend.store.clone()));
         let audit = start_audit(&settings, &backend, metrics.audit.clone()).await?;
         let recorder = audit.as_ref().map_or(Recorder::off(), AuditLog::recorder);
         let http = http_settings(&settings.limits);
@@ -202,7 +202,8 @@ impl Gateway {
             shared_nonces,
             metrics.authn,
         );
-        let api = api::app(pipeline, authenticator, Arc::clone(&client_keys));
+        let identities = IdentityVerifier::new(account, backend.store.clone());
+        let api = api::app(pipeline, authenticator, identities, Arc::clone(&client_keys));
         let lease = Arc::new(JobLease::new(backend.store.clone()));
         lease.renew().await?;
         backend.store.end_start().await?;

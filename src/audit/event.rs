@@ -8,7 +8,10 @@ use uuid::Uuid;
 
 use super::action::Access;
 use crate::error::ErrorCode;
-use crate::model::{AccessKeyId, Api, KeyId, KeyVersionId, RegionAccount, Time, random};
+use crate::model::policy::TrustValues;
+use crate::model::{
+    AccessKeyId, Api, KeyId, KeyVersionId, ProviderName, RegionAccount, Time, random,
+};
 
 const PROGRAM: &str = concat!("hsmgate/", env!("CARGO_PKG_VERSION"));
 
@@ -102,7 +105,30 @@ pub(super) enum UserIdentity<'a> {
         user_name: Cow<'a, str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         access_key_id: Option<&'a AccessKeyId>,
+        /// Who was proven by a token, at the call or when the session was made.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        session_context: Option<Federation<'a>>,
     },
+}
+
+/// The subject of an identity provider.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Federation<'a> {
+    pub(super) provider: &'a str,
+    pub(super) issuer: &'a str,
+    pub(super) subject: &'a str,
+}
+
+impl<'a> Federation<'a> {
+    /// The subject of claims that were verified.
+    pub(super) fn of(provider: &'a ProviderName, values: &'a TrustValues) -> Self {
+        Self {
+            provider: provider.as_str(),
+            issuer: values.issuer.as_deref().unwrap_or_default(),
+            subject: values.subject.as_deref().unwrap_or_default(),
+        }
+    }
 }
 
 #[derive(Serialize)]

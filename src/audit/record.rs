@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::action::Action;
-use super::event::{AdditionalEventData, Event, Keys, ReferencedResources, Source, UserIdentity};
+use super::event::{
+    AdditionalEventData, Event, Federation, Keys, ReferencedResources, Source, UserIdentity,
+};
 use super::parameters::{Parameters, truncated};
 use super::request_event::{self, RequestEvent, RequestParameters};
-use crate::authn::Caller;
+use crate::authn::{Caller, FederatedIdentity};
 use crate::error::ErrorCode;
 use crate::model::{
     AccessKeyId, KeyId, KeyVersionId, PrincipalKind, RegionAccount, RequestContext,
@@ -29,6 +31,11 @@ pub struct RequestDetails {
     pub claimed: Option<AccessKeyId>,
     /// The caller, once authenticated.
     pub caller: Option<Arc<Caller>>,
+    /// The subject that a token has proven, in place of a caller.
+    pub identity: Option<Arc<FederatedIdentity>>,
+    /// What a failed authentication counts against, if it is not `claimed`. It is not recorded: a token
+    /// that is not verified proves nothing.
+    pub limited_by: Option<AccessKeyId>,
 }
 
 /// The key and the key version that an operation has used so far.
@@ -60,14 +67,33 @@ impl RequestDetails {
     /// A request of which nothing has been read.
     pub fn new(context: Arc<RequestContext>) -> Self {
         let parameters = Parameters::default();
-        Self { action: Action::UNKNOWN, context, parameters, claimed: None, caller: None }
+        Self {
+            action: Action::UNKNOWN,
+            context,
+            parameters,
+            claimed: None,
+            caller: None,
+            identity: None,
+            limited_by: None,
+        }
+    }
+
+    /// Whether it is known who calls.
+    pub fn is_authenticated(&self) -> bool {
+        self.caller.is_some() || self.identity.is_some()
+    }
+
+    /// What a failed authentication counts against beside its source.
+    pub fn limited_by(&self) -> Option<&AccessKeyId> {
+        self.limited_by.as_ref().or(self.claimed.as_ref())
     }
 
     /// Moves the known properties out for the record. Parameters and claim are not kept.
     #[must_use]
     pub fn take(&mut self) -> Self {
         let (context, caller) = (Arc::clone(&self.context), self.caller.clone());
-        let rest = Self { action: self.action, caller, ..Self::new(context) };
+        let identity = self.identity.clone();
+        let rest = Self { action: self.action, caller, identity, ..Self::new(context) };
         std::mem::replace(self, rest)
     }
 
@@ -116,7 +142,13 @@ impl RequestDetails {
                 scheme: if context.is_secure { "https" } else { "http" },
                 key_version_id: version.filter(|_| !has_response),
             }),
-            ..Event::new(region_account, name, context.id, parameters, self.user_identity())
+            ..Event::new(
+                region_account,
+                name,
+                context.id,
+                parameters,
+                self.user_identity(region_account.account.as_str()),
+            )
         };
         // The record of a refused key is about that key.
         let event = event.about(refused.or(key));
@@ -131,12 +163,23 @@ impl RequestDetails {
 
     /// Limits what is recorded of an unauthenticated client.
     pub(super) fn truncate_unauthenticated(&mut self) {
-        if self.caller.is_none() {
+        if !self.is_authenticated() {
             self.parameters.truncate_unauthenticated();
         }
     }
 
-    fn user_identity(&self) -> UserIdentity<'_> {
+    fn user_identity<'a>(&'a self, account_id: &'a str) -> UserIdentity<'a> {
+        if let Some(identity) = &self.identity {
+            let federation = Federation::of(&identity.provider, &identity.values);
+            return UserIdentity::Authenticated {
+                kind: "oidc-identity",
+                principal_id: Cow::Borrowed(federation.subject),
+                account_id,
+                user_name: Cow::Borrowed(federation.subject),
+                access_key_id: None,
+                session_context: Some(federation),
+            };
+        }
         let Some(caller) = &self.caller else {
             let access_key_id = self.claimed.as_ref();
             return UserIdentity::Unauthenticated { kind: "unknown", access_key_id };
@@ -158,6 +201,10 @@ impl RequestDetails {
             account_id: caller.account.as_str(),
             user_name: name,
             access_key_id: Some(&caller.access_key_id),
+            session_context: caller.session.as_ref().and_then(|session| {
+                let by = session.origin.federated()?;
+                Some(Federation::of(&by.provider, &by.values))
+            }),
         }
     }
 }

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::action::Access;
 use super::event::{
-    AdditionalEventData, Event, Keys, ReferencedResources, ResponseElements, Source, UserIdentity,
+    AdditionalEventData, Event, Federation, Keys, ReferencedResources, ResponseElements, Source,
+    UserIdentity,
 };
 use super::line::append_text;
 use super::parameters::Parameters;
@@ -167,6 +168,7 @@ fn append_identity(json: &mut Vec<u8>, identity: &UserIdentity<'_>) {
             account_id,
             user_name,
             access_key_id,
+            session_context,
         } => {
             member!(json, ",\"userIdentity\":{\"type\"", kind);
             member!(json, ",\"principalId\"", principal_id);
@@ -174,6 +176,12 @@ fn append_identity(json: &mut Vec<u8>, identity: &UserIdentity<'_>) {
             member!(json, ",\"userName\"", user_name);
             if let Some(access_key_id) = access_key_id {
                 member!(json, ",\"accessKeyId\"", access_key_id.as_str());
+            }
+            if let Some(Federation { provider, issuer, subject }) = session_context {
+                member!(json, ",\"sessionContext\":{\"provider\"", provider);
+                member!(json, ",\"issuer\"", issuer);
+                member!(json, ",\"subject\"", subject);
+                json.push(b'}');
             }
         }
     }

@@ -138,6 +138,7 @@ impl Actor {
             account_id: region_account.account.as_str(),
             user_name: name.into(),
             access_key_id: None,
+            session_context: None,
         }
     }
 }

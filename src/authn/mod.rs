@@ -5,6 +5,8 @@
 pub mod access_key;
 pub mod claim;
 pub mod client_key;
+mod identity_keys;
+mod identity_token;
 mod metrics;
 mod nonce_set;
 mod pending_nonce;
@@ -26,6 +28,8 @@ pub use claim::{Claim, Scheme, SignedWith};
 pub use client_key::{
     ClientKeyClaim, ClientKeys, is_claim_signature_valid, is_rsa_signature_valid,
 };
+pub use identity_keys::{KeySetFault, MAX_KEY_SET_BYTES, check_key_set};
+pub use identity_token::{FederatedIdentity, IdentityClaim, IdentityVerifier};
 pub use metrics::AuthnMetrics;
 pub use pending_nonce::{NonceAnswer, PendingNonce};
 pub use principal::{Principal, Session};
@@ -34,7 +38,7 @@ pub use recent_cache::RecentCache;
 pub use replay::{LastJournal, NonceUse, REPLAY_JOURNAL, ReplayError, ReplayGuard};
 pub use row_key::RowKeyError;
 pub use session::{AssumeRoleRequest, Credentials};
-pub use session_origin::{AssumedBy, SessionOrigin};
+pub use session_origin::{AssumedBy, FederatedBy, SessionOrigin};
 pub use session_token::{NewSession, is_trusted};
 
 use crate::error::{ApiError, ErrorCode};

@@ -24,9 +24,10 @@ use crate::model::policy::{
     ASSUME_ROLE, Policy, PolicyRequest, Resource, ResourceName, TrustCaller, TrustValues,
 };
 use crate::model::{
-    AccessKeyId, AccountId, PrincipalId, PrincipalName, RegionAccount, RequestContext, Time, random,
+    AccessKeyId, AccountId, IdentityProvider, PrincipalId, PrincipalName, RegionAccount,
+    RequestContext, Time, random,
 };
-use crate::store::SessionKey;
+use crate::store::{SessionKey, Store};
 
 /// The prefix of the AccessKey id of a session.
 pub(super) const ID_PREFIX: &str = "STS.";
@@ -127,7 +128,8 @@ impl CredentialStore {
         }
         let snapshot = self.snapshot();
         let role = snapshot.live(&state.role, &state.role_id).ok_or(absent)?;
-        let use_of_role = UseOfRole { snapshot: &snapshot, region_account, request };
+        let use_of_role =
+            UseOfRole { store: &self.store, snapshot: &snapshot, region_account, request };
         if !use_of_role.is_allowed(role, state.began, &state.origin) {
             return Err(absent);
         }
@@ -154,6 +156,7 @@ impl Snapshot {
 
 /// The use of a session, at which everything that it was made of is checked again.
 struct UseOfRole<'a> {
+    store: &'a Store,
     snapshot: &'a Snapshot,
     region_account: &'a RegionAccount,
     request: &'a RequestContext,
@@ -167,6 +170,11 @@ impl UseOfRole<'_> {
         match origin {
             SessionOrigin::Operator => true,
             SessionOrigin::Principal(by) => self.is_allowed_to(role, by),
+            SessionOrigin::Federated(by) => {
+                let provider = self.store.document::<IdentityProvider>(by.provider.as_str());
+                provider.is_some_and(|provider| provider.id == by.provider_id)
+                    && self.trusts(role, TrustCaller::Federated(&by.provider), &by.values)
+            }
         }
     }
 

@@ -6,11 +6,12 @@ use super::authorization_request::AuthorizationRequest;
 use super::evaluate::decide;
 use super::{Authorizer, Permission};
 use crate::authn::{
-    AssumedBy, CredentialStore, Credentials, NewSession, Principal, SessionOrigin, is_trusted,
+    AssumedBy, CredentialStore, Credentials, FederatedBy, FederatedIdentity, NewSession, Principal,
+    SessionOrigin, is_trusted,
 };
 use crate::error::{ApiError, ErrorCode};
 use crate::model::policy::{Resource, ResourceName, TrustCaller, TrustValues};
-use crate::model::{ExternalId, PrincipalKind, RoleArn, SessionName, Time};
+use crate::model::{ExternalId, PrincipalKind, RequestContext, RoleArn, SessionName, Time};
 
 /// A role that a caller may assume.
 #[derive(Debug)]
@@ -47,6 +48,35 @@ impl AssumableRole {
             origin: self.origin,
         };
         credentials.make_session(&authorizer.region_account.account, &self.role, new, now)
+    }
+}
+
+impl Authorizer {
+    /// Decides whether a subject that a token has proven may assume a role. Only holders of a valid
+    /// token learn which roles exist.
+    ///
+    /// # Errors
+    /// `EntityNotExist.Role`, `AuthenticationFail.NoPermission`.
+    pub fn federated_role(
+        &self,
+        identity: &FederatedIdentity,
+        request: &RequestContext,
+        credentials: &CredentialStore,
+        arn: &RoleArn,
+    ) -> Result<AssumableRole, ApiError> {
+        let role = credentials.principal(&arn.role);
+        let role = role.filter(|_role| arn.account == self.region_account.account);
+        let role = role.ok_or_else(|| no_role(arn))?;
+        let by = TrustCaller::Federated(&identity.provider);
+        if !is_trusted(&self.region_account, &role, by, &identity.values, request) {
+            return Err(ErrorCode::TokenNoPermission.into());
+        }
+        let origin = SessionOrigin::Federated(Box::new(FederatedBy {
+            provider: identity.provider.clone(),
+            provider_id: identity.provider_id.clone(),
+            values: identity.values.clone(),
+        }));
+        Ok(AssumableRole { role, origin })
     }
 }
 

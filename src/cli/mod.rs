@@ -49,6 +49,7 @@ mod encrypt;
 mod exit;
 mod handover;
 mod hardening;
+mod identity_provider;
 mod init;
 mod key;
 pub mod load;
@@ -146,6 +147,9 @@ commands! {
         /// Manage roles and their policies; works while the gateway runs or is stopped
         #[command(subcommand)]
         Role(role::Role);
+        /// Manage the issuers whose tokens a role may trust; works while the gateway runs
+        #[command(subcommand)]
+        IdentityProvider(identity_provider::IdentityProvider);
         /// Create temporary credentials; works while the gateway runs or is stopped
         #[command(subcommand)]
         Sts(sts::Sts);
@@ -249,6 +253,10 @@ mod tests {
             "hsmgate role update --config c ci --no-trust",
             "hsmgate role end-sessions --config c ci",
             "hsmgate policy validate t.json --trust",
+            "hsmgate identity-provider create --config c k8s --issuer i --audience a --jwks f",
+            "hsmgate identity-provider replace-keys --config c k8s --jwks f",
+            "hsmgate identity-provider list --config c --json",
+            "hsmgate identity-provider delete --config c k8s",
             "hsmgate sts assume --config c --role-name ci --duration 900 --policy f --json",
             "hsmgate sts assume --config c --user-name alice --session-name s",
             "hsmgate policy validate f",

@@ -73,7 +73,9 @@ pub use principal_details::{
     DEFAULT_MAX_SESSION_SECONDS, MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, PrincipalDetails,
     PrincipalId,
 };
-pub use provider::ProviderName;
+pub use provider::{
+    DEFAULT_MAX_TOKEN_AGE_SECONDS, IdentityProvider, ProviderArn, ProviderName, TokenAlgorithm,
+};
 pub use quota::{Quota, Quotas};
 pub use request_context::RequestContext;
 pub use role::{ExternalId, RoleArn, SessionName};

@@ -11,6 +11,7 @@ mod call_limits;
 pub mod crypto;
 #[cfg(test)]
 pub mod example;
+mod federated;
 pub mod instance;
 pub mod instances;
 pub mod key_policy;
@@ -31,6 +32,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 pub use call_limits::{CallLimits, CallRates};
+pub use federated::{FederatedContext, FederatedOperation};
 pub use operation::{Call, CostClass, EmptyResponse, Operation, Row};
 pub use registry::{InstanceVisitor, PublicVisitor};
 pub use response::{KeyMetadata, Paged, Rows};

@@ -115,10 +115,12 @@ pub use self::metrics::PipelineMetrics;
 use self::report::{LineLevels, count, log};
 use self::unauthenticated_records::UnauthenticatedRecords;
 use crate::audit::{Action, Parameters, Recorded, Recorder, RequestDetails, UsedResources};
-use crate::authn::{Caller, NonceAnswer};
+use crate::authn::{Caller, FederatedIdentity, NonceAnswer};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccessKeyId, RequestContext, source_of};
-use crate::ops::{Context, CostClass, LimitedCall, Operation, Services};
+use crate::ops::{
+    Context, CostClass, FederatedContext, FederatedOperation, LimitedCall, Operation, Services,
+};
 use crate::telemetry::Limit;
 use crate::token::Budget;
 
@@ -175,6 +177,21 @@ pub struct Authenticated<'p> {
     caller: Arc<Caller>,
 }
 
+/// A request whose caller has no key, and is proven by a token of an identity provider. It can execute
+/// only operations that are made for such a caller:
+///
+/// ```compile_fail,E0599
+/// # use hsmgate::{audit::Recorded, ops::Operation, pipeline::Identified};
+/// async fn as_if_signed<O: Operation>(request: Identified<'_>, operation: O) -> Recorded<O::Output> {
+///     request.execute(Ok(operation), false).await
+/// }
+/// ```
+pub struct Identified<'p> {
+    pipeline: &'p Pipeline,
+    details: &'p mut RequestDetails,
+    identity: Arc<FederatedIdentity>,
+}
+
 impl IncomingRequest<'_> {
     /// Records the action of the request, once it is known.
     pub fn note_action(&mut self, action: Action) {
@@ -199,6 +216,18 @@ impl<'p> IncomingRequest<'p> {
         self.pipeline.check_source(self.details)?;
         Ok(Admitted(self))
     }
+
+    /// Admits a request with a token, as [`IncomingRequest::admit`]. `subject` stands for what the token
+    /// claims, and is not recorded: failures of one subject do not throttle another behind the same
+    /// address.
+    ///
+    /// # Errors
+    /// `Rejected.Throttling`.
+    pub fn admit_token(self, subject: Option<AccessKeyId>) -> Result<Admitted<'p>, ApiError> {
+        self.details.limited_by = subject;
+        self.pipeline.check_source(self.details)?;
+        Ok(Admitted(self))
+    }
 }
 
 impl<'p> Admitted<'p> {
@@ -218,6 +247,55 @@ impl<'p> Admitted<'p> {
         }
         details.caller = Some(Arc::clone(&caller));
         Ok(Authenticated { pipeline, details, caller })
+    }
+
+    /// Verifies the token of a caller without a key.
+    ///
+    /// # Errors
+    /// As `scheme`.
+    pub fn identify(
+        self,
+        scheme: impl FnOnce(&RequestContext) -> Result<FederatedIdentity, ApiError>,
+    ) -> Result<Identified<'p>, ApiError> {
+        let IncomingRequest { pipeline, details } = self.0;
+        let identity = Arc::new(scheme(&details.context)?);
+        if let Some(failures) = &pipeline.failures {
+            let RequestContext { source, received_at, .. } = *details.context;
+            failures.note_authenticated(source, &identity.limited_by, received_at);
+        }
+        details.identity = Some(Arc::clone(&identity));
+        Ok(Identified { pipeline, details, identity })
+    }
+}
+
+impl Identified<'_> {
+    /// The context of the request.
+    pub fn context(&self) -> &RequestContext {
+        &self.details.context
+    }
+
+    /// Executes an operation and records the outcome.
+    ///
+    /// The outcome is the error of the request, the output of the operation, or
+    /// `ServiceUnavailableTemporary` if the outcome could not be recorded.
+    pub async fn execute<O: FederatedOperation>(
+        self,
+        operation: Result<O, ApiError>,
+    ) -> Recorded<O::Output> {
+        let Self { pipeline, details, identity } = self;
+        details.action = O::RECORD;
+        let context = Arc::clone(&details.context);
+        let cx = FederatedContext::new(Arc::clone(&pipeline.services), identity, context);
+        let record = pipeline.audit.open(details.take());
+        let outcome = match operation {
+            Ok(operation) => {
+                let run = std::pin::pin!(async { operation.run(&cx) });
+                record.of(run, UsedResources::default).await
+            }
+            Err(error) => record.refused(Err(error)).await,
+        };
+        log(&pipeline.metrics, &pipeline.levels, details, None, outcome.error());
+        outcome
     }
 }
 
@@ -320,14 +398,14 @@ impl Pipeline {
         };
         let response =
             outcome.into_result().unwrap_or_else(|error| request.failure(&context, &error));
-        Answered { response, is_authenticated: details.caller.is_some() }
+        Answered { response, is_authenticated: details.is_authenticated() }
     }
 
     /// Records a request that reached no operation. Without an authenticated caller it counts as a
     /// failure of its source. If a source sends many of them, some are recorded and the others are
     /// counted in the sum of the minute.
     async fn reject<T>(&self, details: &mut RequestDetails, error: ApiError) -> Recorded<T> {
-        let is_authenticated = details.caller.is_some();
+        let is_authenticated = details.is_authenticated();
         let error = if is_authenticated { error } else { self.count_failure(details, error) };
         if is_authenticated || self.unauthenticated.may_be_recorded(&details.context) {
             let outcome = self.audit.open(details.take()).refused(Err(error)).await;
@@ -359,7 +437,7 @@ impl Pipeline {
         self.metrics.authentication_failures.get_or_create(&CodeLabels { code }).inc();
         if let Some(failures) = &self.failures {
             let RequestContext { source, received_at, .. } = *details.context;
-            failures.note(source, details.claimed.as_ref(), received_at);
+            failures.note(source, details.limited_by(), received_at);
         }
         error
     }
@@ -367,7 +445,7 @@ impl Pipeline {
     fn check_source(&self, details: &RequestDetails) -> Result<(), ApiError> {
         let Some(failures) = &self.failures else { return Ok(()) };
         let RequestContext { source, received_at, .. } = *details.context;
-        if failures.allows(source, details.claimed.as_ref(), received_at) {
+        if failures.allows(source, details.limited_by(), received_at) {
             return Ok(());
         }
         let message = format!(

@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::{
-    AccessPoint, AccessPolicy, ClientKeyRecord, ImportParameters, NetworkRule, Quota, Quotas,
+    AccessPoint, AccessPolicy, ClientKeyRecord, IdentityProvider, ImportParameters, NetworkRule,
+    Quota, Quotas,
 };
 
 /// A value stored as JSON under a name that is unique in its kind.
@@ -81,6 +82,7 @@ pub struct DocumentCache {
     access_points: DocumentIndex<AccessPoint>,
     client_keys: DocumentIndex<ClientKeyRecord>,
     import_parameters: DocumentIndex<ImportParameters>,
+    identity_providers: DocumentIndex<IdentityProvider>,
 }
 
 impl DocumentCache {
@@ -187,6 +189,10 @@ impl Document for ClientKeyRecord {
     fn references(&self) -> Vec<Reference> {
         vec![Reference::to::<AccessPoint>(&self.access_point)]
     }
+}
+
+impl Document for IdentityProvider {
+    document_kind!("identity-provider", identity_providers, name);
 }
 
 /// Neither its key nor its wrapping key pair is a document. After the key is deleted, the

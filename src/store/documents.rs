@@ -12,7 +12,8 @@ use super::value::Value;
 use super::write::Write;
 use super::{DamagedRow, Store, StoreError};
 use crate::model::{
-    AccessPoint, AccessPolicy, ClientKeyRecord, ImportParameters, NetworkRule, Time,
+    AccessPoint, AccessPolicy, ClientKeyRecord, IdentityProvider, ImportParameters, NetworkRule,
+    Time,
 };
 
 impl Store {
@@ -159,6 +160,7 @@ fn put_row(documents: &mut DocumentCache, row: &AnyRow) -> Result<(), StoreError
         AccessPoint::KIND => put::<AccessPoint>(documents, read_named(row)?),
         ClientKeyRecord::KIND => put::<ClientKeyRecord>(documents, read_named(row)?),
         ImportParameters::KIND => put::<ImportParameters>(documents, read_named(row)?),
+        IdentityProvider::KIND => put::<IdentityProvider>(documents, read_named(row)?),
         _ => return Err(fields.corrupt("kind", "unknown kind")),
     }
     Ok(())

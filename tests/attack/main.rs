@@ -11,6 +11,7 @@
 mod approvals;
 mod audit;
 mod auditors;
+mod identity_tokens;
 mod older_database;
 mod operator_events;
 mod operators;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use hsmgate::api::instance::table as instance;
 use hsmgate::api::rpc::table::TABLE;
+use hsmgate::api::rpc::token_table::TOKEN_TABLE;
 use hsmgate::model::Api;
 use hsmgate::ops::unsupported;
 
@@ -67,6 +68,9 @@ fn page() -> String {
     page.push_str(STS_HEAD);
     for entry in of_api(Api::Sts) {
         writeln!(page, "| {} | `{}` |", entry.name, entry.permission).unwrap();
+    }
+    for action in TOKEN_TABLE {
+        writeln!(page, "| {} | none: a token proves the caller |", action.record.name).unwrap();
     }
     page.push_str(INSTANCE_HEAD);
     for entry in instance::TABLE.iter() {

@@ -10,6 +10,7 @@ mod sign_v3;
 mod signature_headers;
 mod signed_request;
 pub mod table;
+pub mod token_table;
 
 use ::http::Method;
 use ::http::request::Parts;
@@ -19,10 +20,11 @@ use axum::response::Response;
 use self::format::Format;
 use self::sign::{ApiCall, SignedRequest};
 use self::table::{Handler, TABLE};
+use self::token_table::TokenAction;
 use crate::api::body::MAX_BODY_BYTES;
 use crate::api::table::{ActionLookup, SupportedAction};
-use crate::audit::{Parameters, Recorded};
-use crate::authn::{Authenticator, Caller};
+use crate::audit::{Action, Parameters, Recorded};
+use crate::authn::{Authenticator, Caller, IdentityClaim, IdentityVerifier};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{Api, RequestContext};
 use crate::pipeline::{IncomingRequest, ProtocolRequest};
@@ -31,6 +33,7 @@ use crate::server::http::{RawQuery, collect_body};
 /// A request of the RPC API.
 pub struct RpcRequest<'a> {
     authenticator: &'a Authenticator,
+    identities: &'a IdentityVerifier,
     head: Parts,
     body: Body,
     /// The response format, as far as the request has selected it.
@@ -38,9 +41,14 @@ pub struct RpcRequest<'a> {
 }
 
 impl<'a> RpcRequest<'a> {
-    /// Creates a request whose caller `authenticator` verifies.
-    pub fn new(authenticator: &'a Authenticator, head: Parts, body: Body) -> Self {
-        Self { authenticator, head, body, format: Format::Json }
+    /// Creates a request whose signature `authenticator` verifies, or its token `identities`.
+    pub fn new(
+        authenticator: &'a Authenticator,
+        identities: &'a IdentityVerifier,
+        head: Parts,
+        body: Body,
+    ) -> Self {
+        Self { authenticator, identities, head, body, format: Format::Json }
     }
 }
 
@@ -65,7 +73,18 @@ impl ProtocolRequest for RpcRequest<'_> {
             body: &body,
             params: &params,
         };
-        let action = find(&signed_request, &mut incoming)?;
+        let action = match find(&signed_request, &mut incoming)? {
+            Found::BySignature(action) => action,
+            Found::ByToken(action) => {
+                let arn = params.text("OIDCProviderArn").filter(|arn| !arn.is_empty());
+                let arn = arn.ok_or(ErrorCode::MissingProviderArn)?;
+                let claim = IdentityClaim::new(arn, params.text("OIDCToken").unwrap_or_default());
+                let admitted = incoming.admit_token(claim.limited_by.clone())?;
+                let identified =
+                    admitted.identify(|request| self.identities.verify(&claim, request.time))?;
+                return Ok((action.handler)(identified, &params, self.format).await);
+            }
+        };
         let claim = sign::claim(&signed_request)?;
         let admitted = incoming.admit(claim.access_key_id.parse().ok())?;
         let authenticated =
@@ -79,18 +98,38 @@ impl ProtocolRequest for RpcRequest<'_> {
     }
 }
 
+/// An action, by what proves its caller.
+enum Found {
+    BySignature(ActionLookup<Handler>),
+    ByToken(&'static TokenAction),
+}
+
+impl Found {
+    fn of(api: Api, name: &str) -> Option<Self> {
+        let by_token = || TokenAction::find(api, name).map(Self::ByToken);
+        TABLE.find(api, name).map(Self::BySignature).or_else(by_token)
+    }
+
+    fn record(&self) -> Action {
+        match self {
+            Self::BySignature(action) => action.record(),
+            Self::ByToken(action) => action.record,
+        }
+    }
+}
+
 /// Finds the action that a request names.
 fn find(
     signed_request: &SignedRequest<'_>,
     incoming: &mut IncomingRequest<'_>,
-) -> Result<ActionLookup<Handler>, ApiError> {
+) -> Result<Found, ApiError> {
     if !matches!(*signed_request.method, Method::GET | Method::POST) {
         return Err(ErrorCode::UnsupportedHttpMethod.into());
     }
     let ApiCall { action, version } = sign::api_call(signed_request)?;
     let api = Api::of_version(version);
     let mut apis = api.as_ref().map_or(&Api::ALL[..], std::slice::from_ref).iter();
-    let found = apis.find_map(|api| TABLE.find(*api, action));
+    let found = apis.find_map(|api| Found::of(*api, action));
     let found = found.filter(|_action| signed_request.path == "/");
     let found = found.ok_or(ErrorCode::InvalidActionNotFound)?;
     incoming.note_action(found.record());

@@ -25,7 +25,7 @@ operation! {
 }
 
 impl Operation for AssumeRole {
-    const EFFECT: ActionEffect = ActionEffect::ChangesAsReading;
+    const EFFECT: ActionEffect = ActionEffect::Reads;
 
     fn parameter_error(error: ParamError) -> ApiError {
         parameter_error(error)

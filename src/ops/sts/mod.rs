@@ -1,5 +1,6 @@
 //! The STS API (2015-04-01): who a caller is, and temporary credentials of a role.
 
+pub mod assume_role_with_oidc;
 mod parameter_error;
 mod session_parameters;
 

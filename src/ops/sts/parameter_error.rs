@@ -9,6 +9,7 @@ pub(super) fn parameter_error(error: ParamError) -> ApiError {
         ParamError::Missing(name) => match name.as_ref() {
             "RoleArn" => ErrorCode::MissingRoleArn,
             "RoleSessionName" => ErrorCode::MissingRoleSessionName,
+            "OIDCProviderArn" => ErrorCode::MissingProviderArn,
             _ => return error.into(),
         },
         ParamError::Invalid(name) => match name.as_ref() {

@@ -1,3 +1,4 @@
 //! The STS API: temporary credentials through the API.
 
 mod assume_role;
+mod federation;
