@@ -27,6 +27,9 @@ pub(super) struct ClientFile {
     /// The CA of its certificate; `None` over plain HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ca_file: Option<PathBuf>,
+    /// The URL of health and metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) admin: Option<String>,
 }
 
 impl ClientFile {
@@ -88,6 +91,7 @@ mod tests {
             access_key_id: "LTAIx".to_owned(),
             access_key_secret: "s3cret".into(),
             ca_file: None,
+            admin: None,
         };
         for _ in 0..2 {
             file.save(&path).unwrap();

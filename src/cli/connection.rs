@@ -16,7 +16,7 @@ use crate::config::secret::read_private_file;
 /// The default gateway.
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8200";
 /// The file that `hsmgate dev` writes, relative to the directory that it is started in.
-const CLIENT_FILE: &str = ".hsmgate/client.json";
+pub(super) const CLIENT_FILE: &str = ".hsmgate/client.json";
 const SECRET_VARIABLE: &str = "HSMGATE_ACCESS_KEY_SECRET";
 /// The security token of a temporary AccessKey.
 const TOKEN_VARIABLE: &str = "HSMGATE_SECURITY_TOKEN";
@@ -209,6 +209,7 @@ mod tests {
             access_key_id: "dev".to_owned(),
             access_key_secret: "dev-secret".into(),
             ca_file: Some("/dev/ca.pem".into()),
+            admin: None,
         };
         file.save(&path).unwrap();
         path

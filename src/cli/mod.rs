@@ -61,6 +61,7 @@ mod policy;
 mod policy_arg;
 mod principal;
 mod private_files;
+mod ready;
 mod reason;
 mod recover;
 mod response;
@@ -113,6 +114,8 @@ commands! {
         Dev(dev::Dev);
         /// Start the gateway
         Serve(serve::Serve);
+        /// Wait until a gateway is ready
+        Ready(ready::Ready);
         /// Prepare token and database, and create the first AccessKey
         Init(init::Init);
         /// Show and check the configuration
@@ -218,6 +221,10 @@ mod tests {
             "hsmgate dev",
             "hsmgate dev --dir d --listen 127.0.0.1:0 --module m --calls-per-second 0 --json",
             "hsmgate dev --access-key-id a --access-key-secret s",
+            "hsmgate dev --listen 0.0.0.0:0 --listen-beyond-loopback --env --quiet",
+            "hsmgate dev --account 1234567890123456 --region cn-beijing",
+            "hsmgate dev --access-key-id a --access-key-secret-file f",
+            "hsmgate ready --url http://127.0.0.1:9464 --timeout 5",
             "hsmgate serve --config c --supervise",
             "hsmgate serve",
             "hsmgate config print --config c --json",
@@ -319,6 +326,7 @@ mod tests {
                 ErrorKind::ValueValidation,
             ),
             ("hsmgate dev --access-key-id a", ErrorKind::MissingRequiredArgument),
+            ("hsmgate dev --json --env", ErrorKind::ArgumentConflict),
             ("hsmgate dev --listen localhost", ErrorKind::ValueValidation),
             ("hsmgate key create --spec AES", ErrorKind::InvalidValue),
             ("hsmgate alias create --config c alias/a.b k", ErrorKind::ValueValidation),

@@ -10,18 +10,14 @@ use serde::Serialize;
 use super::super::client_file::ClientFile;
 use super::super::client_key::files::Files;
 use super::demo::{FirstUse, MESSAGE};
+use super::directory::{FIRST_ENCRYPTION, INSTANCE_ENCRYPTION};
 
 /// Characters of a ciphertext blob that are shown.
 const SHOWN_CHARACTERS: usize = 56;
 
-/// The program of the README, which the SDK tests run.
-const EXAMPLE: &str = include_str!("../../../examples/first_encryption.py");
-
-/// The package that it needs.
+/// The package of the first example.
 const SDK: &str = "alibabacloud-kms20160120==3.3.1";
-
-/// The same for a client key and the SDK of a KMS instance.
-const INSTANCE_EXAMPLE: &str = include_str!("../../../examples/instance_encryption.py");
+/// That of the example for a client key and the SDK of a KMS instance.
 const INSTANCE_SDK: &str = "alibabacloud-dkms-gcs==1.0.2";
 
 /// The text for people; serialized, the line of `--json`.
@@ -37,8 +33,6 @@ pub(super) struct Banner<'a> {
     /// The files of the client key; absent over plain HTTP.
     #[serde(flatten)]
     pub(super) client_key: Option<&'a Files>,
-    /// The URL of health and metrics.
-    pub(super) admin: &'a str,
     /// The result of the first Encrypt and Decrypt.
     #[serde(skip)]
     pub(super) first_use: &'a FirstUse,
@@ -56,26 +50,42 @@ impl fmt::Display for Banner<'_> {
         }
         writeln!(f)?;
         self.first_use(f)?;
-        writeln!(f, "\n  Try it, in another shell:\n")?;
-        for (name, value) in self.variables() {
-            writeln!(f, "export {name}={value}")?;
-        }
+        writeln!(f, "\n  Try it, in another shell:\n\n{}", self.exports())?;
         let program = env::args().next().unwrap_or_else(|| "hsmgate".to_owned());
-        let alias = self.alias;
+        let (alias, dir) = (self.alias, self.dir);
         writeln!(f, "echo hello | {program} encrypt {alias} | {program} decrypt")?;
-        writeln!(f, "\n  And with the official Python SDK:\n\npip install {SDK}")?;
-        write!(f, "python3 - <<'END'\n{EXAMPLE}END\n")?;
-        if self.client_key.is_none() {
-            return Ok(());
+        writeln!(f, "\n  With the official Python SDK:\n")?;
+        writeln!(f, "{}", example(dir, "sdk", SDK, FIRST_ENCRYPTION))?;
+        if self.client_key.is_some() {
+            writeln!(f, "\n  With the Python SDK of a KMS instance:\n")?;
+            writeln!(f, "{}", example(dir, "instance-sdk", INSTANCE_SDK, INSTANCE_ENCRYPTION))?;
         }
-        writeln!(f, "\n  And with the Python SDK of a KMS instance, in a separate environment:\n")?;
-        write!(f, "pip install {INSTANCE_SDK}\npython3 - <<'END'\n{INSTANCE_EXAMPLE}END\n")
+        Ok(())
     }
 }
 
+/// The commands that run an example in an environment of its own: the Python of a distribution installs
+/// packages in no other way.
+fn example(dir: &Path, environment: &str, package: &str, name: &str) -> String {
+    let (environment, file) = (dir.join(environment), dir.join(name));
+    let (environment, file) = (environment.display(), file.display());
+    format!(
+        "python3 -m venv {environment} && {environment}/bin/pip install {package}\n\
+         {environment}/bin/python {file}"
+    )
+}
+
 impl Banner<'_> {
+    /// The variables as lines of a shell.
+    pub(super) fn exports(&self) -> String {
+        let lines =
+            self.variables().into_iter().map(|(name, value)| format!("export {name}={value}"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     fn facts(&self) -> Vec<(&'static str, String)> {
-        let (file, admin) = (self.file, self.admin);
+        let file = self.file;
+        let admin = file.admin.as_deref().unwrap_or_default();
         let secret = file.access_key_secret.expose_secret();
         let mut facts = vec![("Endpoint", file.endpoint.clone())];
         facts.extend(file.ca_file.as_ref().map(|ca| ("CA file", ca.display().to_string())));
@@ -137,10 +147,10 @@ mod tests {
             access_key_id: "LTAIx".to_owned(),
             access_key_secret: "s3cret".into(),
             ca_file: None,
+            admin: Some("http://127.0.0.1:8201".to_owned()),
         };
-        let (admin, dir) = ("http://127.0.0.1:8201", Path::new(dir));
-        let (key_id, alias) = ("key-x", ALIAS);
-        Banner { file: &file, key_id, alias, client_key, admin, first_use, dir }.to_string()
+        let (key_id, alias, dir) = ("key-x", ALIAS, Path::new(dir));
+        Banner { file: &file, key_id, alias, client_key, first_use, dir }.to_string()
     }
 
     #[test]
@@ -151,13 +161,14 @@ mod tests {
         assert!(text.contains("\nexport HSMGATE_ENDPOINT=http://127.0.0.1:8200\n"));
         assert!(text.contains("\nexport HSMGATE_ACCESS_KEY_SECRET='s3cret'\n"));
         assert!(text.contains("encrypt alias/demo"));
-        assert!(text.contains(EXAMPLE));
-        assert!(!text.contains("CLIENT_KEY") && !text.contains(INSTANCE_EXAMPLE));
+        assert!(text.contains("\n.hsmgate/sdk/bin/python .hsmgate/first_encryption.py\n"));
+        assert!(!text.contains("CLIENT_KEY") && !text.contains("instance"));
+        assert!(text.lines().count() < 30, "{text}");
         let files = Files::of(Path::new("/dev"), "KAAP.x");
         let text = banner(".hsmgate", &done, Some(&files));
         assert!(text.contains("\nexport HSMGATE_CLIENT_KEY_FILE='/dev/clientKey_KAAP.x.json'\n"));
         let password = "CLIENT_KEY_PASSWORD_FILE='/dev/clientKey_KAAP.x_Password.txt'\n";
-        assert!(text.contains(password) && text.contains(INSTANCE_EXAMPLE));
+        assert!(text.contains(password) && text.contains("/instance_encryption.py\n"));
     }
 
     #[test]

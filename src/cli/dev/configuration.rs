@@ -11,6 +11,7 @@ use super::super::tls::certificate::Files;
 use super::directory::DevDirectory;
 use super::{ACCOUNT, CONNECTIONS, Dev, REGION, TOKEN_LABEL};
 use crate::config::{Config, ConfigError, Operators};
+use crate::model::{AccountId, Region};
 
 const HEAD: &str = "\
 # Written by hsmgate dev at each of its starts, for commands that take a configuration. They find the
@@ -46,13 +47,24 @@ impl Dev {
         let module = module.canonicalize().context("cannot find the module")?;
         let audit_file = self.audit_file.as_ref().map(std::path::absolute).transpose();
         let audit_file = audit_file.context("cannot find the audit file")?;
+        let given = (
+            self.region.as_ref().map(Region::as_str),
+            self.account.as_ref().map(AccountId::as_str),
+        );
+        let known = known.as_ref().map(|file| (file.region.as_str(), file.account.as_str()));
+        let region = given.0.or(known.map(|(region, _)| region)).unwrap_or(REGION);
+        let account = given.1.or(known.map(|(_, account)| account)).unwrap_or(ACCOUNT);
         let mut document = json!({
-            "listen": {"address": self.listen, "drain_ms": 0},
-            "admin": {"address": self.admin},
-            "service": {
-                "region": known.as_ref().map_or(REGION, |file| file.region.as_str()),
-                "account": known.as_ref().map_or(ACCOUNT, |file| file.account.as_str()),
+            "listen": {
+                "address": self.listen,
+                "drain_ms": 0,
+                "allow_insecure_http": self.listen_beyond_loopback,
             },
+            "admin": {
+                "address": self.admin,
+                "allow_insecure_http": self.listen_beyond_loopback,
+            },
+            "service": {"region": region, "account": account},
             "token": {
                 "module": utf8(module)?,
                 "label": TOKEN_LABEL,

@@ -29,6 +29,9 @@ pub(in crate::cli) const DATABASE: &str = "hsmgate.db";
 pub(in crate::cli) const AUDIT_FILE: &str = "audit.jsonl";
 /// The configuration of the gateway.
 pub(in crate::cli) const CONFIGURATION_FILE: &str = "hsmgate.toml";
+/// The programs of the README and of docs/instance-protocol.md, which the SDK tests run.
+pub(super) const FIRST_ENCRYPTION: &str = "first_encryption.py";
+pub(super) const INSTANCE_ENCRYPTION: &str = "instance_encryption.py";
 /// The SoftHSM2 configuration.
 const CONFIGURATION: &str = "softhsm2.conf";
 const PIN_BYTES: usize = 16;
@@ -66,6 +69,20 @@ impl DevDirectory {
         dev_directory.make_pin("pin")?;
         dev_directory.make_pin("so-pin")?;
         Ok(dev_directory)
+    }
+
+    /// Writes the programs that the banner names.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub(super) fn write_examples(&self, has_client_key: bool) -> anyhow::Result<()> {
+        let first = include_str!("../../../examples/first_encryption.py");
+        private_files::write(&self.path(FIRST_ENCRYPTION), first.as_bytes())?;
+        if has_client_key {
+            let instance = include_str!("../../../examples/instance_encryption.py");
+            private_files::write(&self.path(INSTANCE_ENCRYPTION), instance.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Finds a directory that was prepared before, while a gateway may be using it.

@@ -8,7 +8,7 @@ pub(super) mod directory;
 mod module;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,9 +30,10 @@ use super::settings;
 use super::signals::{StopSignals, UserSignals};
 use super::tls::certificate::Name;
 use crate::app::{self, Gateway, Listeners, Stop};
+use crate::config::secret::read_private_file;
 use crate::config::{Config, Log, LogFormat, MAX_RATE, Operators, TokenConfig};
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
-use crate::model::{AccessKeyId, OperatorAlias, PrincipalName, RegionAccount};
+use crate::model::{AccessKeyId, AccountId, OperatorAlias, PrincipalName, Region, RegionAccount};
 use crate::store::Store;
 use crate::telemetry;
 use crate::token::{Token, TokenSettings};
@@ -48,25 +49,57 @@ const CONNECTIONS: usize = 1024;
 const TOKEN_LABEL: &str = "hsmgate-dev";
 
 /// Creates token, database, AccessKey and a demo key at the first start, and reuses them later. Serves
-/// on loopback until Ctrl-C.
+/// until Ctrl-C, on loopback unless it is told otherwise.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Dev {
     /// The directory of token, PINs, database and AccessKey
     #[arg(long, default_value = ".hsmgate", value_name = "DIR")]
     dir: PathBuf,
-    /// The loopback address to listen on; port 0 selects a free port
+    /// The address to listen on; port 0 selects a free port
     #[arg(long, default_value = "127.0.0.1:8200", value_name = "ADDR")]
     listen: SocketAddr,
+    /// Allow addresses that other machines and containers reach. Who reaches the port and knows the AccessKey
+    /// uses the keys, and without --tls everyone between reads what is sent
+    #[arg(long)]
+    listen_beyond_loopback: bool,
+    /// The account, a part of each ARN, at the first start [default: 1234567890123456]
+    #[arg(long, value_name = "ID")]
+    account: Option<AccountId>,
+    /// The region, a part of each ARN, at the first start [default: cn-hangzhou]
+    #[arg(long, value_name = "NAME")]
+    region: Option<Region>,
     /// The PKCS#11 module of SoftHSM2 [default: where distributions install it]
     #[arg(long, env = "SOFTHSM2_MODULE", value_name = "PATH")]
     module: Option<PathBuf>,
     /// An AccessKey to use instead of a generated one
-    #[arg(long, value_name = "ID", requires = "access_key_secret")]
+    #[arg(
+        long,
+        env = "HSMGATE_DEV_ACCESS_KEY_ID",
+        value_name = "ID",
+        requires = "secret_of_access_key"
+    )]
     access_key_id: Option<AccessKeyId>,
-    /// Its secret, which other users of the machine can see: for development only
-    #[arg(long, value_name = "SECRET", requires = "access_key_id", value_parser = secret)]
+    /// Its secret. As an argument, other users of the machine can see it: for development only
+    #[arg(
+        long,
+        env = "HSMGATE_DEV_ACCESS_KEY_SECRET",
+        hide_env_values = true,
+        value_name = "SECRET",
+        group = "secret_of_access_key",
+        requires = "access_key_id",
+        value_parser = secret
+    )]
     access_key_secret: Option<SecretString>,
+    /// A file with its secret
+    #[arg(
+        long,
+        value_name = "FILE",
+        group = "secret_of_access_key",
+        requires = "access_key_id",
+        conflicts_with = "access_key_secret"
+    )]
+    access_key_secret_file: Option<PathBuf>,
     /// Calls per second for each cryptographic operation, by default as in the public service; 0 means
     /// no limit, the default of `hsmgate serve`
     #[arg(long, default_value_t = 750, value_name = "N", value_parser = rate())]
@@ -89,7 +122,7 @@ pub(super) struct Dev {
     /// replaced: the start is refused
     #[arg(long, value_name = "NAME", requires = "tls")]
     tls_name: Vec<Name>,
-    /// The loopback address of health and metrics; port 0 selects a free port
+    /// The address of health and metrics; port 0 selects a free port
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
     admin: SocketAddr,
     /// The file of the audit [default: audit.jsonl in the directory]
@@ -102,8 +135,14 @@ pub(super) struct Dev {
     #[arg(long, hide = true)]
     json_log: bool,
     /// Print one line of JSON on standard output when it serves
-    #[arg(long)]
+    #[arg(long, conflicts_with = "env")]
     json: bool,
+    /// Print the variables of a client as `export` lines on standard output when it serves
+    #[arg(long)]
+    env: bool,
+    /// Print nothing else than warnings, and what --json or --env prints
+    #[arg(long)]
+    quiet: bool,
 }
 
 /// The parameters of a gateway's start.
@@ -116,9 +155,11 @@ struct Start {
 impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
         for address in [self.listen, self.admin] {
-            if !address.ip().is_loopback() {
-                let what =
-                    format!("{address} is not a loopback address; dev listens only on loopback");
+            if !address.ip().is_loopback() && !self.listen_beyond_loopback {
+                let what = format!(
+                    "{address} is not a loopback address: add --listen-beyond-loopback to serve other \
+                     machines and containers too"
+                );
                 return Err(CliError::usage(what).into());
             }
         }
@@ -126,7 +167,15 @@ impl Dev {
         let dev_directory = DevDirectory::prepare(&self.dir)?;
         dev_directory.reexec_with_softhsm()?;
         let format = if self.json_log { LogFormat::Json } else { LogFormat::Text };
-        telemetry::init(&Log { format, filter: "info".to_owned() })?;
+        let filter = if self.quiet { "warn" } else { "info" };
+        telemetry::init(&Log { format, filter: filter.to_owned() })?;
+        if self.listen_beyond_loopback {
+            tracing::warn!(
+                event = "dev.beyond_loopback",
+                address = %self.listen,
+                "a gateway for development listens beyond loopback: its PINs are stored beside its token"
+            );
+        }
         let listeners = Listeners { api: bind(self.listen)?, admin: Some(bind(self.admin)?) };
         Token::initialize(
             &module,
@@ -164,7 +213,6 @@ impl Dev {
         let gateway = Gateway::start(settings, listeners).await?;
         let operator_server = OperatorServer::open(&gateway, operators)?;
         let file = self.access_key(dev_directory, &gateway, region_account, ca_file).await?;
-        let admin = gateway.admin_address().map(|address| format!("http://{address}"));
         let store = gateway.store().clone();
         let failed = Arc::new(Notify::new());
         let has_failed = Arc::clone(&failed);
@@ -177,8 +225,7 @@ impl Dev {
         };
         let serving = gateway.serve_until(OperatorServer::stop_with(operator_server, stop));
         let opening = async {
-            let admin = admin.as_deref().unwrap_or_default();
-            let opened = self.prepare_demo(dev_directory, &file, &store, admin).await;
+            let opened = self.prepare_demo(dev_directory, &file, &store).await;
             if opened.is_err() {
                 failed.notify_one();
             }
@@ -197,7 +244,11 @@ impl Dev {
         region_account: RegionAccount,
         ca_file: Option<PathBuf>,
     ) -> anyhow::Result<ClientFile> {
-        let given = self.access_key_id.clone().zip(self.access_key_secret.clone());
+        let secret = match &self.access_key_secret_file {
+            Some(file) => Some(read_private_file(file)?),
+            None => self.access_key_secret.clone(),
+        };
+        let given = self.access_key_id.clone().zip(secret);
         let kept = match dev_directory.client_file()? {
             Some(file) => Some((file.access_key_id.parse()?, file.access_key_secret)),
             None => None,
@@ -211,12 +262,13 @@ impl Dev {
         };
         let scheme = if ca_file.is_some() { "https" } else { "http" };
         let file = ClientFile {
-            endpoint: format!("{scheme}://{}", gateway.address()),
+            endpoint: format!("{scheme}://{}", reachable(gateway.address())),
             region: region_account.region.to_string(),
             account: region_account.account.to_string(),
             access_key_id: key.id.to_string(),
             access_key_secret: key.secret.clone(),
             ca_file,
+            admin: gateway.admin_address().map(|at| format!("http://{}", reachable(at))),
         };
         file.save(&dev_directory.client_path())?;
         Ok(file)
@@ -229,7 +281,6 @@ impl Dev {
         dev_directory: &DevDirectory,
         file: &ClientFile,
         store: &Store,
-        admin: &str,
     ) -> anyhow::Result<()> {
         let client = Client::trusting(
             file.ca_file.as_deref(),
@@ -252,18 +303,35 @@ impl Dev {
         let banner = Banner {
             file,
             client_key: client_key.as_ref(),
-            admin,
             key_id: &key_id,
             alias: demo::ALIAS,
             first_use: &first_use,
             dir: &self.dir,
         };
-        output::print_note(&banner.to_string());
+        dev_directory.write_examples(client_key.is_some())?;
+        if !self.quiet {
+            output::print_note(&banner.to_string());
+        }
         if self.json {
             output::json(&banner)?;
         }
+        if self.env {
+            output::line(&banner.exports())?;
+        }
         Ok(())
     }
+}
+
+/// The address at which this machine reaches a listener.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let loopback: IpAddr = match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        address.set_ip(loopback);
+    }
+    address
 }
 
 /// The settings that open the token of a gateway for development, in a process whose SoftHSM2 finds it.

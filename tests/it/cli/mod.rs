@@ -1,6 +1,7 @@
 //! Commands, and the files that they read.
 
 mod commands;
+mod dev;
 mod doctor;
 mod file_permissions;
 mod token_info;
