@@ -38,6 +38,7 @@ mod change_pin;
 pub mod client;
 mod client_file;
 mod client_key;
+mod cluster;
 mod config;
 mod confirm;
 mod connection;
@@ -139,6 +140,9 @@ commands! {
         /// Sign the rows of the database as they are
         #[command(subcommand)]
         Store(store::Store);
+        /// Show the gateways that serve one database
+        #[command(subcommand)]
+        Cluster(cluster::Cluster);
         /// Import keys found on the token into the database
         Recover(recover::Recover);
         /// Verify and export the audit

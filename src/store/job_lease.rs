@@ -7,9 +7,11 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use sqlx::Row as _;
 
 use super::connection::Connection;
-use super::{Inner, Store, StoreError};
+use super::tables::CATALOGUE_REVISION;
+use super::{Inner, Store, StoreError, StoreMetrics, unsigned_metadata};
 use crate::model::clock;
 
 /// How long a lease lasts without being renewed.
@@ -55,6 +57,18 @@ const NOTE_MEMBER: &str = concat!(
      started = CASE WHEN $5 = 1 THEN excluded.started ELSE cluster_members.started END"
 );
 
+/// The time of the database, and the gateways that were seen within ten seconds.
+const LOOK: &str = concat!(
+    "SELECT ",
+    now!(),
+    ", COUNT(*) FROM cluster_members WHERE seen >= ",
+    now!(),
+    " - 10000"
+);
+
+/// A tenth of the time by which the clock of a signed request may be off.
+const MAX_CLOCK_OFFSET_MILLIS: i64 = 90_000;
+
 /// The lease of this gateway. The only gateway of a store always holds it.
 pub struct JobLease {
     store: Store,
@@ -65,6 +79,8 @@ pub struct JobLease {
 struct Held {
     /// Whether this gateway has said that it started.
     is_noted: bool,
+    /// The clock of this gateway was found to be wrong.
+    is_clock_wrong: bool,
     lease: Option<Lease>,
 }
 
@@ -88,25 +104,30 @@ impl JobLease {
         let Some(member) = self.store.member() else { return Ok(()) };
         let is_start = !self.held.lock().is_noted;
         let mut write = self.store.write().await?;
-        let begun = clock::monotonic();
+        let (begun, own_clock) = (clock::monotonic(), clock::unix_micros() / 1000);
         let note = sqlx::query(NOTE_MEMBER)
             .bind(member)
             .bind(env!("CARGO_PKG_VERSION"))
-            .bind(clock::now().unix().saturating_mul(1000))
+            .bind(own_clock)
             .bind(self.store.catalogue_revision())
             .bind(i64::from(is_start));
         write.execute(note).await?;
         let millis = i64::try_from(DURATION.as_millis()).unwrap_or(i64::MAX);
         let take = sqlx::query(TAKE).bind(member).bind(millis);
         let taken = write.connection().row(take).await?;
-        let term = taken.map(|row| sqlx::Row::try_get::<i64, _>(&row, 0)).transpose()?;
+        let term = taken.map(|row| row.try_get::<i64, _>(0)).transpose()?;
+        let seen = look(write.connection(), own_clock, self.store.catalogue_revision()).await?;
         write.finish().await?;
         let until = begun + DURATION.saturating_sub(MARGIN);
         let lease = term.map(|term| Lease { term, until });
         let mut held = self.held.lock();
         held.is_noted = true;
         let was = std::mem::replace(&mut held.lease, lease);
+        let is_wrong = seen.clock_offset.saturating_abs() > MAX_CLOCK_OFFSET_MILLIS;
+        let was_wrong = std::mem::replace(&mut held.is_clock_wrong, is_wrong);
         drop(held);
+        seen.report(&self.store.inner.health.metrics, term.is_some());
+        log_clock(member, seen.clock_offset, was_wrong, is_wrong);
         log_change(member, was.map(|lease| lease.term), term);
         Ok(())
     }
@@ -152,6 +173,52 @@ pub(super) async fn require(
     match connection.value::<i64>(held).await? {
         0 => Err(StoreError::LeaseLost),
         _ => Ok(()),
+    }
+}
+
+/// What a gateway sees of the cluster.
+struct Sight {
+    members: i64,
+    clock_offset: i64,
+    changes_behind: i64,
+}
+
+impl Sight {
+    fn report(&self, metrics: &StoreMetrics, runs_jobs: bool) {
+        metrics.cluster_members.set(self.members);
+        metrics.cluster_runs_jobs.set(i64::from(runs_jobs));
+        metrics.cluster_clock_offset.set(self.clock_offset);
+        metrics.cluster_changes_behind.set(self.changes_behind);
+    }
+}
+
+async fn look(
+    connection: &mut Connection,
+    own_clock: i64,
+    known: i64,
+) -> Result<Sight, StoreError> {
+    let revision = unsigned_metadata::read_count(connection, CATALOGUE_REVISION).await?.0;
+    let row = connection.required_row(sqlx::query(LOOK)).await?;
+    let (now, members): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let clock_offset = own_clock.saturating_sub(now);
+    Ok(Sight { members, clock_offset, changes_behind: revision.saturating_sub(known).max(0) })
+}
+
+fn log_clock(member: &str, offset: i64, was_wrong: bool, is_wrong: bool) {
+    if is_wrong && !was_wrong {
+        tracing::warn!(
+            event = "cluster.clock_wrong",
+            member,
+            offset_ms = offset,
+            "the clocks of this gateway and of the database differ by more than 90 seconds: set both; \
+             requests are refused when the difference to the clock of a client reaches 15 minutes"
+        );
+    } else if was_wrong && !is_wrong {
+        tracing::info!(
+            event = "cluster.clock_right",
+            member,
+            "the clocks of this gateway and of the database agree again"
+        );
     }
 }
 

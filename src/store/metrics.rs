@@ -18,5 +18,13 @@ metrics! {
         /// 1 while changes of other processes cannot be read completely: permissions that they
         /// revoked may still be in force
         stale: Gauge = "hsmgate_store_stale" [],
+        /// Gateways of the cluster that were seen within the last ten seconds; 0 without a cluster
+        cluster_members: Gauge = "hsmgate_cluster_members" [],
+        /// 1 while this gateway runs the jobs of the cluster
+        cluster_runs_jobs: Gauge = "hsmgate_cluster_runs_jobs" [],
+        /// Milliseconds by which the clock of this gateway is ahead of that of the database
+        cluster_clock_offset: Gauge = "hsmgate_cluster_clock_offset_milliseconds" [],
+        /// Changes of keys, aliases and access documents in the database that this gateway has not read
+        cluster_changes_behind: Gauge = "hsmgate_cluster_changes_behind" [],
     }
 }

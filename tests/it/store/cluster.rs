@@ -150,6 +150,18 @@ async fn one_gateway_runs_the_jobs_and_another_takes_them_over() {
     let b = cluster.serve("b");
     assert_eq!(cluster.holder(), "a");
     assert!(!b.has_logged("cluster.jobs_taken"));
+    let status = || -> Value {
+        serde_json::from_str(&cluster.command("a", &["cluster", "status", "--json"])).unwrap()
+    };
+    let shown = status();
+    assert_eq!((&shown["jobs"], &shown["database_is_standby"]), (&"a".into(), &false.into()));
+    let members = shown["members"].as_array().unwrap();
+    let named: Vec<_> = members.iter().map(|one| (&one["name"], &one["is_alive"])).collect();
+    assert_eq!(named, [(&"a".into(), &true.into()), (&"b".into(), &true.into())], "{shown}");
+    for member in members {
+        assert!(member["clock_offset_ms"].as_i64().unwrap().abs() < 60_000, "{shown}");
+        assert_eq!(member["changes_behind"], 0, "{shown}");
+    }
     a.stop();
     until(|| cluster.holder() == "b").await;
     let a = cluster.serve("a");
@@ -158,6 +170,9 @@ async fn one_gateway_runs_the_jobs_and_another_takes_them_over() {
     b.wait();
     until(|| cluster.holder() == "a").await;
     assert!(encrypt(&a, &cluster.admin, &key).await.is_some());
+    until(|| status()["members"][1]["is_alive"] == false).await;
+    let text = cluster.command("b", &["cluster", "status"]);
+    assert!(text.contains("run by a") && text.contains("primary"), "{text}");
 }
 
 #[tokio::test]
