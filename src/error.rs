@@ -89,6 +89,7 @@ error_codes! {
     ResourceIdNotFound = 404 "InvalidResourceId.NotFound" "The specified ResourceId is not found.",
     AliasAlreadyExists = 400 "AliasAlreadyExists" "AliasName Already Exists.",
     ResourceExist = 409 "Rejected.ResourceExist" "The request was rejected because the resource already exists.",
+    ResourceInDeleteWindow = 409 "Rejected.ResourceInDeleteWindow" "The secret is planned to be deleted.",
     RejectedUnsupportedOperation = 400 "Rejected.UnsupportedOperation" "Unsupported operation.",
     LimitExceeded = 400 "Rejected.LimitExceeded" "The request was rejected because user create resource limit was exceeded",
     UnsupportedOrigin = 400 "Unsupported.Origin" "This key origin is not valid for this api",
@@ -174,6 +175,14 @@ impl ApiError {
     pub fn not_for_key(reason: &str) -> Self {
         let code = ErrorCode::RejectedUnsupportedOperation;
         Self::with_message(code, format!("{} {reason}.", code.message()))
+    }
+
+    /// The error for a secret whose stored rows are not what was written. Not an internal failure: the
+    /// clients repeat those for a minute, and this one is permanent.
+    pub fn damaged_secret() -> Self {
+        let message = "The stored secret is damaged and was not used. The command `hsmgate doctor` \
+                       of the operator names what is wrong.";
+        Self::with_message(ErrorCode::KeyUnavailable, message)
     }
 
     /// Keeps `cause` for the log. It is never sent to the caller.

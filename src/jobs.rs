@@ -1,6 +1,6 @@
-//! Background jobs: destroy and rotate due keys, and read changes that another process made to the
-//! store. Each action is recorded in the audit log. In a cluster, one gateway at a time runs the jobs that
-//! change what all share.
+//! Background jobs: destroy and rotate due keys, delete due secrets, and read changes that another
+//! process made to the store. Each action is recorded in the audit log. In a cluster, one gateway at a
+//! time runs the jobs that change what all share.
 
 mod approvals;
 mod backoff;
@@ -26,7 +26,7 @@ use crate::authn::{AccessKeyError, ClientKeys, CredentialStore, ReplayError, Rep
 use crate::error::ErrorCode;
 use crate::keyring::store_counter::{StoreCounter, StoreCounterError};
 use crate::keyring::{Keyring, KeyringError};
-use crate::model::{ImportParameters, KeyId, Time, clock};
+use crate::model::{ImportParameters, KeyId, SecretRecord, Time, clock};
 use crate::store::{EventGap, JobLease, Store, StoreError};
 use crate::token::KeyIdentity;
 
@@ -190,6 +190,7 @@ impl Jobs {
         let of_keys = || Job { needs_token: true, ..shared() };
         jobs.run(LEASE_INTERVAL, "lease of the jobs", own(), renew_lease);
         jobs.run(PURGE_INTERVAL, "purge", of_keys(), purge);
+        jobs.run(PURGE_INTERVAL, "deletion of secrets", shared(), purge_secrets);
         let name = "removal of incomplete key versions";
         jobs.run(CLEANUP_INTERVAL, name, of_keys(), remove_incomplete_versions);
         let name = "destruction of remaining imported material";
@@ -411,8 +412,58 @@ async fn purge(job: Job) -> Result<(), JobError> {
     let keyring = &job.context.keyring;
     let HoldStatus { now, is_held } = job.hold.check(&job.context.store).await?;
     let due = keyring.due_for_purge(now, is_held);
-    let system_event = |key: &KeyId| SystemEvent::scheduled("DestroyKey", *key);
-    run_due(&job, due, system_event, |key| keyring.purge(key, now)).await
+    let store = &job.context.store;
+    let system_event = |key: &KeyId| {
+        let secrets = store.secrets_of_key(*key);
+        SystemEvent::scheduled("DestroyKey", *key).with("Secrets", secrets.len().to_string())
+    };
+    let work = async |key| {
+        let secrets = store.secrets_of_key(key);
+        keyring.purge(key, now).await?;
+        for secret in secrets {
+            tracing::warn!(
+                event = "secret.lost_with_key",
+                secret = %secret.name,
+                key_id = %key,
+                "the values of a secret can no longer be decrypted: its key was destroyed"
+            );
+        }
+        Ok::<_, KeyringError>(())
+    };
+    run_due(&job, due, system_event, work).await
+}
+
+/// Deletes the secrets whose window has ended.
+async fn purge_secrets(job: Job) -> Result<(), JobError> {
+    let HoldStatus { now, is_held } = job.hold.check(&job.context.store).await?;
+    if is_held {
+        return Ok(());
+    }
+    let store = &job.context.store;
+    let is_due = |secret: &SecretRecord| secret.delete_at.is_some_and(|date| date <= now);
+    let mut due = store.secrets();
+    due.retain(|secret| is_due(secret));
+    let system_event = |secret: &Arc<SecretRecord>| {
+        let name = vec![("SecretName".to_owned(), secret.name.to_string())];
+        SystemEvent::of_gateway("DestroySecret", name)
+    };
+    let work = async |secret: Arc<SecretRecord>| {
+        // The deletion may have been canceled meanwhile.
+        let decide = |locked: &SecretRecord| {
+            if is_due(locked) { Ok(()) } else { Err(StoreError::NotFound) }
+        };
+        match store.remove_secret(&secret, now, decide).await {
+            Ok(()) => tracing::info!(
+                event = "secret.destroyed",
+                secret = %secret.name,
+                "deleted a secret whose window had ended"
+            ),
+            Err(StoreError::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    };
+    run_due(&job, due, system_event, work).await
 }
 
 async fn remove_incomplete_versions(job: Job) -> Result<(), JobError> {

@@ -20,7 +20,7 @@ use crate::jobs::{JobContext, JobMetrics, Jobs};
 use crate::keyring::Keyring;
 use crate::keyring::store_counter::StoreCounter;
 use crate::model::clock;
-use crate::ops::{CallLimits, Services};
+use crate::ops::{CallLimits, Services, WrongValues};
 use crate::pipeline::Pipeline;
 use crate::server::http::{self, ConnectionLimits, HttpApp, HttpSettings, Listener, Stop};
 use crate::server::tls::{ServerCertificate, TlsServer};
@@ -435,6 +435,7 @@ async fn services(
         approvals: settings.approvals,
         compatibility: settings.compatibility,
         call_limits: CallLimits::new(settings.limits.call_rates, metrics.registry.throttled()),
+        wrong_values: WrongValues::default(),
     })
 }
 

@@ -7,10 +7,11 @@ use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::action::Access;
+use super::used_secret::UsedVersion;
 use crate::error::ErrorCode;
 use crate::model::policy::TrustValues;
 use crate::model::{
-    AccessKeyId, Api, KeyId, KeyVersionId, ProviderName, RegionAccount, Time, random,
+    AccessKeyId, Api, KeyId, KeyVersionId, ProviderName, RegionAccount, SecretName, Time, random,
 };
 
 const PROGRAM: &str = concat!("hsmgate/", env!("CARGO_PKG_VERSION"));
@@ -41,7 +42,7 @@ pub(super) struct Event<'a, RequestId, Parameters> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resource_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) resource_name: Option<KeyId>,
+    pub(super) resource_name: Option<ResourceName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) referenced_resources: Option<ReferencedResources<'a>>,
     pub(super) recipient_account_id: &'a str,
@@ -73,6 +74,34 @@ pub(super) struct ReferencedResources<'a> {
     pub(super) alias: Option<[&'a str; 1]>,
     #[serde(rename = "ACS::KMS::Key", skip_serializing_if = "Keys::is_empty")]
     pub(super) keys: Keys,
+    #[serde(rename = "ACS::KMS::Secret", skip_serializing_if = "Option::is_none")]
+    pub(super) secret: Option<[SecretName; 1]>,
+}
+
+/// The name of the resource that an event is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(super) enum ResourceName {
+    Key(KeyId),
+    Secret(SecretName),
+}
+
+impl ResourceName {
+    /// Its type.
+    pub(super) const fn resource_type(&self) -> &'static str {
+        match self {
+            Self::Key(_) => "ACS::KMS::Key",
+            Self::Secret(_) => "ACS::KMS::Secret",
+        }
+    }
+
+    /// The name.
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Key(id) => id.as_str(),
+            Self::Secret(name) => name.as_str(),
+        }
+    }
 }
 
 /// The used key and the refused key.
@@ -85,6 +114,9 @@ pub(super) struct AdditionalEventData {
     /// The requested version, if no response names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) key_version_id: Option<KeyVersionId>,
+    /// The number of secrets that a change of the state of the key concerns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) affected_secrets: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -140,6 +172,8 @@ pub(super) enum ResponseElements {
         key_id: Option<KeyId>,
         #[serde(skip_serializing_if = "Option::is_none")]
         key_version_id: Option<KeyVersionId>,
+        #[serde(flatten)]
+        secret_version: Option<UsedVersion>,
     },
     /// Serialized as `null`.
     Failed,
@@ -183,14 +217,21 @@ impl<'a, RequestId, Parameters> Event<'a, RequestId, Parameters> {
         }
     }
 
-    /// Adds the key that it is about.
-    pub(super) fn about(self, key: Option<KeyId>) -> Self {
-        Self { resource_type: key.map(|_key| "ACS::KMS::Key"), resource_name: key, ..self }
+    /// Adds the resource that it is about.
+    pub(super) fn about(self, resource: Option<ResourceName>) -> Self {
+        let resource_type = resource.as_ref().map(ResourceName::resource_type);
+        Self { resource_type, resource_name: resource, ..self }
     }
 
     /// Marks it as done, with the ids of the response.
-    pub(super) fn done(self, key_id: Option<KeyId>, key_version_id: Option<KeyVersionId>) -> Self {
-        Self { response_elements: Some(ResponseElements::Done { key_id, key_version_id }), ..self }
+    pub(super) fn done(
+        self,
+        key_id: Option<KeyId>,
+        key_version_id: Option<KeyVersionId>,
+        secret_version: Option<UsedVersion>,
+    ) -> Self {
+        let done = ResponseElements::Done { key_id, key_version_id, secret_version };
+        Self { response_elements: Some(done), ..self }
     }
 
     /// Marks it as refused or failed.

@@ -31,7 +31,8 @@ fn the_fields_of_a_record_are_those_of_the_page() {
     let used_resources = UsedResources { key: Some(KeyId::random()), ..UsedResources::default() };
     let mut fields = BTreeSet::new();
     for outcome in [Outcome::Done, Outcome::Failed(ErrorCode::KeyNotFound)] {
-        let members = request("Encrypt").members(&region_account(), used_resources, outcome);
+        let members =
+            request("Encrypt").members(&region_account(), used_resources.clone(), outcome);
         let record: Value = serde_json::from_slice(&[b"{", &*members, b"}"].concat()).unwrap();
         fields.extend(record.as_object().unwrap().keys().cloned());
     }

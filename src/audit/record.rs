@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use super::action::Action;
 use super::event::{
-    AdditionalEventData, Event, Federation, Keys, ReferencedResources, Source, UserIdentity,
+    AdditionalEventData, Event, Federation, Keys, ReferencedResources, ResourceName, Source,
+    UserIdentity,
 };
 use super::parameters::{Parameters, truncated};
 use super::request_event::{self, RequestEvent, RequestParameters};
+use super::used_secret::UsedSecret;
 use crate::authn::{Caller, FederatedIdentity};
 use crate::error::ErrorCode;
 use crate::model::{
@@ -38,8 +40,8 @@ pub struct RequestDetails {
     pub limited_by: Option<AccessKeyId>,
 }
 
-/// The key and the key version that an operation has used so far.
-#[derive(Debug, Clone, Copy, Default)]
+/// The resources that an operation has used so far.
+#[derive(Debug, Clone, Default)]
 pub struct UsedResources {
     /// The key.
     pub key: Option<KeyId>,
@@ -47,6 +49,10 @@ pub struct UsedResources {
     pub version: Option<KeyVersionId>,
     /// The key that the caller requested and was refused.
     pub refused: Option<KeyId>,
+    /// The secret.
+    pub secret: Option<UsedSecret>,
+    /// The number of secrets that a change of the state of the key concerns.
+    pub affected_secrets: Option<usize>,
 }
 
 /// The outcome of an operation.
@@ -113,7 +119,7 @@ impl RequestDetails {
         used_resources: UsedResources,
         outcome: Outcome,
     ) -> RequestEvent<'a> {
-        let UsedResources { key, version, refused } = used_resources;
+        let UsedResources { key, version, refused, secret, affected_secrets } = used_resources;
         let has_response = matches!(outcome, Outcome::Done);
         let alias = self.parameters.text("AliasName");
         let context = &*self.context;
@@ -137,10 +143,12 @@ impl RequestDetails {
             referenced_resources: Some(ReferencedResources {
                 alias: alias.map(|alias| [alias]),
                 keys: Keys(key, refused.filter(|refused| Some(*refused) != key)),
+                secret: secret.as_ref().map(|secret| [secret.name.clone()]),
             }),
             additional_event_data: Some(AdditionalEventData {
                 scheme: if context.is_secure { "https" } else { "http" },
                 key_version_id: version.filter(|_| !has_response),
+                affected_secrets,
             }),
             ..Event::new(
                 region_account,
@@ -151,10 +159,14 @@ impl RequestDetails {
             )
         };
         // The record of a refused key is about that key.
-        let event = event.about(refused.or(key));
+        let (about, read) = match secret {
+            Some(UsedSecret { name, version }) => (Some(ResourceName::Secret(name)), version),
+            None => (refused.or(key).map(ResourceName::Key), None),
+        };
+        let event = event.about(about);
         match outcome {
             Outcome::Intended => event,
-            Outcome::Done => event.done(key, version),
+            Outcome::Done => event.done(key, version, read),
             Outcome::Failed(code) => event.failed(code, code.message()),
             Outcome::Abandoned => event
                 .failed(ErrorCode::Unavailable, "The request ended before its outcome was known."),
@@ -216,7 +228,7 @@ pub(super) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::audit::ActionEffect;
+    use crate::audit::{ActionEffect, UsedVersion};
     use crate::authn::{PendingNonce, Principal, Session};
     use crate::model::clock;
     use crate::model::{Api, Params, PrincipalName};
@@ -300,7 +312,7 @@ pub(super) mod tests {
     fn a_refusal_names_both_the_refused_and_the_used_key() {
         let (source, destination) = (KeyId::random(), KeyId::random());
         let record = |key, refused| {
-            let used_resources = UsedResources { key, version: None, refused };
+            let used_resources = UsedResources { key, refused, ..UsedResources::default() };
             let refusal = Outcome::Failed(ErrorCode::NoPermission);
             read(&request("ReEncrypt").members(&region_account(), used_resources, refusal))
         };
@@ -352,11 +364,25 @@ pub(super) mod tests {
         let callers = [None, Some(caller(None)), Some(caller(Some(Arc::new(session))))];
         let (key, version) = (KeyId::random(), KeyVersionId::random());
         let old: KeyId = "2ab1a983-7072-4bbc-a582-584b5bd8f1c2".parse().unwrap();
+        let secret = UsedSecret { name: "db/orders".parse().unwrap(), version: None };
+        let stages = ["ACSCurrent", "blue"].map(|stage| stage.parse().unwrap()).into();
+        let version_read = UsedVersion { id: "v1".parse().unwrap(), stages };
+        let read = UsedSecret { version: Some(version_read), ..secret.clone() };
         let used = [
             UsedResources::default(),
-            UsedResources { key: Some(key), version: Some(version), refused: None },
-            UsedResources { key: Some(key), version: None, refused: Some(old) },
-            UsedResources { key: None, version: Some(version), refused: Some(old) },
+            UsedResources { key: Some(key), version: Some(version), ..UsedResources::default() },
+            UsedResources { key: Some(key), refused: Some(old), ..UsedResources::default() },
+            UsedResources {
+                version: Some(version),
+                refused: Some(old),
+                ..UsedResources::default()
+            },
+            UsedResources {
+                secret: Some(secret.clone()),
+                affected_secrets: Some(3),
+                ..UsedResources::default()
+            },
+            UsedResources { key: Some(key), secret: Some(read), ..UsedResources::default() },
         ];
         let outcomes = [
             Outcome::Intended,
@@ -370,7 +396,7 @@ pub(super) mod tests {
             for caller in &callers {
                 for (used_resources, outcome) in used
                     .iter()
-                    .flat_map(|used| outcomes.iter().map(move |outcome| (*used, *outcome)))
+                    .flat_map(|used| outcomes.iter().map(move |outcome| (used.clone(), *outcome)))
                 {
                     let mut params = Params::default();
                     params.insert("KeyId", *text).unwrap();
@@ -408,7 +434,7 @@ pub(super) mod tests {
                 }
             }
         }
-        assert_eq!(compared, 6 * 3 * 4 * 4);
+        assert_eq!(compared, 6 * 3 * 6 * 4);
     }
 
     #[test]
@@ -432,10 +458,11 @@ pub(super) mod tests {
             request.caller = Some(Arc::new(caller.clone()));
             request
         };
-        let used = UsedResources { key: Some(key), version: Some(version), refused: None };
-        let refused = UsedResources { refused: Some(key), ..used };
+        let used =
+            UsedResources { key: Some(key), version: Some(version), ..UsedResources::default() };
+        let refused = UsedResources { refused: Some(key), ..used.clone() };
         let cases = [
-            (done(), used, Outcome::Intended),
+            (done(), used.clone(), Outcome::Intended),
             (done(), used, Outcome::Done),
             (request("Decrypt"), refused, Outcome::Failed(ErrorCode::NoPermission)),
             (request("-"), UsedResources::default(), Outcome::Abandoned),

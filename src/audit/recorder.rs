@@ -375,7 +375,8 @@ impl OpenRecord {
             Ok(_) => Outcome::Done,
             Err(error) => Outcome::Failed(error.code()),
         };
-        let members = request.details().members(&inner.region_account, self.used_resources, told);
+        let used = std::mem::take(&mut self.used_resources);
+        let members = request.details().members(&inner.region_account, used, told);
         match inner.recorded(Kind::Event, members, self.is_change).await {
             Ok(()) => Recorded(outcome),
             Err(error) => Recorded(Err(error)),
@@ -409,8 +410,8 @@ impl Drop for OpenRecord {
             return;
         }
         let details = request.details();
-        let members =
-            details.members(&inner.region_account, self.used_resources, Outcome::Abandoned);
+        let used = std::mem::take(&mut self.used_resources);
+        let members = details.members(&inner.region_account, used, Outcome::Abandoned);
         if inner.pass(Kind::Event, members, self.is_change, None).is_err() {
             tracing::error!(
                 event = "audit.abandoned_not_recorded",

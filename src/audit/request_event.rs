@@ -13,6 +13,7 @@ use super::event::{
 };
 use super::line::append_text;
 use super::parameters::Parameters;
+use super::used_secret::UsedVersion;
 use crate::model::{AccessKeyId, RequestId};
 
 /// The bytes of a record with short parameters.
@@ -93,11 +94,17 @@ fn append_resources(json: &mut Vec<u8>, event: &RequestEvent<'_>) {
     member!(json, ",\"recipientAccountId\"", event.recipient_account_id);
     json.extend_from_slice(b",\"isGlobal\":");
     json.extend_from_slice(if event.is_global { b"true" } else { b"false" });
-    if let Some(AdditionalEventData { scheme, key_version_id }) = &event.additional_event_data {
+    if let Some(AdditionalEventData { scheme, key_version_id, affected_secrets }) =
+        &event.additional_event_data
+    {
         member!(json, ",\"additionalEventData\":{\"Scheme\"", scheme);
         if let Some(version) = key_version_id {
             json.extend_from_slice(b",\"KeyVersionId\":");
             append_uuid(json, version.uuid());
+        }
+        if let Some(count) = affected_secrets {
+            // Writing to memory cannot fail.
+            let _ = write!(json, ",\"AffectedSecrets\":{count}");
         }
         json.push(b'}');
     }
@@ -132,7 +139,7 @@ fn append_parameters(json: &mut Vec<u8>, parameters: &RequestParameters<'_>) {
 }
 
 fn append_references(json: &mut Vec<u8>, resources: &ReferencedResources<'_>) {
-    let ReferencedResources { alias, keys: Keys(used, refused) } = resources;
+    let ReferencedResources { alias, keys: Keys(used, refused), secret } = resources;
     json.extend_from_slice(b",\"referencedResources\":{");
     if let Some([alias]) = alias {
         json.extend_from_slice(b"\"ACS::KMS::Alias\":[");
@@ -150,6 +157,14 @@ fn append_references(json: &mut Vec<u8>, resources: &ReferencedResources<'_>) {
             json.push(b',');
             append_text(json, key.as_str());
         }
+        json.push(b']');
+    }
+    if let Some([secret]) = secret {
+        if alias.is_some() || used.is_some() || refused.is_some() {
+            json.push(b',');
+        }
+        json.extend_from_slice(b"\"ACS::KMS::Secret\":[");
+        append_text(json, secret.as_str());
         json.push(b']');
     }
     json.push(b'}');
@@ -190,7 +205,7 @@ fn append_identity(json: &mut Vec<u8>, identity: &UserIdentity<'_>) {
 
 fn append_elements(json: &mut Vec<u8>, elements: &ResponseElements) {
     json.extend_from_slice(b",\"responseElements\":");
-    let ResponseElements::Done { key_id, key_version_id } = elements else {
+    let ResponseElements::Done { key_id, key_version_id, secret_version } = elements else {
         return json.extend_from_slice(b"null");
     };
     json.push(b'{');
@@ -204,7 +219,25 @@ fn append_elements(json: &mut Vec<u8>, elements: &ResponseElements) {
         json.extend_from_slice(b"\"KeyVersionId\":");
         append_uuid(json, version.uuid());
     }
+    if let Some(version) = secret_version {
+        if key_id.is_some() || key_version_id.is_some() {
+            json.push(b',');
+        }
+        append_secret_version(json, version);
+    }
     json.push(b'}');
+}
+
+fn append_secret_version(json: &mut Vec<u8>, version: &UsedVersion) {
+    member!(json, "\"VersionId\"", version.id.as_str());
+    json.extend_from_slice(b",\"VersionStages\":[");
+    for (at, stage) in version.stages.iter().enumerate() {
+        if at > 0 {
+            json.push(b',');
+        }
+        append_text(json, stage.as_str());
+    }
+    json.push(b']');
 }
 
 fn append_source(json: &mut Vec<u8>, source: &Source) {

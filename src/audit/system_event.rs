@@ -4,7 +4,7 @@
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-use super::event::{Event, UserIdentity};
+use super::event::{Event, ResourceName, UserIdentity};
 use super::line;
 use super::parameters::{MAX_VALUE_BYTES, truncated};
 use crate::error::ErrorCode;
@@ -89,10 +89,10 @@ impl SystemEvent {
                 self.actor.identity(region_account),
             )
         };
-        let event = event.about(self.key);
+        let event = event.about(self.key.map(ResourceName::Key));
         line::members(&match outcome {
             None => event,
-            Some(Ok(())) => event.done(None, None),
+            Some(Ok(())) => event.done(None, None, None),
             Some(Err(failure)) => {
                 event.failed(failure.code, truncated(&failure.message, MAX_VALUE_BYTES))
             }

@@ -8,7 +8,7 @@ use super::Permission;
 use crate::model::policy::{KeyPolicy, Resource, ResourceName};
 use crate::model::{
     AccessName, AccessPoint, AccessPolicy, AccessResource, AccountId, ClientKeyId, ClientKeyRecord,
-    KeyRecord, NetworkRule, PermissionTemplate,
+    KeyRecord, NetworkRule, PermissionTemplate, SecretName,
 };
 use crate::store::Store;
 
@@ -24,6 +24,12 @@ const KEY_PERMISSIONS: [(&str, &[&str]); 8] = [
     ("kms:Verify", &["kms:AsymmetricVerify"]),
     ("kms:GetPublicKey", &["kms:GetPublicKey"]),
 ];
+
+/// The actions of the public API that `CryptoServiceSecretUser` permits with a secret.
+pub(super) const SECRET_ACTIONS: [&str; 1] = ["kms:GetSecretValue"];
+
+const KEY_USER: PermissionTemplate = PermissionTemplate::CryptoServiceKeyUser;
+const SECRET_USER: PermissionTemplate = PermissionTemplate::CryptoServiceSecretUser;
 
 /// A request with a client key.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +97,28 @@ pub(super) fn allowing_policy(
         Some(id) => is_any(policy, |one| one.matches_key(id)),
         None => !policy.resources.is_empty(),
     };
-    find_policy(store, request, is_about_it)
+    find_policy(store, request, KEY_USER, is_about_it)
+}
+
+/// Whether `P` is a permission for client keys, and a policy grants `CryptoServiceSecretUser` with
+/// the secret from the request's address.
+pub(super) fn allows_secret<P: Permission>(
+    store: &Store,
+    request: ClientKeyRequest<'_>,
+    name: &SecretName,
+) -> bool {
+    P::CLIENT_KEYS.is_some() && allowing_secret_policy(store, request, name).is_some()
+}
+
+/// The first policy that grants `CryptoServiceSecretUser` with the secret from the request's address.
+pub(super) fn allowing_secret_policy(
+    store: &Store,
+    request: ClientKeyRequest<'_>,
+    name: &SecretName,
+) -> Option<Arc<AccessPolicy>> {
+    let is_about_it =
+        |policy: &AccessPolicy| is_any(policy, |one| one.matches_secret(name.as_str()));
+    find_policy(store, request, SECRET_USER, is_about_it)
 }
 
 /// Whether the requester may learn that the key does not exist.
@@ -103,9 +130,12 @@ pub(super) fn may_know(
     let id = match resource.name {
         ResourceName::Key(id) => Some(id.as_str().to_owned()),
         ResourceName::Other(name) => name.strip_prefix("key/").map(str::to_owned),
+        ResourceName::Secret(name) => {
+            return allowing_secret_policy(store, request, name).is_some();
+        }
         ResourceName::Alias(_) | ResourceName::Role(_) => None,
     };
-    let policy = find_policy(store, request, |policy| match &id {
+    let policy = find_policy(store, request, KEY_USER, |policy| match &id {
         Some(id) => is_any(policy, |one| one.matches_key(id)),
         None => is_any(policy, AccessResource::matches_every_key),
     });
@@ -117,18 +147,26 @@ pub(super) fn may_know(
 fn find_policy(
     store: &Store,
     request: ClientKeyRequest<'_>,
+    template: PermissionTemplate,
     is_about: impl Fn(&AccessPolicy) -> bool,
 ) -> Option<Arc<AccessPolicy>> {
     let point = store.document::<AccessPoint>(request.access_point.as_str())?;
     let mut policies = point.policies.iter().filter_map(|name| store.document(name.as_str()));
     policies.find(|policy: &Arc<AccessPolicy>| {
-        permits_key_use(policy) && is_about(policy) && network_allows(store, policy, request.source)
+        policy.permissions.contains(&template)
+            && is_about(policy)
+            && network_allows(store, policy, request.source)
     })
 }
 
 /// Whether a policy grants the permissions on keys.
 pub(super) fn permits_key_use(policy: &AccessPolicy) -> bool {
-    policy.permissions.contains(&PermissionTemplate::CryptoServiceKeyUser)
+    policy.permissions.contains(&KEY_USER)
+}
+
+/// Whether a policy grants the permissions on secrets.
+pub(super) fn permits_secret_use(policy: &AccessPolicy) -> bool {
+    policy.permissions.contains(&SECRET_USER)
 }
 
 /// Whether any resource of a policy matches.
@@ -315,7 +353,9 @@ mod tests {
         let granted = public.chain(instance.filter_map(|entry| entry.client_keys));
         for permission in granted {
             let actions = same_actions(permission);
-            assert_eq!(actions.is_empty(), permission == "kms:GenerateRandom", "{permission}");
+            // Neither is about a key.
+            let is_other = matches!(permission, "kms:GenerateRandom" | "kms:GetSecretValue");
+            assert_eq!(actions.is_empty(), is_other, "{permission}");
             for action in actions {
                 let mut names = crate::api::rpc::table::TABLE.iter().map(|entry| entry.permission);
                 assert!(names.any(|name| name == *action), "{action}");

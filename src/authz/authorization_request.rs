@@ -1,9 +1,11 @@
 //! The request for authorization, as the authorizer gets it from an operation.
 
+use std::collections::BTreeMap;
+
 use super::evaluate::ApplicablePolicies;
 use crate::authn::Caller;
 use crate::model::policy::{PolicyRequest, Resource};
-use crate::model::{EncryptionContext, KeyRecord, RequestContext};
+use crate::model::{EncryptionContext, RequestContext, TagKey, TagValue};
 
 /// A request of a caller, borrowed from the context of the operation. The action and the resource
 /// are added for each decision.
@@ -30,13 +32,13 @@ impl<'a> AuthorizationRequest<'a> {
         }
     }
 
-    /// The request that the policies are evaluated for. `record` is that of the key, if the
-    /// resource is one.
+    /// The request that the policies are evaluated for. `tags` are those of the key or the secret, if
+    /// the resource is one.
     pub(super) fn policy_request<'q>(
         &self,
         action: &'q str,
         resource: Resource<'q>,
-        record: Option<&'q KeyRecord>,
+        tags: Option<&'q BTreeMap<TagKey, TagValue>>,
     ) -> PolicyRequest<'q>
     where
         'a: 'q,
@@ -45,7 +47,7 @@ impl<'a> AuthorizationRequest<'a> {
             action,
             resource,
             request: self.request,
-            tags: record.map(|record| &record.tags),
+            tags,
             context: self.context,
             trust: None,
         }

@@ -30,7 +30,7 @@ pub struct ApplicablePolicies<'a> {
     pub policies: &'a [AttachedPolicy],
     /// The policy that limits the session.
     pub session: Option<&'a Policy>,
-    /// The key policy, if the resource is a key with one.
+    /// The policy of the resource, if it is a key or a secret with one.
     pub key_policy: Option<&'a KeyPolicy>,
 }
 

@@ -5,14 +5,15 @@
 //! the order in which the documents are created.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::access_point::{granted_actions, permits_key_use};
+use super::access_point::{SECRET_ACTIONS, granted_actions, permits_key_use, permits_secret_use};
 use super::evaluate::{ApplicablePolicies, may_always};
 use super::{AuthorizationRequest, Authorizer};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::policy::{KeySet, Resource, ResourceName};
 use crate::model::{
-    AccessName, AccessPoint, AccessPolicy, AccessResource, KeyRecord, PrincipalKind,
+    AccessName, AccessPoint, AccessPolicy, AccessResource, KeyRecord, PrincipalKind, SecretRecord,
 };
 
 /// A change after which client keys may have more permissions.
@@ -29,7 +30,8 @@ pub enum AccessChange<'a> {
 impl Authorizer {
     /// Checks that the caller may do everything that the client keys of each concerned access point
     /// could do after a change: every action of `CryptoServiceKeyUser` with every key of their
-    /// policies, in every request. The root may do it in any case.
+    /// policies, and of `CryptoServiceSecretUser` with every secret, in every request. The root may do it
+    /// in any case.
     ///
     /// Must be called in the transaction of the change: otherwise two changes could together grant
     /// what neither of them was checked for.
@@ -71,10 +73,11 @@ impl Authorizer {
                     AccessChange::Policy(changed) if changed.name == *name => Some(changed),
                     _ => stored.as_deref(),
                 };
-                let Some(policy) = policy.filter(|policy| permits_key_use(policy)) else {
-                    continue;
-                };
-                let of_policy = policy.resources.iter().cloned();
+                let Some(policy) = policy else { continue };
+                let (keys, secrets) = (permits_key_use(policy), permits_secret_use(policy));
+                let is_granted =
+                    |one: &&AccessResource| if one.is_secret() { secrets } else { keys };
+                let of_policy = policy.resources.iter().filter(is_granted).cloned();
                 resources.extend(of_policy.map(|resource| (resource, point.name.clone())));
             }
         };
@@ -108,7 +111,7 @@ impl Authorizer {
             }
             AccessResource::KeyPrefix(start) => {
                 let prefix = self.region_account.arn(format_args!("key/{start}"));
-                let missing = self.missing(policies, &KeySet::Prefix(prefix));
+                let missing = self.missing(policies, &KeySet::Prefix(prefix), granted_actions());
                 if missing.is_some() {
                     return Ok(missing);
                 }
@@ -124,7 +127,12 @@ impl Authorizer {
                 }
                 Ok(None)
             }
-            AccessResource::Secret(_) | AccessResource::SecretPrefix(_) => Ok(None),
+            AccessResource::Secret(name) => {
+                let named = |secret: &&Arc<SecretRecord>| secret.name.as_str() == &**name;
+                let secrets = self.store.secrets();
+                self.missing_on_secret(policies, name, secrets.iter().find(named).map(|one| &**one))
+            }
+            AccessResource::SecretPrefix(start) => self.missing_on_secrets(policies, start),
         }
     }
 
@@ -141,16 +149,56 @@ impl Authorizer {
             resource: Resource::new(&self.region_account, ResourceName::Other(&name)),
             tags: record.map(|record| &record.tags),
         };
-        Ok(self.missing(&policies, &keys))
+        Ok(self.missing(&policies, &keys, granted_actions()))
+    }
+
+    fn missing_on_secrets(
+        &self,
+        policies: &ApplicablePolicies<'_>,
+        start: &str,
+    ) -> Result<Option<&'static str>, ApiError> {
+        let prefix = self.region_account.arn(format_args!("secret/{start}"));
+        let missing = self.missing(policies, &KeySet::Prefix(prefix), SECRET_ACTIONS);
+        if missing.is_some() {
+            return Ok(missing);
+        }
+        // The caller's policies allow every secret; the policy of a secret may deny it.
+        for secret in self.store.secrets() {
+            if secret.policy.is_some() && secret.name.as_str().starts_with(start) {
+                let missing =
+                    self.missing_on_secret(policies, secret.name.as_str(), Some(&secret))?;
+                if missing.is_some() {
+                    return Ok(missing);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn missing_on_secret(
+        &self,
+        policies: &ApplicablePolicies<'_>,
+        name: &str,
+        record: Option<&SecretRecord>,
+    ) -> Result<Option<&'static str>, ApiError> {
+        let policy = record.map(|record| self.secret_policy(record)).transpose()?.flatten();
+        let policies = ApplicablePolicies { key_policy: policy.as_ref(), ..*policies };
+        let name = format!("secret/{name}");
+        let secrets = KeySet::One {
+            resource: Resource::new(&self.region_account, ResourceName::Other(&name)),
+            tags: record.map(|record| &record.tags),
+        };
+        Ok(self.missing(&policies, &secrets, SECRET_ACTIONS))
     }
 
     fn missing(
         &self,
         policies: &ApplicablePolicies<'_>,
         keys: &KeySet<'_>,
+        actions: impl IntoIterator<Item = &'static str>,
     ) -> Option<&'static str> {
         let may = |action: &&str| may_always(policies, &self.region_account.account, action, keys);
-        granted_actions().into_iter().find(|action| !may(action))
+        actions.into_iter().find(|action| !may(action))
     }
 }
 
@@ -159,7 +207,7 @@ fn beyond(point: &AccessName, resource: &AccessResource, action: &str) -> ApiErr
     let text = code.message();
     let message = format!(
         "{text} The client keys of access point {point} could then use {action} with {resource}, \
-         which the caller itself may not use with each of these keys under all conditions."
+         which the caller itself may not use with each of these resources under all conditions."
     );
     ApiError::with_message(code, message)
 }

@@ -1,27 +1,33 @@
-//! A cache of parsed key policies, by their text.
+//! A cache of the parsed policies of keys and of secrets, by their text.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use parking_lot::RwLock;
 
 use crate::model::policy::{KeyPolicy, PolicyFault};
-use crate::model::{KeyId, KeyRecord};
 
 /// The maximum number of cached policies. Beyond it all are parsed again, which only costs time.
 const MAX_ENTRIES: usize = 10_000;
 
-/// The parsed key policies.
-#[derive(Debug, Default)]
-pub(super) struct KeyPolicies {
-    read: RwLock<HashMap<KeyId, (String, KeyPolicy)>>,
+/// The parsed policies of resources with ids of this type.
+#[derive(Debug)]
+pub(super) struct ResourcePolicies<Id> {
+    read: RwLock<HashMap<Id, (String, KeyPolicy)>>,
 }
 
-impl KeyPolicies {
-    /// The policy of a key, if it has one.
-    pub(super) fn of(&self, record: &KeyRecord) -> Result<Option<KeyPolicy>, PolicyFault> {
-        let Some(text) = &record.policy else { return Ok(None) };
+impl<Id> Default for ResourcePolicies<Id> {
+    fn default() -> Self {
+        Self { read: RwLock::default() }
+    }
+}
+
+impl<Id: Hash + Eq> ResourcePolicies<Id> {
+    /// The policy of a resource with this text, if it has one.
+    pub(super) fn of(&self, id: Id, text: Option<&str>) -> Result<Option<KeyPolicy>, PolicyFault> {
+        let Some(text) = text else { return Ok(None) };
         let read = self.read.read();
-        if let Some((_, policy)) = read.get(&record.id).filter(|(read_text, _)| read_text == text) {
+        if let Some((_, policy)) = read.get(&id).filter(|(read_text, _)| read_text == text) {
             return Ok(Some(policy.clone()));
         }
         drop(read);
@@ -30,7 +36,7 @@ impl KeyPolicies {
         if read.len() >= MAX_ENTRIES {
             read.clear();
         }
-        read.insert(record.id, (text.clone(), policy.clone()));
+        read.insert(id, (text.to_owned(), policy.clone()));
         Ok(Some(policy))
     }
 }

@@ -58,6 +58,7 @@ mod grant;
 mod key_policies;
 mod metrics;
 mod role;
+mod secret;
 mod simulate;
 
 use std::marker::PhantomData;
@@ -69,6 +70,7 @@ pub use evaluate::{ApplicablePolicies, Decision, MatchedStatement, PolicyType, d
 pub use grant::AccessChange;
 pub use metrics::AuthzMetrics;
 pub use role::{AssumableRole, AssumedSession, wrong_duration};
+pub use secret::{AuthorizedSecret, CanChangeSecret, CanUseSecretValue};
 pub use simulate::{
     SimulatedCaller, SimulatedRequest, SimulationResult, UnreadablePolicy, simulate,
 };
@@ -76,13 +78,18 @@ pub use simulate::{
 use crate::error::{ApiError, ErrorCode};
 use crate::model::key_ref::KeyName;
 use crate::model::policy::{KeyPolicy, PolicyRequest, Resource, ResourceName};
-use crate::model::{Alias, ClientKeyRecord, KeyId, KeyRecord, KeyRef, KeyVersionId, RegionAccount};
+use crate::model::{
+    Alias, ClientKeyRecord, KeyId, KeyRecord, KeyRef, KeyVersionId, RegionAccount, SecretRowId,
+};
 use crate::store::Store;
 use access_point::ClientKeyRequest;
-use key_policies::KeyPolicies;
+use key_policies::ResourcePolicies;
 
 /// The action that reveals whether a key exists.
 const DESCRIBE_KEY: &str = "kms:DescribeKey";
+
+/// The action that reveals whether a secret exists.
+const DESCRIBE_SECRET: &str = "kms:DescribeSecret";
 
 /// A permission of the policy language. An operation that needs just one is its own permission.
 pub trait Permission {
@@ -150,14 +157,21 @@ pub struct AccountGrant<P> {
 pub struct Authorizer {
     region_account: RegionAccount,
     store: Store,
-    key_policies: Arc<KeyPolicies>,
+    key_policies: Arc<ResourcePolicies<KeyId>>,
+    secret_policies: Arc<ResourcePolicies<SecretRowId>>,
     metrics: AuthzMetrics,
 }
 
 impl Authorizer {
     /// Creates an authorizer for the keys of one region and account.
     pub fn new(region_account: RegionAccount, store: Store, metrics: AuthzMetrics) -> Self {
-        Self { region_account, store, key_policies: Arc::default(), metrics }
+        Self {
+            region_account,
+            store,
+            key_policies: Arc::default(),
+            secret_policies: Arc::default(),
+            metrics,
+        }
     }
 
     /// Finds the key that `key` names and authorizes the caller of `request` to perform `P` on it.
@@ -202,7 +216,7 @@ impl Authorizer {
         id: KeyId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
         match self.store.key(id) {
-            Some(record) if record.state.is_visible() => self.grant(request, record),
+            Some(record) if record.is_visible() => self.grant(request, record),
             _ => {
                 let resource = Resource::new(&self.region_account, ResourceName::Key(id));
                 Err(self.absent(request, resource, ErrorCode::KeyNotFound))
@@ -219,9 +233,8 @@ impl Authorizer {
         request: &AuthorizationRequest<'_>,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        let is_known = |record: &Arc<KeyRecord>| {
-            record.state.is_visible() && record.version(version).is_some()
-        };
+        let is_known =
+            |record: &Arc<KeyRecord>| record.is_visible() && record.version(version).is_some();
         if let Some(record) = self.store.key_of_version(version).filter(is_known) {
             return self.grant(request, record);
         }
@@ -280,7 +293,7 @@ impl Authorizer {
         record: &KeyRecord,
     ) -> Result<(), ApiError> {
         let resource = Resource::new(&self.region_account, ResourceName::Key(record.id));
-        if record.state.is_visible() {
+        if record.is_visible() {
             self.check::<P>(request, resource, Some(record))
         } else {
             Err(self.absent(request, resource, ErrorCode::KeyNotFound))
@@ -324,7 +337,8 @@ impl Authorizer {
         let key_policy = self.key_policy(record)?;
         let policies =
             ApplicablePolicies { key_policy: key_policy.as_ref(), ..request.applicable_policies() };
-        let policy_request = request.policy_request(P::ACTION, resource, record);
+        let tags = record.map(|record| &record.tags);
+        let policy_request = request.policy_request(P::ACTION, resource, tags);
         decision(self.is_allowed(&policies, &policy_request, decide(&policies, &policy_request)))
     }
 
@@ -346,7 +360,8 @@ impl Authorizer {
         let permission = P::CLIENT_KEYS.unwrap_or(P::ACTION);
         let Resource { region_account, name, .. } = *resource;
         let named = access_point::names_of(P::ACTION, permission).map(|action| {
-            request.policy_request(action, Resource::new(region_account, name), record)
+            let tags = record.map(|record| &record.tags);
+            request.policy_request(action, Resource::new(region_account, name), tags)
         });
         let named: Vec<_> = named.collect();
         let denial = evaluate::decide_client_key(&key_policy, by, account, &named);
@@ -359,7 +374,8 @@ impl Authorizer {
 
     /// The policy of a key. An unreadable policy allows nothing; only the log tells the reason.
     fn key_policy(&self, record: Option<&KeyRecord>) -> Result<Option<KeyPolicy>, ApiError> {
-        let policy = record.map(|record| self.key_policies.of(record)).transpose();
+        let of_key = |record: &KeyRecord| self.key_policies.of(record.id, record.policy.as_deref());
+        let policy = record.map(of_key).transpose();
         let policy =
             policy.map_err(|fault| ApiError::from(ErrorCode::InternalFailure).because(fault))?;
         Ok(policy.flatten())
@@ -376,7 +392,11 @@ impl Authorizer {
             let client_key_request = ClientKeyRequest::of(client_key, request.request.source);
             access_point::may_know(&self.store, client_key_request, &resource)
         } else {
-            let policy_request = request.policy_request(DESCRIBE_KEY, resource, None);
+            let reveals = match resource.name {
+                ResourceName::Secret(_) => DESCRIBE_SECRET,
+                _ => DESCRIBE_KEY,
+            };
+            let policy_request = request.policy_request(reveals, resource, None);
             let policies = request.applicable_policies();
             self.is_allowed(
                 &policies,

@@ -8,7 +8,7 @@ use super::access_point::{ClientKeyRequest, allowing_policy, names_of};
 use super::evaluate::{
     ApplicablePolicies, Decision, MatchedStatement, PolicyType, decide, decide_client_key,
 };
-use super::key_policies::KeyPolicies;
+use super::key_policies::ResourcePolicies;
 use crate::authn::Principal;
 use crate::model::policy::{
     Effect, KeyPolicy, Policy, PolicyFault, PolicyRequest, Resource, ResourceName,
@@ -92,8 +92,9 @@ pub struct UnreadablePolicy(#[from] PolicyFault);
 /// # Errors
 /// When the key policy cannot be parsed.
 pub fn simulate(request: &SimulatedRequest<'_>) -> Result<SimulationResult, UnreadablePolicy> {
-    let key_policies = KeyPolicies::default();
-    let key_policy = request.record.map(|record| key_policies.of(record)).transpose()?.flatten();
+    let key_policies = ResourcePolicies::default();
+    let of_key = |record: &KeyRecord| key_policies.of(record.id, record.policy.as_deref());
+    let key_policy = request.record.map(of_key).transpose()?.flatten();
     let SimulatedCaller::Principal { principal, session } = request.caller else {
         return Ok(simulate_client_key(request, key_policy.as_ref()));
     };

@@ -231,7 +231,7 @@ fn key(store: &Store, named: &NamedKey, wanted: KeyAction) -> anyhow::Result<Arc
         NamedKey::Id(id) => Some(*id),
         NamedKey::Alias(alias) => store.alias_target(alias),
     };
-    let record = id.and_then(|id| store.key(id)).filter(|record| record.state.is_visible());
+    let record = id.and_then(|id| store.key(id)).filter(|record| record.is_visible());
     let record = record.ok_or_else(no_key)?;
     check_state(&record, wanted)
         .map_err(|code| CliError::WrongState(format!("{}: {}", record.id, code.message())))?;

@@ -40,19 +40,7 @@ impl DataArgs {
     /// # Errors
     /// When it cannot be read, is empty, or is longer than `most` bytes.
     pub(super) fn read(&self, most: usize) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-        let bytes = if self.input == Path::new("-") {
-            read_up_to(most, io::stdin().lock())
-        } else {
-            File::open(&self.input).and_then(|file| read_up_to(most, file))
-        };
-        let bytes = bytes.with_context(|| format!("cannot read {}", self.input.display()))?;
-        if bytes.is_empty() {
-            return Err(CliError::usage("the input is empty").into());
-        }
-        if bytes.len() > most {
-            return Err(CliError::usage(format!("the input is longer than {most} bytes")).into());
-        }
-        Ok(bytes)
+        read_input(&self.input, most)
     }
 
     /// The context as a parameter of the API; `None` if it is empty.
@@ -80,27 +68,51 @@ impl DataArgs {
         result: impl FnOnce() -> anyhow::Result<Zeroizing<Vec<u8>>>,
     ) -> anyhow::Result<()> {
         if self.out.is_some() || !self.json {
-            self.write(&result()?)?;
+            write_output(self.out.as_deref(), &result()?)?;
         }
         if self.json {
             output::json(response)?;
         }
         Ok(())
     }
+}
 
-    fn write(&self, result: &[u8]) -> anyhow::Result<()> {
-        let Some(path) = &self.out else {
-            return Ok(output::bytes(result)?);
-        };
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)
-            .and_then(|mut file| file.write_all(result))
-            .with_context(|| format!("cannot write {}", path.display()))
+/// All bytes of a file, or of standard input for `-`.
+///
+/// # Errors
+/// When it cannot be read, is empty, or is longer than `most` bytes.
+pub(super) fn read_input(input: &Path, most: usize) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let bytes = if input == Path::new("-") {
+        read_up_to(most, io::stdin().lock())
+    } else {
+        File::open(input).and_then(|file| read_up_to(most, file))
+    };
+    let bytes = bytes.with_context(|| format!("cannot read {}", input.display()))?;
+    if bytes.is_empty() {
+        return Err(CliError::usage("the input is empty").into());
     }
+    if bytes.len() > most {
+        return Err(CliError::usage(format!("the input is longer than {most} bytes")).into());
+    }
+    Ok(bytes)
+}
+
+/// Writes a result to a file, which only its owner may use if it is new, or to standard output.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn write_output(out: Option<&Path>, result: &[u8]) -> anyhow::Result<()> {
+    let Some(path) = out else {
+        return Ok(output::bytes(result)?);
+    };
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(result))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Reads at most one byte more than `most`, which shows that the input is too long.

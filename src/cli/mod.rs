@@ -69,6 +69,7 @@ mod response;
 mod restart_on_hang;
 mod restore;
 mod role;
+mod secret;
 mod serve;
 mod settings;
 mod shutdown_timeout;
@@ -175,6 +176,9 @@ commands! {
         /// Create, list and delete client keys for programs that use a KMS instance SDK
         #[command(subcommand)]
         ClientKey(client_key::ClientKey);
+        /// Store, read and manage secrets
+        #[command(subcommand)]
+        Secret(secret::Secret);
         /// Encrypt up to 6 KiB through the API
         Encrypt(encrypt::Encrypt);
         /// Decrypt through the API
@@ -302,6 +306,19 @@ mod tests {
             "hsmgate encrypt alias/a --context a=1 --context b=2 --in f --out g",
             "hsmgate encrypt --context a=1 --context b= alias/a",
             "hsmgate decrypt --in - --json",
+            "hsmgate secret create db/orders --in f --key alias/a --version v1 --type binary --description d",
+            "hsmgate secret put db --stage ACSCurrent --stage blue --in f",
+            "hsmgate secret get db --stage blue --out f",
+            "hsmgate secret get db --version v1 --show",
+            "hsmgate secret get db --json",
+            "hsmgate secret list --json",
+            "hsmgate secret versions db",
+            "hsmgate secret describe acs:kms:cn-hangzhou:1234567890123456:secret/db --json",
+            "hsmgate secret tag db team=orders env=",
+            "hsmgate secret move-stage db ACSCurrent --to v1 --from v2",
+            "hsmgate secret delete db --days 7",
+            "hsmgate secret delete db --force",
+            "hsmgate secret restore db",
             "hsmgate bench --key k --operation Decrypt --rate 100 --seconds 5 --connections 8 --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
@@ -339,6 +356,10 @@ mod tests {
             ("hsmgate client-key create --name a/b --out d", ErrorKind::ValueValidation),
             ("hsmgate client-key create --name a --out d --days 0", ErrorKind::ValueValidation),
             ("hsmgate bench --key k --rate 0 --seconds 5", ErrorKind::ValueValidation),
+            ("hsmgate secret put db value", ErrorKind::UnknownArgument),
+            ("hsmgate secret get a//b", ErrorKind::ValueValidation),
+            ("hsmgate secret move-stage db blue", ErrorKind::MissingRequiredArgument),
+            ("hsmgate secret delete db --force --days 7", ErrorKind::ArgumentConflict),
             ("hsmgate encrypt k --context a", ErrorKind::ValueValidation),
             ("hsmgate encrypt k --context a=1 b=2", ErrorKind::UnknownArgument),
             ("hsmgate encrypt k --access-key-secret s", ErrorKind::UnknownArgument),

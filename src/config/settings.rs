@@ -355,6 +355,10 @@ settings! {
     /// Client keys of all access points, including expired ones.
     "quotas.client_keys": QUOTA, Value("5000");
 
+    /// Secrets, also those whose deletion is scheduled. Each has up to 10 versions of 30 KiB in the
+    /// database.
+    "quotas.secrets": QUOTA, Value("10000");
+
     /// The operations: `ScheduleKeyDeletion`; `SetKeyPolicy`, for keys with the tag
     /// `approval.key_tag`, and the removal of this tag; `AccessPoints`, for changes with which client
     /// keys can use keys by a pattern such as `key/*`.

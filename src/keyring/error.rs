@@ -40,6 +40,12 @@ pub enum KeyringError {
     /// The generation of a key pair failed.
     #[error("could not generate a data key pair")]
     PairFailed,
+    /// A secret value or its data key is not what was encrypted for this secret and version.
+    #[error("the secret is damaged: it cannot be decrypted as that of its name, version and key")]
+    DamagedSecret,
+    /// What was encrypted could not be decrypted again. Nothing was stored.
+    #[error("the encrypted secret could not be decrypted again")]
+    UnverifiedSecret,
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
@@ -112,7 +118,11 @@ impl From<KeyringError> for ApiError {
             KeyringError::PairInProgress => {
                 Self::with_message(ErrorCode::Throttling, "Concurrency Limit Exceeded.")
             }
-            KeyringError::Encoding(_) | KeyringError::PairFailed => {
+            // A client that stops repeating at once: the fault is permanent.
+            KeyringError::DamagedSecret => Self::damaged_secret().because(error),
+            KeyringError::Encoding(_)
+            | KeyringError::PairFailed
+            | KeyringError::UnverifiedSecret => {
                 Self::from(ErrorCode::InternalFailure).because(error)
             }
             KeyringError::Store(StoreError::NotFound) => {

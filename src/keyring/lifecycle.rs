@@ -74,7 +74,27 @@ impl Keyring {
         now: Time,
         execution: Execution<'_>,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
-        let mut record = new.record(now);
+        self.create_record(new.record(now), now, execution).await
+    }
+
+    /// As [`Keyring::create`], for a key that callers do not see.
+    pub(super) async fn create_internal<P: Permission>(
+        &self,
+        _grant: &AccountGrant<P>,
+        new: NewKey,
+        now: Time,
+        execution: Execution<'_>,
+    ) -> Result<Arc<KeyRecord>, KeyringError> {
+        let record = KeyRecord { is_internal: true, ..new.record(now) };
+        self.create_record(record, now, execution).await
+    }
+
+    async fn create_record(
+        &self,
+        mut record: KeyRecord,
+        now: Time,
+        execution: Execution<'_>,
+    ) -> Result<Arc<KeyRecord>, KeyringError> {
         // No row is written of a key that the token does not support, or cannot generate now.
         self.token.check_supported(record.spec, record.usage)?;
         if record.origin == Origin::External {

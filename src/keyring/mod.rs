@@ -20,6 +20,7 @@ mod public_key;
 mod reconcile;
 pub mod recovery;
 mod rotation;
+mod secret;
 mod state;
 pub mod store_counter;
 mod symmetric;
@@ -39,6 +40,7 @@ pub use invocations::IvEvent;
 pub use lifecycle::NewKey;
 pub use metrics::KeyringMetrics;
 pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
+pub use secret::EncryptedSecret;
 pub use state::KeyAction;
 pub use usable_version::{AesGcm, PublicHalf, UsableVersion, VersionSelector};
 
@@ -70,6 +72,8 @@ pub struct Keyring {
     material: Arc<tokio::sync::Mutex<()>>,
     /// Locked while an import token is issued: it replaces another one.
     import_tokens: Arc<tokio::sync::Mutex<()>>,
+    /// Locked while the key of the gateway for secrets is looked for and created.
+    internal_keys: Arc<tokio::sync::Mutex<()>>,
     /// Keys whose rows mark their material absent, and whose objects may still exist.
     pending_destruction: Arc<Mutex<BTreeSet<KeyId>>>,
 }
@@ -112,6 +116,7 @@ impl Keyring {
             pair_generator: PairGenerator::default(),
             material: Arc::default(),
             import_tokens: Arc::default(),
+            internal_keys: Arc::default(),
             pending_destruction: Arc::default(),
         }
     }

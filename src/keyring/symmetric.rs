@@ -98,7 +98,7 @@ impl Keyring {
     }
 
     /// Runs a job that encrypts once, and returns a further value of it with the blob.
-    async fn encrypt_in<T: Send + 'static>(
+    pub(super) async fn encrypt_in<T: Send + 'static>(
         &self,
         identity: KeyIdentity,
         call: LastCall<'_>,

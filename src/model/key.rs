@@ -130,6 +130,9 @@ pub struct KeyRecord {
     pub primary: Option<KeyVersionId>,
     /// The versions, sorted by number.
     pub versions: Vec<KeyVersion>,
+    /// Whether it is a key of the gateway itself, which callers do not see: it encrypts the data keys
+    /// of secrets whose creator named no key.
+    pub is_internal: bool,
 }
 
 impl KeyRecord {
@@ -159,7 +162,13 @@ impl KeyRecord {
             material: None,
             primary: None,
             versions: Vec::new(),
+            is_internal: false,
         }
+    }
+
+    /// Whether callers see it.
+    pub fn is_visible(&self) -> bool {
+        self.state.is_visible() && !self.is_internal
     }
 
     /// The live version of this key with this id.

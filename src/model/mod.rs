@@ -34,6 +34,7 @@ pub mod random;
 mod request_context;
 mod role;
 pub mod rotation;
+pub mod secret;
 pub mod source;
 pub mod spec;
 pub mod tag;
@@ -80,6 +81,11 @@ pub use quota::{Quota, Quotas};
 pub use request_context::RequestContext;
 pub use role::{ExternalId, RoleArn, SessionName};
 pub use rotation::{Rotation, RotationInterval};
+pub use secret::{
+    MAX_SECRET_BYTES, MAX_SECRET_VERSIONS, MAX_VERSION_STAGES, SecretBinding, SecretData,
+    SecretDataType, SecretFault, SecretName, SecretRecord, SecretRef, SecretRowId, SecretType,
+    SecretVersion, SecretVersionId, SelectedVersion, VersionStage, VersionStages,
+};
 pub use source::source_of;
 pub use spec::{KeySpec, KeyUsage};
 pub use tag::{MAX_TAGS, TagFault, TagKey, TagKeyList, TagList, TagValue};

@@ -77,4 +77,6 @@ quotas! {
     access_points,
     /// Client keys of all access points.
     client_keys,
+    /// Secrets, also those whose deletion is scheduled.
+    secrets,
 }

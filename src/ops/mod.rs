@@ -19,8 +19,10 @@ pub mod keys;
 pub mod material;
 mod operation;
 mod prelude;
+mod recorded;
 mod registry;
 mod response;
+pub mod secrets;
 pub mod sts;
 pub mod tags;
 pub mod unsupported;
@@ -36,8 +38,9 @@ pub use federated::{FederatedContext, FederatedOperation};
 pub use operation::{Call, CostClass, EmptyResponse, Operation, Row};
 pub use registry::{InstanceVisitor, PublicVisitor};
 pub use response::{KeyMetadata, Paged, Rows};
+pub use secrets::WrongValues;
 
-use crate::audit::{Handover, UsedResources};
+use crate::audit::{Handover, Recorder, UsedResources, UsedVersion};
 use crate::authn::{Caller, CredentialStore, Credentials};
 use crate::authz::{
     AccessChange, AccountGrant, AssumableRole, AssumedSession, AuthorizationRequest, AuthorizedKey,
@@ -50,7 +53,7 @@ use crate::model::key_ref::KeyName;
 use crate::model::{
     Alias, ApprovalRules, ApprovalSubject, CiphertextBlob, CiphertextParam, EncryptionContext,
     ExternalId, Instance, KeyId, KeyRecord, KeyRef, KeyVersionId, Page, ParamError, Params,
-    RegionAccount, RequestContext, RequestId, RoleArn, Time, VersionRef,
+    RegionAccount, RequestContext, RequestId, RoleArn, SecretName, Time, VersionRef,
 };
 use crate::store::Store;
 use crate::token::{Budget, Completion};
@@ -68,6 +71,7 @@ pub fn visit_public(visitor: &mut impl PublicVisitor) {
     account::visit(visitor);
     instances::visit(visitor);
     sts::visit(visitor);
+    secrets::visit(visitor);
 }
 
 /// Visits every operation of the KMS instance protocol.
@@ -114,6 +118,8 @@ pub struct Services {
     pub compatibility: CompatibilityOptions,
     /// The rate limits of cryptographic operations.
     pub call_limits: CallLimits,
+    /// The values that did not match the versions that they were sent for.
+    pub wrong_values: WrongValues,
 }
 
 /// A call that counts against the account limit.
@@ -135,6 +141,7 @@ pub struct Context {
     is_dry_run: bool,
     /// Hands over the record of the operation with its last token call, if it has one.
     handover: Option<Handover>,
+    recorder: Recorder,
     /// The error of a principal above its limit, until it is returned.
     throttled: Mutex<Option<ApiError>>,
     authorizations: AtomicU8,
@@ -142,6 +149,9 @@ pub struct Context {
     version: OnceLock<KeyVersionId>,
     /// The key that was requested and not authorized.
     refused: OnceLock<KeyId>,
+    secret: OnceLock<SecretName>,
+    secret_version: OnceLock<UsedVersion>,
+    affected_secrets: OnceLock<usize>,
 }
 
 impl Context {
@@ -154,6 +164,7 @@ impl Context {
         budget: Budget,
         limited: Option<LimitedCall>,
         is_dry_run: bool,
+        recorder: Recorder,
     ) -> Self {
         Self {
             services,
@@ -163,11 +174,15 @@ impl Context {
             limited,
             is_dry_run,
             handover: None,
+            recorder,
             throttled: Mutex::default(),
             authorizations: AtomicU8::new(0),
             used_resources: OnceLock::new(),
             version: OnceLock::new(),
             refused: OnceLock::new(),
+            secret: OnceLock::new(),
+            secret_version: OnceLock::new(),
+            affected_secrets: OnceLock::new(),
         }
     }
 
@@ -396,6 +411,11 @@ impl Context {
         &self.services.instance
     }
 
+    /// The values that did not match the versions that they were sent for.
+    fn wrong_values(&self) -> &WrongValues {
+        &self.services.wrong_values
+    }
+
     /// The options for compatibility.
     pub fn compatibility(&self) -> CompatibilityOptions {
         self.services.compatibility
@@ -437,8 +457,7 @@ impl Context {
 
     fn completion(&self) -> Option<Completion> {
         let handover = self.handover.as_ref()?;
-        let (key, version) = self.used_resources();
-        Some(handover.completion(UsedResources { key, version, refused: self.refused() }))
+        Some(handover.completion(self.all_used_resources()))
     }
 
     /// Finds a key, authorizes action `P` on it, and changes its record if its state allows `wanted`.
@@ -484,6 +503,18 @@ impl Context {
     /// The key and key version that the request has used, as far as it came.
     pub fn used_resources(&self) -> (Option<KeyId>, Option<KeyVersionId>) {
         (self.used_resources.get().copied(), self.version.get().copied())
+    }
+
+    /// All resources of the request, for the audit.
+    pub fn all_used_resources(&self) -> UsedResources {
+        let (key, version) = self.used_resources();
+        UsedResources {
+            key,
+            version,
+            refused: self.refused(),
+            secret: self.used_secret(),
+            affected_secrets: self.affected_secrets.get().copied(),
+        }
     }
 
     /// The key that was requested and not authorized, only for the audit: the response does not

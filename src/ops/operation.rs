@@ -41,6 +41,12 @@ pub trait Operation: Call + Permission + Send + Sized + 'static {
         error.into()
     }
 
+    /// The operation whose response will be XML, which cannot carry every character.
+    #[must_use]
+    fn for_xml(self) -> Self {
+        self
+    }
+
     /// Executes the operation.
     ///
     /// # Errors

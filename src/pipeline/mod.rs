@@ -333,7 +333,9 @@ impl Authenticated<'_> {
         let services = Arc::clone(&pipeline.services);
         let context = Arc::clone(&details.context);
         let budget = pipeline.budget::<O>();
-        let mut cx = Context::new(services, caller, context, budget, limited::<O>(), is_dry_run);
+        let recorder = pipeline.audit.clone();
+        let limited = limited::<O>();
+        let mut cx = Context::new(services, caller, context, budget, limited, is_dry_run, recorder);
         let mut record = pipeline.audit.open(details.take());
         let charged = pipeline.charge_principal::<O>(cx.caller());
         let dry_run_result =
@@ -356,7 +358,7 @@ impl Authenticated<'_> {
                     // throttled too.
                     dry_run_result(cx.take_throttled().map_or(outcome, Err))
                 });
-                record.of(run, || used_resources(&cx)).await
+                record.of(run, || cx.all_used_resources()).await
             }
             Err(error) => {
                 let error = charged.err().unwrap_or(error);
@@ -497,11 +499,6 @@ async fn with_nonce<T>(
 fn limited<O: Operation>() -> Option<LimitedCall> {
     let call = LimitedCall { operation: O::NAME, authorizations: O::AUTHORIZATIONS };
     O::IS_LIMITED.then_some(call)
-}
-
-fn used_resources(cx: &Context) -> UsedResources {
-    let (key, version) = cx.used_resources();
-    UsedResources { key, version, refused: cx.refused() }
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! In-memory catalogue of keys, aliases and documents. It has no SQL.
+//! In-memory catalogue of keys, aliases, documents and secrets. It has no SQL.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::document_cache::DocumentCache;
 use super::sorted::{Sorted, SortedList};
-use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId, Time};
+use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId, SecretName, SecretRecord, Time};
 
 /// An alias of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,20 @@ pub struct AliasRecord {
     pub key: KeyId,
     /// Creation time. Moving the alias to another key keeps it.
     pub created: Time,
+}
+
+/// A secret in the catalogue, with the revision of its row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CatalogueSecret {
+    pub(super) record: Arc<SecretRecord>,
+    pub(super) revision: i64,
+}
+
+impl CatalogueSecret {
+    /// The secret by its name.
+    pub(super) fn into_entry(self) -> (SecretName, Self) {
+        (self.record.name.clone(), self)
+    }
 }
 
 /// Keys by creation time, then id.
@@ -56,6 +70,8 @@ pub(super) struct Catalogue {
     aliases: SortedList<AliasRecord>,
     names_by_key: HashMap<KeyId, BTreeSet<Alias>>,
     pub(super) documents: DocumentCache,
+    /// By name.
+    pub(super) secrets: BTreeMap<SecretName, CatalogueSecret>,
     /// The database revision that the catalogue holds.
     revision: i64,
 }
@@ -133,7 +149,7 @@ impl Catalogue {
             self.by_version.insert(version.id, record.id);
         }
         self.by_age.put(Arc::clone(record));
-        if record.state.is_visible() {
+        if record.is_visible() {
             Arc::make_mut(&mut self.visible).put(Arc::clone(record));
         }
         self.keys.insert(record.id, Arc::clone(record));
@@ -167,7 +183,7 @@ impl Catalogue {
     fn forget_record(&mut self, id: KeyId) {
         let Some(record) = self.keys.remove(&id) else { return };
         self.by_age.remove(&record.sort_key());
-        if record.state.is_visible() {
+        if record.is_visible() {
             Arc::make_mut(&mut self.visible).remove(&record.sort_key());
         }
         for version in &record.versions {

@@ -37,6 +37,8 @@ pub(super) fn key_values(record: &KeyRecord) -> Vec<Value> {
         material.and_then(|material| material.expires).into(),
         material.map(|material| material.is_present).into(),
         record.primary.map(|id| id.to_string()).into(),
+        // NULL in the rows of older versions, whose MACs stay right.
+        record.is_internal.then_some(true).into(),
     ]
 }
 
@@ -60,6 +62,7 @@ pub(super) fn read_key(row: &AnyRow, versions: Vec<KeyVersion>) -> Result<KeyRec
         policy: read_policy(&fields)?,
         material: read_material(&fields)?,
         primary: fields.parsed_or_null("primary_version")?,
+        is_internal: read_internal(&fields)?,
         versions,
     })
 }
@@ -91,6 +94,15 @@ fn read_material(fields: &Fields<'_>) -> Result<Option<ImportedMaterial>, StoreE
         expires: fields.time_or_null("material_expires")?,
         is_present: fields.boolean("material_is_present")?,
     }))
+}
+
+/// NULL for the keys of the account.
+fn read_internal(fields: &Fields<'_>) -> Result<bool, StoreError> {
+    match fields.get::<Option<i64>>("is_internal")? {
+        None => Ok(false),
+        Some(1) => Ok(true),
+        Some(_) => Err(fields.corrupt("is_internal", "neither 1 nor NULL")),
+    }
 }
 
 /// Reads the invocation counter of a version. Without it, encryption is not allowed.

@@ -1,6 +1,6 @@
 //! The store: SQL, and the in-memory catalogue of keys.
 //!
-//! It stores keys, aliases, documents, AccessKeys and the invocation counters of key versions, and
+//! It stores keys, aliases, documents, secrets, AccessKeys and the invocation counters of key versions, and
 //! makes every change durable before it is visible. It does not decide what may be done with a key,
 //! and holds no key material.
 //!
@@ -50,6 +50,7 @@ mod rollback;
 mod row;
 mod row_key;
 mod scope_reading;
+mod secrets;
 mod shared_nonces;
 mod signature;
 mod signed_write;
@@ -91,6 +92,7 @@ pub use principals::Principal;
 pub use restore::{Replaced, Replacement};
 pub use revocations::Revocation;
 pub use row_key::{RowKey, SessionKey};
+pub use secrets::{NewValue, SecretOnDisk, StoredValue};
 pub use shared_nonces::SharedNonces;
 pub use signing::SignedRows;
 pub use token_counter::{Revisions, TokenCounter};
@@ -98,7 +100,7 @@ pub use token_counter::{Revisions, TokenCounter};
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersion, KeyVersionId, Quotas};
 use crate::telemetry::gauge_value;
 use aliases::read_alias;
-use catalogue::Catalogue;
+use catalogue::{Catalogue, CatalogueSecret};
 use connect::Connected;
 use connection::Connection;
 use damage::DamagedRows;
@@ -109,7 +111,7 @@ use row::Scope;
 use scope_reading::{PartRevisions, ScopeReading};
 use shared_nonces::PrunedNonces;
 use signing::CheckTimes;
-use tables::{ALIASES, CATALOGUE_REVISION, DOCUMENTS, TOMBSTONES};
+use tables::{ALIASES, CATALOGUE_REVISION, DOCUMENTS, SECRET_TOMBSTONES, SECRETS, TOMBSTONES};
 use watch::Watch;
 use write::Write;
 
@@ -421,6 +423,8 @@ async fn load(inner: &Inner) -> Result<(Catalogue, Vec<DamagedRow>), StoreError>
     let aliases = reading.rows(&ALIASES, "").await?;
     let documents = reading.rows(&DOCUMENTS, "").await?;
     let tombstones = reading.rows(&TOMBSTONES, "").await?;
+    let secrets = reading.rows(&SECRETS, "").await?;
+    let secret_tombstones = reading.rows(&SECRET_TOMBSTONES, "").await?;
     let revocations = revocations::read(reading.connection()).await?;
     let check = reading.check(&known).await?;
     connection.rollback().await?;
@@ -434,8 +438,13 @@ async fn load(inner: &Inner) -> Result<(Catalogue, Vec<DamagedRow>), StoreError>
     revocations::apply_to_documents(&mut document_cache, &revocations.whole);
     catalogue.documents = document_cache;
     let tombstones = tombstones.read(&check, |_row| Ok(()))?;
-    let read = [keys.damaged, aliases.damaged, documents, tombstones.damaged, check.damaged];
+    let secrets = secrets.read(&check, secrets::read_secret)?;
+    catalogue.secrets = secrets.whole.into_iter().map(CatalogueSecret::into_entry).collect();
+    let secret_tombstones = secret_tombstones.read(&check, |_row| Ok(()))?;
+    let read = [keys.damaged, aliases.damaged, documents, tombstones.damaged];
     damaged.extend(read.into_iter().flatten());
+    damaged
+        .extend([secrets.damaged, secret_tombstones.damaged, check.damaged].into_iter().flatten());
     Ok((catalogue, damaged))
 }
 
@@ -574,6 +583,7 @@ pub(crate) mod tests {
             let again = open(&self.url).await.unwrap();
             assert_eq!(again.keys(), self.store.keys());
             assert_eq!(again.aliases(), self.store.aliases());
+            assert_eq!(again.secrets(), self.store.secrets());
             assert_eq!(
                 again.inner.catalogue.read().documents,
                 self.store.inner.catalogue.read().documents
@@ -618,6 +628,7 @@ pub(crate) mod tests {
             }),
             primary: Some(versions[1].id),
             versions,
+            is_internal: false,
         }
     }
 

@@ -47,7 +47,7 @@ pub(super) struct PartBy {
 /// The rows that are read and checked together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scope {
-    /// Keys, versions, aliases, documents and tombstones.
+    /// Keys, versions, aliases, documents, secrets and tombstones.
     Catalogue,
     /// Principals and AccessKeys.
     Access,

@@ -8,7 +8,7 @@ pub(super) static KEYS: Table = Table::signed(
     "keys",
     "id, spec, key_usage, origin, protection, instance, state, description, created, delete_at, tags, \
      deletion_protection, rotation_seconds, policy, material_check, material_expires, \
-     material_is_present, primary_version",
+     material_is_present, primary_version, is_internal",
     Scope::Catalogue,
     1,
 );
@@ -34,6 +34,15 @@ pub(super) static DOCUMENTS: Table =
 /// The keys that were destroyed.
 pub(super) static TOMBSTONES: Table =
     Table::signed("key_tombstones", "key_id, removed", Scope::Catalogue, 1);
+
+/// The secrets without their values. The revision rises with each change, so that an older row is
+/// recognized when it is read alone.
+pub(super) static SECRETS: Table =
+    Table::signed("secrets", "name, row_id, revision, body", Scope::Catalogue, 1);
+
+/// The secrets that were deleted.
+pub(super) static SECRET_TOMBSTONES: Table =
+    Table::signed("secret_tombstones", "row_id, name, removed", Scope::Catalogue, 1);
 
 /// The principals with their policies.
 pub(super) static PRINCIPALS: Table =
@@ -64,7 +73,7 @@ pub(super) const LAST_EVENT: &str = "operator-events";
 pub(super) const AUDITED_EVENT: &str = "operator-events-audited";
 /// The metadata entry with the key of the MACs, encrypted by a key of the token.
 pub(super) const ROW_KEY: &str = "row-mac-key";
-/// Counts the changes of keys, aliases and documents.
+/// Counts the changes of keys, aliases, documents and secrets.
 pub(super) const CATALOGUE_REVISION: &str = "catalogue-revision";
 /// Counts the changes of AccessKeys and principals. Every statement that changes them increments it in
 /// the same transaction. An update of the last use does not count.
@@ -90,12 +99,14 @@ const UNSIGNED_METADATA: &[&str] = &[
 ];
 
 /// Every signed table.
-pub(super) static SIGNED: [&Table; 9] = [
+pub(super) static SIGNED: [&Table; 11] = [
     &KEYS,
     &VERSIONS,
     &ALIASES,
     &DOCUMENTS,
     &TOMBSTONES,
+    &SECRETS,
+    &SECRET_TOMBSTONES,
     &PRINCIPALS,
     &ACCESS_KEYS,
     &METADATA,

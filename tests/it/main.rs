@@ -24,6 +24,7 @@ mod keys;
 mod logs;
 mod material;
 mod process;
+mod secrets;
 mod server;
 mod store;
 mod sts;

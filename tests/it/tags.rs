@@ -50,7 +50,7 @@ async fn tags_are_added_replaced_and_removed() {
 }
 
 #[tokio::test]
-async fn one_resource_must_be_named_and_only_keys_are_served() {
+async fn one_resource_must_be_named_and_certificates_are_not_served() {
     let gateway = Gateway::start();
     let id = ("KeyId", gateway.dev.key_id.as_str());
     let secret = ("SecretName", "password");
@@ -61,7 +61,7 @@ async fn one_resource_must_be_named_and_only_keys_are_served() {
             (vec![id], refusal(400, "MissingParameter")),
             (vec![what, id, secret], refusal(400, "InvalidParameter")),
             (vec![what, secret, certificate], refusal(400, "InvalidParameter")),
-            (vec![what, secret], refusal(400, "UnsupportedOperation")),
+            (vec![what, secret], refusal(404, "Forbidden.ResourceNotFound")),
             (vec![what, certificate], refusal(400, "UnsupportedOperation")),
         ] {
             assert_eq!(gateway.refused(action, &params).await, expected, "{action} {params:?}");
@@ -184,16 +184,19 @@ async fn the_newer_operations_have_codes_of_their_own() {
         let refused = gateway.refused(action, &params).await;
         assert_eq!(refused, refusal(expected.0, expected.1), "{action} {params:?}");
     }
-    for (name, value, code) in [
-        ("RegionId", "eu-central-1", "InvalidParameter"),
-        ("ResourceType", "table", "InvalidParameter"),
-        ("ResourceType", "secret", "UnsupportedOperation"),
+    for (name, value, expected) in [
+        ("RegionId", "eu-central-1", (400, "InvalidParameter")),
+        ("ResourceType", "table", (400, "InvalidParameter")),
+        ("ResourceType", "secret", (404, "InvalidResourceId.NotFound")),
     ] {
         let params = resources(&gateway, &[key]);
         let mut params = borrowed(&params);
         params.retain(|(other, _)| *other != name);
         params.push((name, value));
-        assert_eq!(gateway.refused("ListTagResources", &params).await, refusal(400, code));
+        assert_eq!(
+            gateway.refused("ListTagResources", &params).await,
+            refusal(expected.0, expected.1)
+        );
     }
     let too_many = vec![key; 51];
     let params = resources(&gateway, &too_many);

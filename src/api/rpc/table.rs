@@ -45,6 +45,10 @@ where
     let dry_run = if O::DRY_RUN { params.optional("DryRun") } else { Ok(None) };
     let is_dry_run = dry_run == Ok(Some(true));
     let operation = O::from_params(params).and_then(|operation| dry_run.map(|_valid| operation));
+    let operation = match format {
+        Format::Json => operation,
+        Format::Xml => operation.map(O::for_xml),
+    };
     let id = request.context().id;
     let outcome = request.execute(operation.map_err(O::parameter_error), is_dry_run).await;
     outcome.map(|output| format::success(format, O::NAME, id, &output).map(Body::from))
@@ -77,6 +81,7 @@ mod tests {
             "AsymmetricSign",
             "AsymmetricVerify",
             "GetPublicKey",
+            "GetSecretValue",
         ];
         assert_eq!(names.collect::<Vec<_>>(), expected);
     }
@@ -107,7 +112,7 @@ mod tests {
     fn every_action_of_the_api_is_known_and_others_are_not() {
         assert!(matches!(TABLE.find(Api::Kms, "Encrypt"), Some(ActionLookup::Supported(_))));
         assert!(matches!(
-            TABLE.find(Api::Kms, "GetSecretValue"),
+            TABLE.find(Api::Kms, "GetCertificate"),
             Some(ActionLookup::Unsupported(_))
         ));
         for unknown in ["", "encrypt", "GenerateRandom", "AdvanceEncrypt"] {

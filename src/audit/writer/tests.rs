@@ -121,7 +121,8 @@ async fn a_request_that_ends_early_names_the_key_that_it_has_used() {
     let settings = settings(directory.path());
     let recorder = recorder(&settings, None);
     let (key, version) = (KeyId::random(), KeyVersionId::random());
-    let used_resources = || UsedResources { key: Some(key), version: Some(version), refused: None };
+    let used_resources =
+        || UsedResources { key: Some(key), version: Some(version), ..UsedResources::default() };
     let operation = std::future::pending::<Result<u8, ApiError>>();
     let request = recorder.open(request("Decrypt")).of(operation, used_resources);
     assert!(tokio::time::timeout(Duration::from_millis(1), request).await.is_err());

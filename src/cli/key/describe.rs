@@ -34,6 +34,7 @@ impl Describe {
     }
 }
 
-fn in_words(value: &Value) -> String {
+/// A value of a response, without quotes if it is a text.
+pub(in crate::cli) fn in_words(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -82,8 +82,8 @@ pub(super) fn aliases_of(remote: &Remote, id: &str) -> anyhow::Result<Vec<String
     rows.iter().map(|row| Ok(response::text(row, &["AliasName"])?.to_owned())).collect()
 }
 
-/// The rows of all pages.
-fn all(
+/// The rows of all pages of a list with these two names.
+pub(in crate::cli) fn all(
     remote: &Remote,
     action: &str,
     params: &[(&str, &str)],

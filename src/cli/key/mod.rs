@@ -11,6 +11,9 @@ mod tags;
 use clap::Args;
 use serde_json::Value;
 
+pub(super) use describe::in_words;
+pub(super) use list::all;
+
 use super::connection::{Connection, Remote};
 use super::{output, response};
 

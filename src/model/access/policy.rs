@@ -52,7 +52,7 @@ api_enum! {
 /// A resource of a policy: keys or secrets, either one by name (`key/<key id>`, `secret/<name>`) or
 /// all with a prefix (`key/<text>*`, `key/*`). The named resource need not exist.
 ///
-/// Key names have up to 255 letters, digits and `_ - / . : @ + =`; secret names have up to 64
+/// Key names have up to 255 letters, digits and `_ - / . : @ + =`; secret names have up to 192
 /// letters, digits and `_ / + = . @ -`. A `*` is allowed only at the end, so that a comparison
 /// takes at most as many steps as the name has bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +77,20 @@ impl AccessResource {
         }
     }
 
+    /// Whether it matches the name of a secret, whether or not the secret exists.
+    pub fn matches_secret(&self, name: &str) -> bool {
+        match self {
+            Self::Secret(own) => **own == *name,
+            Self::SecretPrefix(start) => name.starts_with(&**start),
+            Self::Key(_) | Self::KeyPrefix(_) => false,
+        }
+    }
+
+    /// Whether it is about secrets, and not about keys.
+    pub fn is_secret(&self) -> bool {
+        matches!(self, Self::Secret(_) | Self::SecretPrefix(_))
+    }
+
     /// Whether it matches every key.
     pub fn matches_every_key(&self) -> bool {
         matches!(self, Self::KeyPrefix(start) if start.is_empty())
@@ -94,7 +108,7 @@ impl FromStr for AccessResource {
             None => (name, false),
         };
         let is_any = is_start && name.is_empty();
-        let is_secret_name = |name| is_ascii_name(name, 64, b"_/+=.@-");
+        let is_secret_name = |name| is_ascii_name(name, 192, b"_/+=.@-");
         match (kind, is_start) {
             ("key", false) if is_key_name(name) => Ok(Self::Key(name.into())),
             ("key", true) if is_any || is_key_name(name) => Ok(Self::KeyPrefix(name.into())),

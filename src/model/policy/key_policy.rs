@@ -13,8 +13,13 @@ use crate::model::{AccessName, AccountId, ClientKeyId, PrincipalName};
 /// The `Sid` of the statement in the default policy of a key.
 pub const DEFAULT_SID: &str = "kms default key policy";
 
+/// The `Sid` of the statement in the default policy of a secret.
+const DEFAULT_SECRET_SID: &str = "kms default secret policy";
+
 /// The action that is needed to replace a key policy.
 const SET_KEY_POLICY: &str = "kms:SetKeyPolicy";
+/// The action that is needed to replace the policy of a secret.
+const SET_SECRET_POLICY: &str = "kms:SetSecretPolicy";
 
 /// A key policy document (KMS API, SetKeyPolicy).
 ///
@@ -77,25 +82,47 @@ impl KeyPolicy {
     /// # Errors
     /// When no such principal remains.
     pub fn check_stays_manageable(&self, account: &AccountId) -> Result<(), PolicyFault> {
-        let allowed = self.principals_with_set_policy(Effect::Allow, account);
-        let denied = self.principals_with_set_policy(Effect::Deny, account);
+        self.check_allows_someone(SET_KEY_POLICY, account)
+    }
+
+    /// As [`KeyPolicy::check_stays_manageable`], for the policy of a secret. It cannot deny client
+    /// keys anything: their access point alone decides about secrets.
+    ///
+    /// # Errors
+    /// When nobody remains who may set another policy, or a statement names client keys.
+    pub fn check_secret_policy(&self, account: &AccountId) -> Result<(), PolicyFault> {
+        let mut principals = self.statements.iter().flat_map(|one| &one.principals);
+        if principals.any(KeyPrincipal::is_client_key) {
+            let location = super::FaultLocation::Path(String::new());
+            let what = "names client keys, which the policy of a secret does not concern: their \
+                        access point grants permissions";
+            return Err(PolicyFault { location, what: what.into() });
+        }
+        self.check_allows_someone(SET_SECRET_POLICY, account)
+    }
+
+    fn check_allows_someone(&self, action: &str, account: &AccountId) -> Result<(), PolicyFault> {
+        let allowed = self.principals_with(action, Effect::Allow, account);
+        let denied = self.principals_with(action, Effect::Deny, account);
         // If everyone is allowed, some principal is not named by any statement.
         let mut left = allowed.iter().filter(|name| name.is_none() || !denied.contains(*name));
         if !denied.contains(&None) && left.next().is_some() {
             return Ok(());
         }
         let location = super::FaultLocation::Path(String::new());
-        let what =
-            format!("would leave no principal in account {account} that can call {SET_KEY_POLICY}");
+        let what = format!("would leave no principal in account {account} that can call {action}");
         Err(PolicyFault { location, what: what.into() })
     }
 
     /// The policy text of a key without a key policy: it leaves the decision to the RAM policies of
     /// the account.
     pub fn default_text(account: &AccountId) -> String {
-        format!(
-            r#"{{"Version":"1","Statement":[{{"Sid":"{DEFAULT_SID}","Effect":"Allow","Principal":{{"RAM":["acs:ram::{account}:*"]}},"Action":["kms:*"],"Resource":["*"]}}]}}"#
-        )
+        default_text(DEFAULT_SID, account)
+    }
+
+    /// The policy text of a secret without a policy.
+    pub fn default_secret_text(account: &AccountId) -> String {
+        default_text(DEFAULT_SECRET_SID, account)
     }
 
     /// The statements in the order of the document.
@@ -112,17 +139,17 @@ impl KeyPolicy {
         check_cost(self.statements.iter().map(KeyStatement::statement))
     }
 
-    /// The principals to whom statements with this effect and without a condition apply for setting
-    /// the policy. `None` in the list means everyone in the account.
-    fn principals_with_set_policy(
+    /// The principals to whom statements with this effect and without a condition apply for an action. `None` in the list means everyone in the account.
+    fn principals_with(
         &self,
+        action: &str,
         effect: Effect,
         account: &AccountId,
     ) -> BTreeSet<Option<&PrincipalName>> {
         let counts = |one: &&KeyStatement| {
             one.statement.effect == effect
                 && !one.statement.is_conditional()
-                && one.statement.covers_action(SET_KEY_POLICY)
+                && one.statement.covers_action(action)
         };
         let principals = self.statements.iter().filter(counts).flat_map(|one| &one.principals);
         let here = principals.filter(|principal| principal.account == *account);
@@ -133,6 +160,12 @@ impl KeyPolicy {
         })
         .collect()
     }
+}
+
+fn default_text(sid: &str, account: &AccountId) -> String {
+    format!(
+        r#"{{"Version":"1","Statement":[{{"Sid":"{sid}","Effect":"Allow","Principal":{{"RAM":["acs:ram::{account}:*"]}},"Action":["kms:*"],"Resource":["*"]}}]}}"#
+    )
 }
 
 impl KeyStatement {

@@ -7,7 +7,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Alias, EncryptionContext, KeyId, PrincipalName, RegionAccount, RequestContext, TagKey, TagValue,
+    Alias, EncryptionContext, KeyId, PrincipalName, RegionAccount, RequestContext, SecretName,
+    TagKey, TagValue,
 };
 
 /// An action on a resource, with the values of the condition keys.
@@ -19,7 +20,7 @@ pub struct PolicyRequest<'a> {
     pub resource: Resource<'a>,
     /// The received request: source address, transport, time.
     pub request: &'a RequestContext,
-    /// The tags of the key, if the resource is a key.
+    /// The tags of the resource, if it is a key or a secret.
     pub tags: Option<&'a BTreeMap<TagKey, TagValue>>,
     /// The encryption context, if the operation has one.
     pub context: Option<&'a EncryptionContext>,
@@ -64,6 +65,8 @@ pub enum ResourceName<'a> {
     Alias(&'a Alias),
     /// `role/<name>`, of RAM: without a region.
     Role(&'a PrincipalName),
+    /// `secret/<name>`.
+    Secret(&'a SecretName),
     /// Any other, such as `key`, the container of all keys.
     Other(&'a str),
 }
@@ -113,6 +116,7 @@ impl fmt::Display for ResourceName<'_> {
             Self::Key(id) => write!(f, "key/{id}"),
             Self::Alias(alias) => alias.fmt(f),
             Self::Role(name) => name.fmt(f),
+            Self::Secret(name) => write!(f, "secret/{name}"),
             Self::Other(name) => f.write_str(name),
         }
     }

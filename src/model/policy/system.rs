@@ -37,7 +37,7 @@ pub static SYSTEM_POLICIES: LazyLock<Vec<SystemPolicy>> = LazyLock::new(|| {
     DOCUMENTS.into_iter().filter_map(read).collect()
 });
 
-const DOCUMENTS: [(&str, &str, &str); 6] = [
+const DOCUMENTS: [(&str, &str, &str); 8] = [
     (
         FULL_ACCESS,
         "Everything.",
@@ -85,16 +85,40 @@ const DOCUMENTS: [(&str, &str, &str); 6] = [
                 "Resource": "*"}]}"#,
     ),
     (
-        "AliyunKMSAuditorAccess",
-        "Reads all keys, versions, aliases, tags, policies and client keys, and denies everything \
-         else, even if other policies allow it.",
+        "AliyunKMSSecretUserAccess",
+        "Reads the values of all secrets.",
         r#"{"Version": "1",
  "Statement": [{"Effect": "Allow",
-                "Action": ["kms:Describe*", "kms:List*", "kms:GetKeyPolicy", "kms:GetClientKey"],
+                "Action": ["kms:GetSecretValue", "kms:DescribeSecret", "kms:ListSecretVersionIds"],
+                "Resource": "*"}]}"#,
+    ),
+    (
+        "AliyunKMSSecretAdminAccess",
+        "Creates, changes and deletes all secrets, and reads no value. A principal that may set the \
+         policies of secrets can grant itself the values.",
+        r#"{"Version": "1",
+ "Statement": [{"Effect": "Allow",
+                "Action": ["kms:CreateSecret", "kms:DescribeSecret", "kms:ListSecrets",
+                           "kms:ListSecretVersionIds", "kms:PutSecretValue", "kms:UpdateSecret*",
+                           "kms:DeleteSecret", "kms:RestoreSecret", "kms:RotateSecret",
+                           "kms:GetSecretPolicy", "kms:SetSecretPolicy", "kms:GetRandomPassword",
+                           "kms:TagResource", "kms:UntagResource", "kms:TagResources",
+                           "kms:UntagResources", "kms:ListTagResources"],
+                "Resource": "acs:kms:*:*:secret*"},
+               {"Effect": "Allow", "Action": "kms:GetRandomPassword", "Resource": "*"}]}"#,
+    ),
+    (
+        "AliyunKMSAuditorAccess",
+        "Reads all keys, versions, aliases, tags, policies and client keys, and secrets without their \
+         values, and denies everything else, even if other policies allow it.",
+        r#"{"Version": "1",
+ "Statement": [{"Effect": "Allow",
+                "Action": ["kms:Describe*", "kms:List*", "kms:GetKeyPolicy", "kms:GetSecretPolicy",
+                           "kms:GetClientKey"],
                 "Resource": "*"},
                {"Effect": "Deny",
                 "NotAction": ["kms:Describe*", "kms:List*", "kms:GetKeyPolicy",
-                              "kms:GetClientKey"],
+                              "kms:GetSecretPolicy", "kms:GetClientKey"],
                 "Resource": "*"}]}"#,
     ),
     (

@@ -3,6 +3,8 @@
 //! Empty and absent fields are equal. If an `Advance` call has the fields of the plain one, both
 //! share a message; a field of only one of them is empty in the other.
 
+use std::fmt;
+
 use prost::Message;
 use zeroize::Zeroize as _;
 
@@ -232,12 +234,80 @@ messages! {
         string request_id = 2;
     }
 
+    /// `GetSecretValue`. The version is one by its id, or one by its label.
+    message GetSecretValueRequest {
+        string secret_name = 1 [audit = "SecretName"];
+        string version_stage = 2 [audit = "VersionStage"];
+        string version_id = 3 [audit = "VersionId"];
+        bool fetch_extended_config = 4;
+    }
+
     /// The response to every failed request.
     message Error {
         int32 status_code = 1;
         string error_code = 2;
         string error_message = 3;
         string request_id = 4;
+    }
+}
+
+/// Response of `GetSecretValue`, the only message with a list. Generic secrets have no value in the
+/// last five fields.
+///
+/// Wipes `secret_data`.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct GetSecretValueResponse {
+    /// Field 1.
+    #[prost(string, tag = 1)]
+    pub secret_name: String,
+    /// Field 2.
+    #[prost(string, tag = 2)]
+    pub secret_type: String,
+    /// Field 3.
+    #[prost(string, tag = 3)]
+    pub secret_data: String,
+    /// Field 4.
+    #[prost(string, tag = 4)]
+    pub secret_data_type: String,
+    /// Field 5.
+    #[prost(string, repeated, tag = 5)]
+    pub version_stages: Vec<String>,
+    /// Field 6.
+    #[prost(string, tag = 6)]
+    pub version_id: String,
+    /// Field 7.
+    #[prost(string, tag = 7)]
+    pub create_time: String,
+    /// Field 8.
+    #[prost(string, tag = 8)]
+    pub request_id: String,
+    /// Field 9.
+    #[prost(string, tag = 9)]
+    pub last_rotation_date: String,
+    /// Field 10.
+    #[prost(string, tag = 10)]
+    pub next_rotation_date: String,
+    /// Field 11.
+    #[prost(string, tag = 11)]
+    pub extended_config: String,
+    /// Field 12.
+    #[prost(string, tag = 12)]
+    pub automatic_rotation: String,
+    /// Field 13.
+    #[prost(string, tag = 13)]
+    pub rotation_interval: String,
+}
+
+impl fmt::Debug for GetSecretValueResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GetSecretValueResponse").finish_non_exhaustive()
+    }
+}
+
+impl Drop for GetSecretValueResponse {
+    fn drop(&mut self) {
+        self.secret_data.zeroize();
     }
 }
 

@@ -27,6 +27,7 @@ operations! {
     sign::Sign,
     verify::Verify,
     get_public_key::GetPublicKey,
+    get_secret_value::GetSecretValue,
 }
 
 /// What nearly every operation of this protocol names.

@@ -51,12 +51,12 @@ impl FromParam for PolicyText {
 }
 
 /// The parameter PolicyName: whether it names the only policy that exists.
-fn names_default(params: &Params<'_>) -> Result<bool, ParamError> {
+pub(in crate::ops) fn names_default(params: &Params<'_>) -> Result<bool, ParamError> {
     let name: Option<String> = params.optional("PolicyName")?;
     Ok(name.is_none_or(|name| name == DEFAULT_NAME))
 }
 
-fn no_such_policy() -> ApiError {
+pub(in crate::ops) fn no_such_policy() -> ApiError {
     ApiError::with_message(ErrorCode::ResourceNotFound, "Policy not found.")
 }
 

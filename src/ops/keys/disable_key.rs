@@ -13,7 +13,11 @@ impl Operation for DisableKey {
     const EFFECT: ActionEffect = ActionEffect::Changes;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
-        cx.change::<Self>(&self.key, KeyAction::Toggle, |record| record.state = KeyState::Disabled)
-            .await
+        let disable = |record: &mut crate::model::KeyRecord| record.state = KeyState::Disabled;
+        let disabled = cx.change::<Self>(&self.key, KeyAction::Toggle, disable).await?;
+        if let (Some(key), _version) = cx.used_resources() {
+            cx.note_affected_secrets(key);
+        }
+        Ok(disabled)
     }
 }

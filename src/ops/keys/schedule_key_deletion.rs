@@ -33,6 +33,7 @@ impl Operation for ScheduleKeyDeletion {
             cx.require_approval(Self::NAME, resource, &[&days]).await?;
         }
         cx.keyring().schedule_deletion(&key, delete_at, execution).await?;
+        cx.note_affected_secrets(key.record().id);
         Ok(EmptyResponse {})
     }
 }

@@ -1,9 +1,9 @@
 //! The parameters of the newer tag operations: numbered resources and tags.
 
-use super::ONLY_KEYS;
-use crate::authz::{AuthorizedKey, Permission};
+use super::TaggedResource;
+use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{Element, KeyId, MAX_TAGS, ParamError, Params, TagList};
+use crate::model::{Element, KeyId, MAX_TAGS, ParamError, Params, SecretRef, TagList};
 use crate::ops::Context;
 
 /// The maximum resources of one request (TagResources, parameter ResourceId.N).
@@ -18,9 +18,19 @@ pub(super) struct Resources {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ResourceKind {
+pub(super) enum ResourceKind {
     Key,
     Secret,
+}
+
+impl ResourceKind {
+    /// The value of ResourceType.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Secret => "secret",
+        }
+    }
 }
 
 impl Resources {
@@ -52,37 +62,60 @@ impl Resources {
         self.ids.is_empty()
     }
 
-    /// Checks that this gateway stores such resources.
+    /// The kind of all resources.
+    pub(super) fn kind(&self) -> ResourceKind {
+        self.kind
+    }
+
+    /// Checks that the resources are those of this region.
     ///
     /// # Errors
-    /// `InvalidParameter` for another region, `UnsupportedOperation` for secrets.
-    pub(super) fn check_served(&self, cx: &Context) -> Result<(), ApiError> {
-        if self.region != cx.region_account().region.as_str() {
-            return Err(ApiError::invalid_parameter("RegionId"));
-        }
-        match self.kind {
-            ResourceKind::Key => Ok(()),
-            ResourceKind::Secret => Err(ApiError::unsupported_parameter("ResourceType", ONLY_KEYS)),
+    /// `InvalidParameter`.
+    pub(super) fn check_region(&self, cx: &Context) -> Result<(), ApiError> {
+        if self.region == cx.region_account().region.as_str() {
+            Ok(())
+        } else {
+            Err(ApiError::invalid_parameter("RegionId"))
         }
     }
 
-    /// Finds all named keys, and authorizes action `P` on each.
+    /// Finds all named resources, and authorizes action `P` on each.
     ///
     /// # Errors
-    /// As [`Resources::check_served`]; `InvalidResourceId.NotFound`, `Forbidden.NoPermission`.
-    pub(super) fn keys<P: Permission>(
+    /// As [`Resources::check_region`]; `InvalidResourceId.NotFound`, `Forbidden.NoPermission`.
+    pub(super) async fn find<P: Permission>(
         &self,
         cx: &Context,
-    ) -> Result<Vec<AuthorizedKey<P>>, ApiError> {
-        self.check_served(cx)?;
-        let find = |id: &String| {
-            let id: KeyId = id.parse().map_err(|_malformed| ErrorCode::ResourceIdNotFound)?;
-            cx.key(&id.into()).map_err(|error| match error.code() {
-                ErrorCode::KeyNotFound => ErrorCode::ResourceIdNotFound.into(),
+    ) -> Result<Vec<TaggedResource<P>>, ApiError> {
+        self.check_region(cx)?;
+        let mut found = Vec::with_capacity(self.ids.len());
+        for id in &self.ids {
+            found.push(self.find_one(id, cx).await.map_err(|error| match error.code() {
+                ErrorCode::KeyNotFound | ErrorCode::ResourceNotFound => {
+                    ErrorCode::ResourceIdNotFound.into()
+                }
                 _ => error,
-            })
-        };
-        self.ids.iter().map(find).collect()
+            })?);
+        }
+        Ok(found)
+    }
+
+    async fn find_one<P: Permission>(
+        &self,
+        id: &str,
+        cx: &Context,
+    ) -> Result<TaggedResource<P>, ApiError> {
+        match self.kind {
+            ResourceKind::Key => {
+                let id: KeyId = id.parse().map_err(|_malformed| ErrorCode::ResourceIdNotFound)?;
+                cx.key(&id.into()).map(TaggedResource::Key)
+            }
+            ResourceKind::Secret => {
+                let name: SecretRef =
+                    id.parse().map_err(|_malformed| ErrorCode::ResourceIdNotFound)?;
+                cx.secret(&name).await.map(TaggedResource::Secret)
+            }
+        }
     }
 }
 

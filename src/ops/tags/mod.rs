@@ -1,14 +1,16 @@
-//! Tags, in two families of operations: the older one (TagResource) has one key and JSON, the newer
-//! one (TagResources) up to 50 keys and numbered parameters.
+//! Tags, in two families of operations: the older one (TagResource) has one key or secret and JSON, the newer
+//! one (TagResources) up to 50 keys or secrets and numbered parameters.
 
 mod bulk;
 
 use std::collections::BTreeMap;
 
-use crate::authz::{AuthorizedKey, CanManage};
+use crate::authz::{AuthorizedKey, AuthorizedSecret, CanChangeSecret, CanManage, Permission};
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::KeyAction;
-use crate::model::{KeyRef, MAX_TAGS, ParamError, Params, TagKey, TagValue};
+use crate::model::{
+    KeyRef, MAX_TAGS, ParamError, Params, SecretRecord, SecretRef, TagKey, TagValue,
+};
 use crate::ops::Context;
 use crate::ops::registry::operations;
 
@@ -26,40 +28,89 @@ operations! {
 #[derive(Debug)]
 enum SingleResource {
     Key(KeyRef),
+    Secret(SecretRef),
     /// Of an unsupported kind, by the name of its parameter.
     Other(&'static str),
 }
 
+/// A resource that the caller may change.
+enum TaggedResource<P> {
+    Key(AuthorizedKey<P>),
+    Secret(AuthorizedSecret<P>),
+}
+
 impl SingleResource {
     fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        let key: Option<KeyRef> = params.optional("KeyId")?;
-        let is_named = |name: &&str| params.text(name).is_some_and(|text| !text.is_empty());
-        let mut others = ["SecretName", "CertificateId"].into_iter().filter(is_named);
-        match (key, others.next(), others.next()) {
-            (Some(key), None, None) => Ok(Self::Key(key)),
-            (None, Some(other), None) => Ok(Self::Other(other)),
-            (None, None, None) => Err(ParamError::Missing("KeyId".into())),
-            _ => Err(ParamError::invalid("KeyId")),
+        const CERTIFICATE: &str = "CertificateId";
+        let key = params.optional("KeyId")?.map(Self::Key);
+        let secret = params.optional("SecretName")?.map(Self::Secret);
+        let is_certificate = params.text(CERTIFICATE).is_some_and(|text| !text.is_empty());
+        let certificate = is_certificate.then_some(Self::Other(CERTIFICATE));
+        let mut named = [key, secret, certificate].into_iter().flatten();
+        match (named.next(), named.next()) {
+            (Some(one), None) => Ok(one),
+            (None, _) => Err(ParamError::Missing("KeyId".into())),
+            (Some(_), Some(_)) => Err(ParamError::invalid("KeyId")),
         }
     }
 
-    /// The key.
+    /// Finds it and authorizes action `P` on it.
     ///
     /// # Errors
-    /// `UnsupportedOperation` for anything else.
-    fn key(self) -> Result<KeyRef, ApiError> {
+    /// `UnsupportedOperation` for a certificate; as for a key or a secret.
+    async fn find<P: Permission>(self, cx: &Context) -> Result<TaggedResource<P>, ApiError> {
         match self {
-            Self::Key(key) => Ok(key),
-            Self::Other(name) => Err(ApiError::unsupported_parameter(name, ONLY_KEYS)),
+            Self::Key(key) => Ok(TaggedResource::Key(cx.key(&key)?)),
+            Self::Secret(secret) => Ok(TaggedResource::Secret(cx.secret(&secret).await?)),
+            Self::Other(name) => Err(ApiError::unsupported_parameter(name, NO_CERTIFICATES)),
         }
     }
 }
 
-/// Why resources of other kinds are rejected.
-const ONLY_KEYS: &str = "this gateway has tags only for keys";
+/// Why certificates are rejected.
+const NO_CERTIFICATES: &str = "this gateway has tags only for keys and secrets";
+
+/// Adds tags to a resource, and replaces the values of existing ones.
+async fn add<P: CanManage + CanChangeSecret>(
+    cx: &Context,
+    resource: &TaggedResource<P>,
+    tags: BTreeMap<TagKey, TagValue>,
+) -> Result<(), ApiError> {
+    match resource {
+        TaggedResource::Key(key) => add_to_key(cx, key, tags).await,
+        TaggedResource::Secret(secret) => {
+            let change = |record: &mut SecretRecord| {
+                record.tags.extend(tags);
+                if record.tags.len() > MAX_TAGS {
+                    return Err(ErrorCode::LimitExceeded.into());
+                }
+                Ok(())
+            };
+            cx.change_secret(secret, change).await.map(drop)
+        }
+    }
+}
+
+/// Removes tags from a resource.
+async fn remove<P: CanManage + CanChangeSecret>(
+    cx: &Context,
+    resource: &TaggedResource<P>,
+    should_remove: impl Fn(&TagKey) -> bool,
+) -> Result<(), ApiError> {
+    match resource {
+        TaggedResource::Key(key) => remove_from_key(cx, key, should_remove).await,
+        TaggedResource::Secret(secret) => {
+            let change = |record: &mut SecretRecord| {
+                record.tags.retain(|tag, _| !should_remove(tag));
+                Ok(())
+            };
+            cx.change_secret(secret, change).await.map(drop)
+        }
+    }
+}
 
 /// Adds tags to a key, and replaces the values of existing ones.
-async fn add<P: CanManage>(
+async fn add_to_key<P: CanManage>(
     cx: &Context,
     key: &AuthorizedKey<P>,
     tags: BTreeMap<TagKey, TagValue>,
@@ -77,7 +128,7 @@ async fn add<P: CanManage>(
 }
 
 /// Removes tags from a key.
-async fn remove<P: CanManage>(
+async fn remove_from_key<P: CanManage>(
     cx: &Context,
     key: &AuthorizedKey<P>,
     should_remove: impl Fn(&TagKey) -> bool,

@@ -1,4 +1,4 @@
-//! TagResources: adds tags to several keys, or replaces their values.
+//! TagResources: adds tags to several keys or secrets, or replaces their values.
 
 use super::add;
 use super::bulk::{Resources, numbered_tags};
@@ -6,7 +6,7 @@ use crate::model::TagList;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct TagResources: CanManage {
+    pub struct TagResources: CanManage, CanChangeSecret {
         resources: Resources,
         tags: TagList,
     }
@@ -25,12 +25,12 @@ impl FromParams for TagResources {
 impl Operation for TagResources {
     const EFFECT: ActionEffect = ActionEffect::Changes;
 
-    /// All keys are found and authorized before the first is changed. If one fails, the keys before
+    /// All resources are found and authorized before the first is changed. If one fails, those before
     /// it stay changed; the request may be repeated.
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let tags = self.tags.parse()?;
-        for key in self.resources.keys::<Self>(cx)? {
-            add(cx, &key, tags.clone()).await?;
+        for resource in self.resources.find::<Self>(cx).await? {
+            add(cx, &resource, tags.clone()).await?;
         }
         Ok(EmptyResponse {})
     }

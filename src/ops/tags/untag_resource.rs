@@ -1,11 +1,11 @@
-//! UntagResource: removes tags from a key.
+//! UntagResource: removes tags from a key or a secret.
 
 use super::{SingleResource, remove};
 use crate::model::TagKeyList;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct UntagResource: CanManage {
+    pub struct UntagResource: CanManage, CanChangeSecret {
         resource: SingleResource = with(SingleResource::from_params),
         tags: TagKeyList = "TagKeys",
     }
@@ -15,9 +15,9 @@ impl Operation for UntagResource {
     const EFFECT: ActionEffect = ActionEffect::Changes;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
-        let key = self.resource.key()?;
         let tags = self.tags.parse()?;
-        remove(cx, &cx.key::<Self>(&key)?, |tag| tags.contains(tag)).await?;
+        let resource = self.resource.find::<Self>(cx).await?;
+        remove(cx, &resource, |tag| tags.contains(tag)).await?;
         Ok(EmptyResponse {})
     }
 }

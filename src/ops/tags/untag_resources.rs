@@ -1,4 +1,4 @@
-//! UntagResources: removes tags from several keys.
+//! UntagResources: removes tags from several keys or secrets.
 
 use super::bulk::Resources;
 use super::remove;
@@ -6,7 +6,7 @@ use crate::model::{Element, MAX_TAGS, TagKey, TagKeyList};
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct UntagResources: CanManage {
+    pub struct UntagResources: CanManage, CanChangeSecret {
         resources: Resources,
         /// `None` for all tags.
         tags: Option<TagKeyList>,
@@ -30,14 +30,14 @@ impl FromParams for UntagResources {
 impl Operation for UntagResources {
     const EFFECT: ActionEffect = ActionEffect::Changes;
 
-    /// All keys are found and authorized before the first is changed. If one fails, the keys before
+    /// All resources are found and authorized before the first is changed. If one fails, those before
     /// it stay changed; the request may be repeated.
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let tags = self.tags.map(TagKeyList::parse).transpose()?;
-        for key in self.resources.keys::<Self>(cx)? {
+        for resource in self.resources.find::<Self>(cx).await? {
             let should_remove =
                 |tag: &TagKey| tags.as_ref().is_none_or(|tags: &Vec<TagKey>| tags.contains(tag));
-            remove(cx, &key, should_remove).await?;
+            remove(cx, &resource, should_remove).await?;
         }
         Ok(EmptyResponse {})
     }

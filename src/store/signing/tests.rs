@@ -5,6 +5,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::*;
 use crate::model::policy::AttachedPolicy;
 use crate::model::{AccessPoint, ApprovalSubject, FromParam, KeyId, KeyRecord, KeyState, Time};
+use crate::store::secrets::tests::insert_sample_secret;
 use crate::store::tests::{Bench, TestDatabase, open, sample_key};
 use crate::store::{AccessKeyRow, Principal, Revocation};
 
@@ -32,6 +33,14 @@ async fn filled(bench: Bench, keys: usize) -> Bench {
         store.insert_access_key(access_key(name)).await.unwrap();
     }
     store.insert_document(access_point("point")).await.unwrap();
+    for name in ["db/orders", "db/old"] {
+        insert_sample_secret(store, name).await;
+    }
+    let old = store.secret(&"db/old".parse().unwrap()).await.unwrap().unwrap();
+    store
+        .remove_secret(&old, Time::from_unix(1_700_000_000), |_secret| Ok::<_, StoreError>(()))
+        .await
+        .unwrap();
     store.set_metadata("region", "cn-hangzhou").await.unwrap();
     let subject = ApprovalSubject {
         operation: "ScheduleKeyDeletion".to_owned(),
@@ -88,6 +97,8 @@ fn another(bench: &Bench, column: &str) -> String {
         | "invocations"
         | "iv_bytes"
         | "removed"
+        | "revision"
+        | "is_internal"
         | "is_active"
         | "expires" => {
             format!("COALESCE({column} + 100, 100)")

@@ -11,8 +11,9 @@ use crate::support::calls::refused;
 use crate::support::gateway::text;
 use crate::support::installation::{AccessKey, Installation, Server};
 
-/// The operations that need no permission.
-const WITHOUT_PERMISSION: &[&str] = &["DescribeRegions", "GetCallerIdentity"];
+/// The operations that need no permission, and the one that names each refusal in its response.
+const WITHOUT_PERMISSION: &[&str] =
+    &["DescribeRegions", "GetCallerIdentity", "BatchGetSecretValue"];
 
 const CONTEXT: (&str, &str) = ("EncryptionContext", r#"{"purpose":"backup"}"#);
 
@@ -61,8 +62,16 @@ impl TestAccount {
             "GetKmsInstance" | "GetKmsInstanceQuotaInfos" => "KmsInstanceId",
             _ => "-",
         };
+        // A key and a secret together would be two resources.
+        let secret = if action.contains("Secret") { "SecretName" } else { "--" };
         [
             (instance, "kst-hzz0123456789abcdefgh"),
+            (secret, "db/orders"),
+            ("VersionId", "v1"),
+            ("SecretsList", r#"[{"SecretName":"db/orders"}]"#),
+            ("VersionStage", "ACSCurrent"),
+            ("MoveToVersion", "v1"),
+            ("SecretData", "x"),
             ("KeyId", self.key.as_str()),
             ("AliasName", "alias/there"),
             ("Plaintext", "SGVsbG8="),

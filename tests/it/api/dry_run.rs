@@ -20,8 +20,10 @@ const TABLES: &[&str] = &[
     "aliases",
     "key_tombstones",
     "documents",
-    "document_references",
     "principals",
+    "secrets",
+    "secret_versions",
+    "secret_tombstones",
 ];
 
 type Params = Vec<(&'static str, String)>;
@@ -56,6 +58,9 @@ async fn requests(client: &Client) -> BTreeMap<&'static str, Params> {
         made("Encrypt", &with(&of(&used), &[("Plaintext", PLAINTEXT)]), "CiphertextBlob").await;
     let decrypt = with(&Params::new(), &[("CiphertextBlob", &blob)]);
     let re_encrypt = with(&decrypt, &[("DestinationKeyId", &fresh)]);
+    let secret = with(&Params::new(), &[("SecretName", "db")]);
+    let new_secret = with(&secret, &[("VersionId", "v1"), ("SecretData", "x")]);
+    made("CreateSecret", &new_secret, "SecretName").await;
     let public = made("GetPublicKey", &of_pair(&pair), "PublicKey").await;
     let public: String = public.lines().filter(|line| !line.starts_with('-')).collect();
     let wrapping =
@@ -82,6 +87,7 @@ async fn requests(client: &Client) -> BTreeMap<&'static str, Params> {
         ("GetPublicKey", of_pair(&signer)),
         ("VerifyMac", with(&mac, &[("Mac", &code)])),
         ("GenerateMac", mac),
+        ("GetSecretValue", secret),
     ]
     .into()
 }

@@ -53,10 +53,8 @@ async fn what_is_not_supported_is_named_with_the_reason() {
     let oaep = [("WrappingKeySpec", "RSA_2048"), ("WrappingAlgorithm", "RSAES_OAEP_SHA_256")];
     let recipient = ("Recipient", "{}");
     let tags = ("Tags", r#"[{"TagKey":"a","TagValue":"b"}]"#);
-    let resources = [("RegionId", gateway.dev.region.as_str()), ("ResourceType", "secret")];
     let cases: &[Case<'_>] = &[
-        ("GetSecretValue", vec![("SecretName", "s")], &["GetSecretValue"]),
-        ("CreateSecret", vec![], &["CreateSecret"]),
+        ("GetCertificate", vec![("CertificateId", "c")], &["GetCertificate"]),
         ("UploadCertificate", vec![], &["UploadCertificate"]),
         ("CreateKey", vec![("KeySpec", "Aliyun_SM4")], &["\"KeySpec\"", "SM4", "token"]),
         ("CreateKey", vec![("KeySpec", "EC_SM2")], &["\"KeySpec\"", "SM2", "token"]),
@@ -107,9 +105,8 @@ async fn what_is_not_supported_is_named_with_the_reason() {
             vec![("EnableDeletionProtection", "true"), ("KmsInstanceId", "kst-1")],
             &["\"KmsInstanceId\""],
         ),
-        ("TagResource", vec![tags, ("SecretName", "s")], &["\"SecretName\""]),
+        ("TagResource", vec![tags, ("CertificateId", "c")], &["\"CertificateId\""]),
         ("UntagResource", vec![("TagKeys", "a"), ("CertificateId", "c")], &["\"CertificateId\""]),
-        ("ListTagResources", resources.to_vec(), &["\"ResourceType\""]),
     ];
     for (action, params, words) in cases {
         let (code, message) = refused(&gateway, action, params).await;
@@ -167,16 +164,11 @@ async fn the_instance_protocol_names_what_it_does_not_do_as_well() {
         message: b"hello".to_vec(),
         ..SignRequest::default()
     };
-    let secret = GetPublicKeyRequest::default();
     let outcomes = [
         instance_client.outcome::<EncryptResponse>("Encrypt", &encrypt).await.unwrap_err(),
         instance_client.outcome::<SignResponse>("Sign", &sign).await.unwrap_err(),
-        instance_client
-            .outcome::<GetPublicKeyResponse>("GetSecretValue", &secret)
-            .await
-            .unwrap_err(),
     ];
-    let words = [&["\"Algorithm\"", "AES_CBC", "AES_GCM"][..], &["KeySpec"], &["GetSecretValue"]];
+    let words = [&["\"Algorithm\"", "AES_CBC", "AES_GCM"][..], &["KeySpec"]];
     for (error, words) in outcomes.iter().zip(words) {
         assert_eq!((error.status_code, &*error.error_code), (400, "UnsupportedOperation"));
         // The documented text first.

@@ -24,7 +24,7 @@ async fn unknown_and_unsupported_actions_have_different_errors() {
         for (action, status, code) in [
             ("AdvanceEncrypt", 404, "InvalidAction.NotFound"),
             ("encrypt", 404, "InvalidAction.NotFound"),
-            ("GetSecretValue", 400, "UnsupportedOperation"),
+            ("GetCertificate", 400, "UnsupportedOperation"),
             ("", 400, "MissingAction"),
         ] {
             let call = Call::new(&gateway, variant, action, ENCRYPT).signed();

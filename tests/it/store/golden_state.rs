@@ -319,6 +319,34 @@ async fn principals(builder: &mut StateBuilder, wide: &str, guarded: &str) -> Ro
     Role { name: "auditor".to_owned(), key_id: wide.to_owned() }
 }
 
+/// Secrets under a key of the account and under the key of the gateway, one of them to be deleted.
+async fn secrets(builder: &mut StateBuilder, key: &str) {
+    let tags = ("Tags", r#"[{"TagKey":"team","TagValue":"orders"}]"#);
+    for (name, more) in [
+        ("db/orders", vec![("EncryptionKeyId", key), ("SecretDataType", "binary"), tags]),
+        ("plain", vec![("Description", "a secret, 测试")]),
+        ("leaving", vec![]),
+    ] {
+        let named = ("SecretName", name);
+        let first = [named, ("VersionId", "v1"), ("SecretData", "first\u{0}\r\n")];
+        builder.change("CreateSecret", &[&first[..], &more].concat()).await;
+        let second = [named, ("VersionId", "v2"), ("SecretData", "second 🔑")];
+        let stages = ("VersionStages", r#"["ACSCurrent","blue"]"#);
+        builder.change("PutSecretValue", &[&second[..], &[stages]].concat()).await;
+        if name == "leaving" {
+            builder.change("DeleteSecret", &[named]).await;
+            builder.note_refusal("admin", "GetSecretValue", &[named]).await;
+            continue;
+        }
+        for version in [vec![], vec![("VersionStage", "blue")], vec![("VersionId", "v1")]] {
+            builder.note("GetSecretValue", &[&[named], &version[..]].concat()).await;
+        }
+        builder.note("DescribeSecret", &[named, ("FetchTags", "true")]).await;
+        builder.note("ListSecretVersionIds", &[named]).await;
+        builder.note("GetSecretPolicy", &[named]).await;
+    }
+}
+
 /// An access point with a client key, and ciphertexts of the instance protocol.
 async fn instance(builder: &mut StateBuilder, keys: [&str; 2]) -> StoredClientKey {
     let rule = [("Name", "local"), ("Type", "Private"), ("SourcePrivateIp", r#"["127.0.0.1"]"#)];
@@ -419,6 +447,7 @@ async fn note_lists(builder: &mut StateBuilder, decorated: [&str; 2]) {
         }
     }
     builder.note("ListAliases", &[page]).await;
+    builder.note("ListSecrets", &[page]).await;
     builder.note("DescribeNetworkRule", &[("Name", "local")]).await;
     builder.note("DescribePolicy", &[("Name", "golden")]).await;
     builder.note("DescribeApplicationAccessPoint", &[("Name", "golden")]).await;
@@ -457,6 +486,7 @@ async fn make_a_golden_state() {
     asymmetric(&mut builder).await;
     let role = principals(&mut builder, &keys[0], &keys[2]).await;
     let client_key = instance(&mut builder, [&keys[0], &keys[1]]).await;
+    secrets(&mut builder, &keys[0]).await;
     note_lists(&mut builder, [&keys[0], &keys[2]]).await;
     let commands = commands(&builder);
     let StateBuilder { installation, server, keys, calls, instance_calls, .. } = builder;

@@ -30,6 +30,7 @@ fn every_message_is_the_one_of_the_sdk() {
     sdk.has("GenerateRandomRequest", &GenerateRandomRequest { length: number });
     let random = GenerateRandomResponse { random: bytes("Random"), request_id: text("RequestId") };
     sdk.has("GenerateRandomResponse", &random);
+    secrets(&mut sdk);
     let error = Error {
         status_code: number,
         error_code: text("ErrorCode"),
@@ -38,6 +39,32 @@ fn every_message_is_the_one_of_the_sdk() {
     };
     sdk.has("Error", &error);
     sdk.has_no_more_that_is_served();
+}
+
+fn secrets(sdk: &mut Sdk) {
+    let request = GetSecretValueRequest {
+        secret_name: text("SecretName"),
+        version_stage: text("VersionStage"),
+        version_id: text("VersionId"),
+        fetch_extended_config: true,
+    };
+    sdk.has("GetSecretValueRequest", &request);
+    let response = GetSecretValueResponse {
+        secret_name: text("SecretName"),
+        secret_type: text("SecretType"),
+        secret_data: text("SecretData"),
+        secret_data_type: text("SecretDataType"),
+        version_stages: vec![text("VersionStages")],
+        version_id: text("VersionId"),
+        create_time: text("CreateTime"),
+        request_id: text("RequestId"),
+        last_rotation_date: text("LastRotationDate"),
+        next_rotation_date: text("NextRotationDate"),
+        extended_config: text("ExtendedConfig"),
+        automatic_rotation: text("AutomaticRotation"),
+        rotation_interval: text("RotationInterval"),
+    };
+    sdk.has("GetSecretValueResponse", &response);
 }
 
 fn encryption(sdk: &mut Sdk) {

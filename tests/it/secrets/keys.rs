@@ -1,0 +1,90 @@
+//! What the state of its key allows with a secret.
+
+use super::{create_with, put, value};
+use crate::support::gateway::{Gateway, refusal};
+
+const READ: (&str, &[(&str, &str)]) = ("GetSecretValue", &[("SecretName", "db")]);
+const PUT: (&str, &[(&str, &str)]) =
+    ("PutSecretValue", &[("SecretName", "db"), ("VersionId", "v9"), ("SecretData", "x")]);
+const CREATE: (&str, &[(&str, &str)]) =
+    ("CreateSecret", &[("SecretName", "new"), ("VersionId", "v1"), ("SecretData", "x")]);
+
+/// Reads and writes with a key are refused so.
+async fn assert_refused(gateway: &Gateway, key: &str, status: u16, code: &str) {
+    for (action, params) in [READ, PUT, CREATE] {
+        let more = if action == "CreateSecret" { &[("EncryptionKeyId", key)][..] } else { &[] };
+        let refused = gateway.refused(action, &[params, more].concat()).await;
+        assert_eq!(refused, refusal(status, code), "{action}");
+    }
+    // Not a use of the key.
+    gateway.call("DescribeSecret", &[("SecretName", "db")]).await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_disabled_or_pending_deletion_stops_reads_and_writes_at_once() {
+    let gateway = Gateway::start();
+    let key = gateway.create_key().await;
+    create_with(&gateway, "db", "one", &[("EncryptionKeyId", &key)]).await;
+    let id = ("KeyId", key.as_str());
+    gateway.call("DisableKey", &[id]).await;
+    assert_refused(&gateway, &key, 409, "Rejected.Disabled").await;
+    gateway.call("EnableKey", &[id]).await;
+    assert_eq!(value(&gateway, "db").await, "one");
+    gateway.call("ScheduleKeyDeletion", &[id, ("PendingWindowInDays", "7")]).await;
+    assert_refused(&gateway, &key, 409, "Rejected.PendingDeletion").await;
+    gateway.call("CancelKeyDeletion", &[id]).await;
+    assert_eq!(value(&gateway, "db").await, "one");
+}
+
+#[tokio::test]
+async fn a_key_tells_how_many_secrets_it_takes_along() {
+    let gateway = Gateway::start();
+    let key = gateway.create_key().await;
+    for name in ["a", "b"] {
+        create_with(&gateway, name, "x", &[("EncryptionKeyId", &key)]).await;
+    }
+    create_with(&gateway, "other", "x", &[]).await;
+    let id = ("KeyId", key.as_str());
+    gateway.call("DisableKey", &[id]).await;
+    gateway.call("ScheduleKeyDeletion", &[id, ("PendingWindowInDays", "7")]).await;
+    assert_eq!(gateway.log().matches("key.secrets_affected").count(), 2);
+    let file = gateway.state().join("audit.jsonl");
+    let dir = gateway.stop();
+    let records = crate::support::audit_file::records(&file);
+    for action in ["DisableKey", "ScheduleKeyDeletion"] {
+        let done = records.iter().rfind(|it| it["eventName"] == action).unwrap();
+        assert_eq!(done["additionalEventData"]["AffectedSecrets"], 2, "{action}");
+    }
+    drop(dir);
+}
+
+#[tokio::test]
+async fn a_rotated_key_still_reads_the_old_values() {
+    let gateway = Gateway::start();
+    let key = gateway.create_key().await;
+    create_with(&gateway, "db", "one", &[("EncryptionKeyId", &key)]).await;
+    gateway.call("CreateKeyVersion", &[("KeyId", &key)]).await;
+    assert_eq!(value(&gateway, "db").await, "one");
+    put(&gateway, "db", "v2", "two").await;
+    assert_eq!(value(&gateway, "db").await, "two");
+    let first = [("SecretName", "db"), ("VersionId", "v1")];
+    assert_eq!(gateway.call("GetSecretValue", &first).await["SecretData"], "one");
+}
+
+#[tokio::test]
+async fn a_destroyed_key_takes_the_values_with_it() {
+    let gateway = Gateway::start();
+    let key = gateway.create_key().await;
+    create_with(&gateway, "db", "one", &[("EncryptionKeyId", &key)]).await;
+    let id = ("KeyId", key.as_str());
+    gateway.call("ScheduleKeyDeletion", &[id, ("PendingWindowInDays", "7")]).await;
+    let gateway = gateway.restart_with("UPDATE keys SET delete_at = 1 WHERE delete_at > 1").await;
+    crate::support::process::eventually(async || match gateway.refused(READ.0, READ.1).await {
+        (404, code) if code == "Forbidden.KeyNotFound" => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert_refused(&gateway, &key, 404, "Forbidden.KeyNotFound").await;
+    let force = [("SecretName", "db"), ("ForceDeleteWithoutRecovery", "true")];
+    gateway.call("DeleteSecret", &force).await;
+}
