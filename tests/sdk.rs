@@ -12,7 +12,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
+use serde_json::json;
 use support::gateway::Gateway;
+use support::identity::{Federation, Issuer, PROVIDER, ROLE};
 use support::softhsm::scratch;
 
 #[test]
@@ -87,6 +89,55 @@ fn sdks_without_an_endpoint_reach_a_gateway_under_the_clouds_names() {
     expect_success(&ran, &format!("the log of the gateway:\n{log}"));
     let told = String::from_utf8_lossy(&ran.stdout).into_owned();
     assert_eq!(told.matches(" passed\n").count(), 5, "{told}");
+}
+
+/// Ways of a program without an AccessKey: `hsmgate sts token` in the configuration of the default chain
+/// of Python and Node, and the OIDC provider of Python with the gateway as STS endpoint.
+#[tokio::test]
+async fn the_default_chains_encrypt_with_a_token_in_place_of_an_access_key() {
+    expect_success(&SET_UP, "");
+    let federation = Federation::open("").await;
+    let home = tempfile::tempdir_in(scratch()).expect("a temporary directory");
+    let token_file = home.path().join("token");
+    let token = federation.issuer.token(&Issuer::claims());
+    std::fs::write(&token_file, format!("{token}\n")).expect("the token is written");
+    let program = env!("CARGO_BIN_EXE_hsmgate");
+    let address = federation.server.address();
+    let command = format!(
+        "{program} sts token --endpoint http://{address} --role-arn {ROLE} \
+         --oidc-provider-arn {PROVIDER} --oidc-token-file {}",
+        token_file.display()
+    );
+    let profile = json!({"name": "default", "mode": "External", "process_command": command,
+                         "region_id": "cn-hangzhou"});
+    let config = json!({"current": "default", "profiles": [profile]});
+    let write_config = || {
+        std::fs::create_dir_all(home.path().join(".aliyun")).expect("a directory");
+        let path = home.path().join(".aliyun/config.json");
+        std::fs::write(path, config.to_string()).expect("the configuration is written");
+    };
+    let python = || {
+        let mut python = Command::new(root().join("target/sdk/python/bin/python"));
+        python.arg(root().join("tests/sdk/identity/encrypt.py"));
+        python
+    };
+    let mut node = Command::new("node");
+    node.arg(root().join("tests/sdk/identity/encrypt.js"));
+    for (mut program, way) in [(python(), "default"), (node, "default"), (python(), "oidc")] {
+        // The libraries write their credentials into this file.
+        write_config();
+        let ran = run(program
+            .args([address, &federation.key, way])
+            .env("HOME", home.path())
+            .env("NO_PROXY", "127.0.0.1")
+            .env("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "true")
+            .env("NODE_PATH", root().join("target/sdk/node/node_modules"))
+            .env("ROLE_ARN", ROLE)
+            .env("PROVIDER_ARN", PROVIDER)
+            .env("TOKEN_FILE", &token_file));
+        expect_success(&ran, &format!("the log of the gateway:\n{}", federation.server.log()));
+        assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "passed", "{way}");
+    }
 }
 
 /// Whether interpreters and SDKs are there, asked once for all tests.

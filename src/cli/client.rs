@@ -171,6 +171,30 @@ impl Client {
         }
     }
 
+    /// Calls an operation whose caller a token proves. It is not signed, and its parameters are in the
+    /// form, so that no address contains the token.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn call_unsigned(
+        &self,
+        action: &str,
+        params: &[(&str, &str)],
+    ) -> Result<Value, CallError> {
+        let version = self.target.api.version();
+        let query = encoded(&[("Action", action), ("Format", "JSON"), ("Version", version)]);
+        let uri = self.target.uri(&query).map_err(|_source| CallError::Malformed)?;
+        let request = Request::post(uri)
+            .header(CONTENT_TYPE, FORM)
+            .header(ACCEPT, "application/json")
+            .body(Full::from(encoded(params)))
+            .map_err(|_source| CallError::Malformed)?;
+        match tokio::time::timeout(CALL_TIMEOUT, self.send(request)).await {
+            Ok(answer) => answer,
+            Err(elapsed) => Err(CallError::Unreachable(elapsed.into())),
+        }
+    }
+
     fn signed_with_host(
         &self,
         action: &str,

@@ -161,6 +161,8 @@ const WRONG_STATE: &[&str] = &[
 
 /// Prefixes of the error codes for a refused caller: permission, limits, AccessKey, signature.
 const REFUSED: &[&str] = &[
+    "AuthenticationFail.",
+    "NoPermission",
     "Forbidden.",
     "AccessDenied",
     "Rejected.Throttling",

@@ -76,6 +76,7 @@ mod shutdown_timeout;
 mod signals;
 mod store;
 mod sts;
+mod sts_token;
 mod supervise;
 mod tls;
 mod token;
@@ -268,6 +269,7 @@ mod tests {
             "hsmgate role update --config c ci --no-trust",
             "hsmgate role end-sessions --config c ci",
             "hsmgate policy validate t.json --trust",
+            "hsmgate sts token --role-arn r --oidc-provider-arn p --oidc-token-file f",
             "hsmgate identity-provider create --config c k8s --issuer i --audience a --jwks f",
             "hsmgate identity-provider replace-keys --config c k8s --jwks f",
             "hsmgate identity-provider list --config c --json",

@@ -12,6 +12,7 @@ use super::operator::{Operator, OperatorCommand};
 use super::output::Output;
 use super::policy_arg;
 use super::settings::ConfigAndReason;
+use super::sts_token::TokenArgs;
 use crate::app::Backend;
 use crate::authn::{AssumeRoleRequest, Credentials};
 use crate::config::Duty;
@@ -24,6 +25,8 @@ commands! {
     pub(super) enum Sts {
         /// Create temporary credentials, and print them once
         Assume(AssumeArgs);
+        /// Exchange a token of an identity provider for credentials, and print them for a library
+        Token(TokenArgs);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::support::audit_file::events;
 use crate::support::calls::code;
 use crate::support::gateway::{refusal, text};
 use crate::support::identity::{AUDIENCE, Federation, ISSUER, Issuer, PROVIDER, ROLE, SUBJECT};
-use crate::support::installation::ACCOUNT;
+use crate::support::installation::{ACCOUNT, AccessKey, run};
 use crate::support::raw_http;
 
 #[tokio::test]
@@ -59,6 +59,41 @@ async fn the_parameters_may_be_in_the_query_and_the_answer_in_xml() {
     }
     let log = federation.server.log();
     assert!(!log.contains(&token[..60]) && !log.contains("OIDCToken"), "{log}");
+}
+
+#[tokio::test]
+async fn a_command_exchanges_the_token_of_a_file_for_a_library() {
+    let federation = Federation::open("").await;
+    let file = federation.installation.path("token");
+    let exchange = |token: &str| {
+        std::fs::write(&file, token).unwrap();
+        let endpoint = format!("http://{}", federation.server.address());
+        let arguments = [
+            "sts",
+            "token",
+            "--endpoint",
+            &endpoint,
+            "--role-arn",
+            ROLE,
+            "--oidc-provider-arn",
+            PROVIDER,
+            "--oidc-token-file",
+            file.to_str().unwrap(),
+        ];
+        run(federation.installation.command(&arguments), b"")
+    };
+    let token = federation.issuer.token(&Issuer::claims());
+    let printed = exchange(&format!("{token}\n")).json();
+    assert_eq!(printed["mode"], "StsToken");
+    let key = AccessKey::of(&printed);
+    let client =
+        federation.server.client(&key).with_security_token(text(&printed["sts_token"]).into());
+    let encrypt = [("KeyId", federation.key.as_str()), ("Plaintext", "SGVsbG8=")];
+    assert_eq!(code(&client, "Encrypt", &encrypt).await, "");
+    assert!(text(&printed["expiration"]).ends_with('Z'));
+    let other = Issuer::new().token(&Issuer::claims());
+    let told = exchange(&other).failed(4);
+    assert!(told.contains("InvalidSignature") && !told.contains(&other[..40]), "{told}");
 }
 
 #[tokio::test]
