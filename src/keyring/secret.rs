@@ -111,34 +111,6 @@ impl Keyring {
         let value = self.token.run_last(identity, budget, completion, job).await;
         value.map_err(of_secret)?.map_err(|()| KeyringError::DamagedSecret)
     }
-
-    /// Encrypts the data key of a value with another version of its key. The value stays as it is.
-    ///
-    /// # Errors
-    /// As [`Keyring::decrypt_secret`] and [`Keyring::encrypt_secret`].
-    pub async fn rewrap_secret<D: CanDecrypt, E: CanEncrypt>(
-        &self,
-        from: &UsableVersion<'_, D, AesGcm>,
-        to: &UsableVersion<'_, E, AesGcm>,
-        wrapped_key: CiphertextBlob,
-        aad: Vec<u8>,
-        execution: Execution<'_>,
-    ) -> Result<CiphertextBlob, KeyringError> {
-        let (identity, wrapped_key) = (from.identity, divided(from, wrapped_key)?);
-        let associated = aad.clone();
-        let decrypted = self.token.run_with(identity, execution.budget(), move |worker| {
-            worker.decrypt(identity, &wrapped_key.iv, Some(&associated), &wrapped_key.ciphertext)
-        });
-        let data_key = decrypted.await.map_err(of_secret)?;
-        let identity = to.identity;
-        let options = EncryptOptions { iv: None, is_verified: true };
-        let job = move |worker: &mut Worker<'_>| {
-            Ok(((), worker.encrypt_as(identity, options, Some(&aad), &data_key)?))
-        };
-        let call = LastCall::new(execution.budget(), None);
-        let ((), wrapped_key) = self.encrypt_in(identity, call, job).await?;
-        Ok(wrapped_key)
-    }
 }
 
 fn divided<P>(
