@@ -114,7 +114,8 @@ impl Exit {
 
     fn of_code(code: &str) -> Self {
         let is_of = |families: &[&str]| families.iter().any(|family| code.starts_with(family));
-        if code.starts_with("Forbidden.") && code.ends_with("NotFound") {
+        let is_not_found = code.starts_with("Forbidden.") && code.ends_with("NotFound");
+        if is_not_found || code.starts_with("EntityNotExist.") {
             Self::NotFound
         } else if is_of(WRONG_STATE) {
             Self::WrongState
@@ -194,6 +195,7 @@ mod tests {
     fn the_codes_of_the_api_end_as_they_should() {
         let expected = |code: ErrorCode| match code {
             ErrorCode::KeyNotFound
+            | ErrorCode::RoleNotFound
             | ErrorCode::KeyVersionNotFound
             | ErrorCode::AliasNotFound
             | ErrorCode::ResourceNotFound => Exit::NotFound,
@@ -206,6 +208,14 @@ mod tests {
             | ErrorCode::StateModifiedFailed => Exit::WrongState,
             ErrorCode::Unavailable => Exit::Unreachable,
             ErrorCode::NoPermission
+            | ErrorCode::AssumeRoleDenied
+            | ErrorCode::TokenNoPermission
+            | ErrorCode::TokenInvalid
+            | ErrorCode::TokenSignature
+            | ErrorCode::TokenExpired
+            | ErrorCode::TokenAudience
+            | ErrorCode::TokenIssuer
+            | ErrorCode::ProviderKeys
             | ErrorCode::Throttling
             | ErrorCode::OnlySymmetricKeySupported
             | ErrorCode::ServiceOpened
