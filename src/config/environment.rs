@@ -25,7 +25,7 @@ impl Environment {
             let name = name.strip_prefix(PREFIX).unwrap_or_default();
             SECTIONS.iter().any(|(section, _doc)| {
                 let rest = name.strip_prefix(&*section.to_ascii_uppercase());
-                rest.is_some_and(|rest| rest.len() > 1 && rest.starts_with('_'))
+                rest.is_some_and(|rest| rest.starts_with("__"))
             })
         };
         let mut variables: Vec<_> =

@@ -76,9 +76,10 @@ impl Setting {
         self.name.split_once('.').unwrap_or(("", self.name))
     }
 
-    /// The environment variable that replaces its value: `HSMGATE_STORE_URL` for `store.url`.
+    /// The environment variable that replaces its value: `HSMGATE_STORE__URL` for `store.url`. Variables that
+    /// Kubernetes derives from the names of services have one underscore.
     pub fn variable(&self) -> String {
-        format!("HSMGATE_{}", self.name.replace('.', "_").to_ascii_uppercase())
+        format!("HSMGATE_{}", self.name.replace('.', "__").to_ascii_uppercase())
     }
 }
 

@@ -140,15 +140,16 @@ fn in_environment(text: &str, variables: &[(&str, &str)]) -> Result<Config, Conf
 #[test]
 fn a_variable_replaces_the_setting_of_the_file_and_its_alternative() {
     let variables = [
-        ("HSMGATE_LISTEN_ADDRESS", "127.0.0.1:9"),
-        ("HSMGATE_TOKEN_LABEL", "other"),
-        ("HSMGATE_LIMITS_CONNECTIONS", "7"),
-        ("HSMGATE_LIMITS_SHARED_SOURCES", "192.0.2.7, 10.0.0.0/8"),
-        ("HSMGATE_CRYPTO_VERIFY_DATA_KEYS", "false"),
-        ("HSMGATE_LOG_FORMAT", "json"),
+        ("HSMGATE_LISTEN__ADDRESS", "127.0.0.1:9"),
+        ("HSMGATE_TOKEN__LABEL", "other"),
+        ("HSMGATE_LIMITS__CONNECTIONS", "7"),
+        ("HSMGATE_LIMITS__SHARED_SOURCES", "192.0.2.7, 10.0.0.0/8"),
+        ("HSMGATE_CRYPTO__VERIFY_DATA_KEYS", "false"),
+        ("HSMGATE_LOG__FORMAT", "json"),
         // Not of a setting.
         ("HSMGATE_LOG", "debug"),
         ("HSMGATE_ENDPOINT", "x"),
+        ("HSMGATE_ADMIN_SERVICE_HOST", "10.0.0.1"),
         ("HOME", "/root"),
     ];
     let config = in_environment(SHORTEST, &variables).unwrap();
@@ -160,8 +161,10 @@ fn a_variable_replaces_the_setting_of_the_file_and_its_alternative() {
     assert_eq!(config.log.format, LogFormat::Json);
     // Also one with a fault, and one that is missing.
     let faulty = SHORTEST.replace("account = \"1234567890123456\"", "region = \"x y\"");
-    let right =
-        [("HSMGATE_SERVICE_ACCOUNT", "1234567890123456"), ("HSMGATE_SERVICE_REGION", "cn-beijing")];
+    let right = [
+        ("HSMGATE_SERVICE__ACCOUNT", "1234567890123456"),
+        ("HSMGATE_SERVICE__REGION", "cn-beijing"),
+    ];
     assert!(Config::parse(&faulty).is_err());
     assert!(in_environment(&faulty, &right).is_ok());
 }
@@ -169,15 +172,15 @@ fn a_variable_replaces_the_setting_of_the_file_and_its_alternative() {
 #[test]
 fn a_fault_of_a_variable_names_it_and_not_its_value() {
     let variables = [
-        ("HSMGATE_LIMITS_CONNECTIONS", "hunter2"),
-        ("HSMGATE_STORE_URI", "hunter2"),
-        ("HSMGATE_TOKEN_LABEL", "a"),
-        ("HSMGATE_TOKEN_SERIAL", "b"),
+        ("HSMGATE_LIMITS__CONNECTIONS", "hunter2"),
+        ("HSMGATE_STORE__URI", "hunter2"),
+        ("HSMGATE_TOKEN__LABEL", "a"),
+        ("HSMGATE_TOKEN__SERIAL", "b"),
     ];
     let told = in_environment(SHORTEST, &variables).unwrap_err().to_string();
-    let expected = "HSMGATE_LIMITS_CONNECTIONS: limits.connections: must be an integer from 1 to 65536\n\
-                    HSMGATE_STORE_URI: unknown setting (did you mean HSMGATE_STORE_URL?)\n\
-                    HSMGATE_TOKEN_LABEL: token.label: conflicts with token.serial: only one may be set";
+    let expected = "HSMGATE_LIMITS__CONNECTIONS: limits.connections: must be an integer from 1 to 65536\n\
+                    HSMGATE_STORE__URI: unknown setting (did you mean HSMGATE_STORE__URL?)\n\
+                    HSMGATE_TOKEN__LABEL: token.label: conflicts with token.serial: only one may be set";
     assert_eq!(told, expected);
 }
 
@@ -192,7 +195,7 @@ fn every_setting_has_a_variable_of_its_own() {
 
 #[test]
 fn the_effective_settings_name_their_origin() {
-    let variables = [("HSMGATE_LOG_FORMAT".to_owned(), "json".to_owned())];
+    let variables = [("HSMGATE_LOG__FORMAT".to_owned(), "json".to_owned())];
     let effective = Reader::new(SHORTEST, &Environment::of(variables)).effective();
     let of = |name: &str| {
         let found = effective.iter().find(|one| one.setting.name == name).unwrap();
@@ -200,7 +203,7 @@ fn the_effective_settings_name_their_origin() {
     };
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(of("service.account"), (text("\"1234567890123456\""), "f:3".to_owned()));
-    assert_eq!(of("log.format"), (text("\"json\""), "HSMGATE_LOG_FORMAT".to_owned()));
+    assert_eq!(of("log.format"), (text("\"json\""), "HSMGATE_LOG__FORMAT".to_owned()));
     assert_eq!(of("limits.connections"), (text("1024"), "default".to_owned()));
     assert_eq!(of("tls.key"), (None, "default".to_owned()));
     assert_eq!(effective.len(), SETTINGS.len());

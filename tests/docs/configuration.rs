@@ -19,9 +19,9 @@ The file is parsed strictly: a setting that is not listed here is an error, and 
 another type or out of range. All errors are reported at once, each with its line. The file contains
 no secrets; it names the files that contain them.
 
-An environment variable replaces a setting, for containers: `HSMGATE_STORE_URL` for `url` in `[store]`, and so for every
-setting. The items of a list are separated by commas. A variable that begins with `HSMGATE_` and the name of a section, and
-is none of a setting, is an error. `hsmgate config print` shows each setting with its value and where it comes from;
+An environment variable replaces a setting, for containers: `HSMGATE_STORE__URL` for `url` in `[store]`, and so for every
+setting. The items of a list are separated by commas. A variable that begins with `HSMGATE_`, the name of a section and two
+underscores, and is none of a setting, is an error. `hsmgate config print` shows each setting with its value and where it comes from;
 `hsmgate config check` reports all errors.
 
 This page is generated from the table in `src/config/settings.rs`. After a change there,

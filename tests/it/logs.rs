@@ -73,13 +73,13 @@ async fn every_refusal_is_one_line_with_its_code() {
     let gateway = Gateway::start();
     let unknown = Call::new(&gateway, ACS3, "DescribeKey", &[("KeyId", "alias/nothing")]);
     let nobody = Call::new(&gateway, ACS3, "Encrypt", &[]).by("LTAInobody", "secret");
-    let not_served = Call::new(&gateway, ACS3, "GetSecretValue", &[]);
+    let not_served = Call::new(&gateway, ACS3, "GetChallenge", &[]);
     let mut garbage = Call::new(&gateway, ACS3, "Encrypt", &[]);
     garbage.query = "KeyId=%zz".to_owned();
     for (call, action, code) in [
         (unknown, "DescribeKey", "Forbidden.AliasNotFound"),
         (nobody, "Encrypt", "InvalidAccessKeyId.NotFound"),
-        (not_served, "GetSecretValue", "UnsupportedOperation"),
+        (not_served, "GetChallenge", "UnsupportedOperation"),
         (garbage, "-", "ParseRequestParameterException"),
     ] {
         let answer = call.signed_or_as_it_is().send(&gateway).await;

@@ -619,13 +619,3 @@ async fn every_data_source_finds_its_rows() {
     let refused = provider.refused("OpenKmsService", &[]).await;
     assert_eq!(refused, refusal(400, "Forbidden.Opened"));
 }
-
-#[tokio::test]
-async fn secrets_are_refused_with_a_code_that_does_not_mean_deleted() {
-    let gateway = Gateway::start();
-    let provider = Provider(&gateway);
-    let form = [("SecretName", "tf"), ("SecretData", "x"), ("VersionId", "v1")];
-    let unsupported = refusal(400, "UnsupportedOperation");
-    assert_eq!(provider.refused("CreateSecret", &form).await, unsupported);
-    assert_eq!(provider.refused("DescribeSecret", &form[..1]).await, unsupported);
-}

@@ -56,7 +56,7 @@ async fn every_operation_of_the_table_leaves_a_record() {
             };
         answered.insert(entry.name, request_id);
     }
-    let unsupported = gateway.refused("GetSecretValue", &[("SecretName", "s")]).await;
+    let unsupported = gateway.refused("GetChallenge", &[]).await;
     assert_eq!(unsupported.1, "UnsupportedOperation");
     let records = records(&audit_file(&gateway));
     for (name, request_id) in answered {
@@ -69,7 +69,7 @@ async fn every_operation_of_the_table_leaves_a_record() {
         let record = found.unwrap_or_else(|| panic!("{name} left no record"));
         assert_eq!(record["userIdentity"]["accessKeyId"], *gateway.dev.access_key_id);
     }
-    let unsupported = events(&records, "GetSecretValue");
+    let unsupported = events(&records, "GetChallenge");
     assert_eq!(unsupported.len(), 1);
     assert_eq!(unsupported[0]["userIdentity"]["userName"], "dev", "its signature was good");
     assert_eq!(verified(&[audit_file(&gateway)]).faults, []);

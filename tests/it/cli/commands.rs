@@ -149,7 +149,7 @@ fn the_configuration_is_shown_with_the_origin_of_each_setting() {
     let config = installation.path("hsmgate.toml").display().to_string();
     let in_environment = |arguments: &[&str]| {
         let mut command = installation.command(arguments);
-        command.env("HSMGATE_CONFIG", &config).env("HSMGATE_LIMITS_CONNECTIONS", "7");
+        command.env("HSMGATE_CONFIG", &config).env("HSMGATE_LIMITS__CONNECTIONS", "7");
         run(command, b"")
     };
     let shown = in_environment(&["config", "print", "--json"]).json();
@@ -157,7 +157,7 @@ fn the_configuration_is_shown_with_the_origin_of_each_setting() {
         let found = shown.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap();
         (text(&found["value"]).to_owned(), text(&found["origin"]).to_owned())
     };
-    assert_eq!(of("limits.connections"), ("7".into(), "HSMGATE_LIMITS_CONNECTIONS".into()));
+    assert_eq!(of("limits.connections"), ("7".into(), "HSMGATE_LIMITS__CONNECTIONS".into()));
     assert_eq!(of("listen.address"), ("\"127.0.0.1:0\"".into(), format!("{config}:2")));
     assert_eq!(of("log.format").1, "default");
     let table = in_environment(&["config", "print"]).done();

@@ -123,7 +123,8 @@ async fn good_bodies(
     let (framed, _) = instance_client.call("AdvanceEncrypt", &encrypt).await;
     let (signed, _): (SignResponse, _) = instance_client.call("Sign", &sign(&pair)).await;
     let bodies = bodies(&key, &pair, &encrypted, &framed, &signed.signature);
-    for entry in TABLE.iter() {
+    // A secret is read in tests/it/secrets.
+    for entry in TABLE.iter().filter(|entry| entry.name != "GetSecretValue") {
         assert!(bodies.iter().any(|(name, _)| *name == entry.name), "no request of {}", entry.name);
     }
     bodies

@@ -412,11 +412,6 @@ async fn keys_in_the_wrong_state_and_no_keys_are_refused_as_documented() {
         instance_client.refused_with_version("Decrypt", &by_version, elsewhere).await,
         absent
     );
-    let unsupported = refused(400, "UnsupportedOperation");
-    assert_eq!(
-        instance_client.refused("GetSecretValue", &GetPublicKeyRequest::default()).await,
-        unsupported
-    );
 }
 
 #[tokio::test]

@@ -89,8 +89,8 @@ def test_a_public_key_is_the_one_of_the_public_api(transfer, kms, pair):
     assert given["KeyVersionId"] == expected["KeyVersionId"]
 
 
-def test_a_secret_is_nothing_that_is_served(transfer):
-    with refused("UnsupportedOperation", 400):
+def test_a_secret_is_not_read_without_the_permission(transfer):
+    with refused("Forbidden.NoPermission", 403):
         transfer.call("GetSecretValue", SecretName="none")
 
 

@@ -342,7 +342,7 @@ func (r *rig) refusals() {
 		key := r.Public.NewKey(t, nil)
 		r.Public.Must(t, "DisableKey", api.P{"KeyId": key})
 		r.Instance.Refused(t, 409, "Rejected.Disabled", "Encrypt", cases.With(sealed, api.P{"KeyId": key}))
-		r.Instance.Refused(t, 400, "UnsupportedOperation", "GetSecretValue", api.P{"SecretName": "password"})
+		r.Instance.Refused(t, 403, "Forbidden.NoPermission", "GetSecretValue", api.P{"SecretName": "password"})
 	})
 	r.step("a-client-key-reaches-its-own-keys-only", func(t *steps.T) {
 		own := r.Public.NewKey(t, nil)
@@ -450,7 +450,7 @@ func (r *rig) transfer() {
 	r.step("the-transfer-sdk-shows-refusals-as-the-public-api-does", func(t *steps.T) {
 		asked := api.P{"KeyId": "alias/none", "Plaintext": cases.Encode([]byte("x"))}
 		client.Refused(t, 404, "Forbidden.KeyNotFound", "Encrypt", asked)
-		client.Refused(t, 400, "UnsupportedOperation", "GetSecretValue", api.P{"SecretName": "none"})
+		client.Refused(t, 403, "Forbidden.NoPermission", "GetSecretValue", api.P{"SecretName": "none"})
 		key := r.Public.NewClientKey(t)
 		revoked := connect(t, key)
 		r.Public.Must(t, "DeleteClientKey", api.P{"ClientKeyId": key.ID})

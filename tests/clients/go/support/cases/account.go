@@ -210,9 +210,6 @@ func refusals(v *Variant) {
 		v.Connect(wrong).Refused(t, 400, v.WrongSecret, "DescribeRegions", nil)
 		v.Connect(unknown).Refused(t, 404, "InvalidAccessKeyId.NotFound", "DescribeRegions", nil)
 	})
-	v.step("an-action-that-is-not-served-says-so", needs("GetSecretValue"), func(t *steps.T) {
-		v.Refused(t, 400, "UnsupportedOperation", "GetSecretValue", api.P{"SecretName": "password"})
-	})
 }
 
 func contains(text, part string) bool { return strings.Contains(text, part) }

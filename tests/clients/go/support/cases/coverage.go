@@ -45,6 +45,10 @@ func Throttled(v *Variant) {
 // strays are operations of old SDKs that the API does not have.
 var strays = map[string]bool{"AdvanceEncrypt": true, "DescribeService": true}
 
+func isOfSecrets(action string) bool {
+	return strings.Contains(action, "Secret") || action == "GetRandomPassword"
+}
+
 // Complete wants every operation of the SDK to have been answered or to be one that is not served, and
 // every field of every answer to have been set, but those that are absent for the reason given.
 func Complete(v *Variant, absent map[string]string) {
@@ -53,7 +57,8 @@ func Complete(v *Variant, absent map[string]string) {
 			v.Refused(t, 400, "Forbidden.Opened", "OpenKmsService", nil)
 		}
 		for _, action := range v.Operations() {
-			if v.Seen.Called(action) || action == "OpenKmsService" {
+			// The operations of secrets have tests of their own, tests/it/secrets.
+			if v.Seen.Called(action) || action == "OpenKmsService" || isOfSecrets(action) {
 				continue
 			}
 			_, err := v.Call(action, nil)

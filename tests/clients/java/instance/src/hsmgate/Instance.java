@@ -268,10 +268,10 @@ final class Instance {
             kms.delete(clientKey);
             refused("Unauthorized", 404, () -> deleted.encrypt(sealing(gateway.get("alias"), MESSAGE, null)));
         });
-        step("says-what-is-not-served", () -> {
+        step("reads-no-secret-without-the-permission", () -> {
             GetSecretValueRequest request = new GetSecretValueRequest();
             request.setSecretName("none");
-            refused("UnsupportedOperation", 400, () -> client.getSecretValueWithOptions(request, new RuntimeOptions()));
+            refused("Forbidden.NoPermission", 403, () -> client.getSecretValueWithOptions(request, new RuntimeOptions()));
         });
     }
 }

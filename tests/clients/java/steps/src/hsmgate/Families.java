@@ -805,9 +805,10 @@ public final class Families {
             String pair = newKey("KeySpec", "EC_P256", "KeyUsage", "SIGN/VERIFY");
             kms.refused("Rejected.UnsupportedOperation", 400, "Encrypt", "KeyId", pair, "Plaintext", PLAINTEXT);
         });
-        step("says-what-is-not-served", () ->
-                // As the secrets clients ask.
-                kms.refused("UnsupportedOperation", 400, "GetSecretValue", "SecretName", "none",
-                        "VersionStage", "ACSCurrent", "FetchExtendedConfig", true));
+    }
+
+    /** Whether an operation is one of secrets, which have tests of their own, tests/it/secrets. */
+    public static boolean isOfSecrets(String operation) {
+        return operation.contains("Secret") || operation.equals("GetRandomPassword");
     }
 }
