@@ -56,12 +56,6 @@ def test_a_missing_parameter_is_refused_by_name(kms, key):
     assert "Plaintext" in refusal.value.message
 
 
-@pytest.mark.needs("DescribeCertificate")
-def test_an_action_out_of_scope_is_not_supported(kms):
-    with refused("UnsupportedOperation", 400):
-        kms.call("DescribeCertificate", CertificateId="none")
-
-
 @pytest.mark.needs("AdvanceEncrypt")
 def test_an_action_of_another_api_is_not_found(kms):
     with refused("InvalidAction.NotFound", 404):
