@@ -1,6 +1,7 @@
 //! Selects the gateway and the AccessKey of a client command.
 
 use std::error::Error as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -44,6 +45,18 @@ pub(super) struct Connection {
     /// or the CAs that the system trusts]
     #[arg(long, env = "HSMGATE_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
+}
+
+/// The address at which this machine reaches a listener.
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let loopback: IpAddr = match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        address.set_ip(loopback);
+    }
+    address
 }
 
 /// A blocking client.

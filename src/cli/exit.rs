@@ -8,6 +8,7 @@ use super::client::CallError;
 use crate::app::StartError;
 use crate::config::ownership::InsecurePermissions;
 use crate::config::{ConfigError, SecretError};
+use crate::store::StoreError;
 use crate::telemetry::TelemetryError;
 use crate::token::ErrorClass;
 
@@ -93,6 +94,9 @@ impl Exit {
                         CliError::OfGateway { exit, .. } => *exit,
                         CliError::DoctorFailed => Self::DoctorFailed,
                     });
+                }
+                if matches!(cause.downcast_ref(), Some(StoreError::Exists)) {
+                    return Some(Self::WrongState);
                 }
                 let is_configuration = cause.downcast_ref().is_some_and(is_set_up_wrongly)
                     || cause.is::<ConfigError>()

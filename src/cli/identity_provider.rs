@@ -161,7 +161,7 @@ impl OperatorCommand for CreateProvider {
             Ok(_inserted) => Ok(()),
             Err(StoreError::Exists) => {
                 let what = format!("the identity provider {} exists already", self.provider.name);
-                Err(CliError::usage(what).into())
+                Err(CliError::WrongState(what).into())
             }
             Err(error) => Err(error.into()),
         }

@@ -47,6 +47,7 @@ mod decrypt;
 mod dev;
 mod doctor;
 mod encrypt;
+mod exchange;
 mod exit;
 mod handover;
 mod hardening;
@@ -127,7 +128,7 @@ commands! {
         /// Show token information
         #[command(subcommand)]
         Token(token::Token);
-        /// Manage AccessKeys; works while the gateway runs or is stopped
+        /// Manage AccessKeys; only list, disable and delete work without a running gateway
         #[command(subcommand)]
         AccessKey(access_key::AccessKey);
         /// Create certificates for development
@@ -150,16 +151,16 @@ commands! {
         /// Verify and export the audit
         #[command(subcommand)]
         Audit(audit::Audit);
-        /// Manage users and their policies; works while the gateway runs or is stopped
+        /// Manage users and their policies; only list, detach and delete work without a running gateway
         #[command(subcommand)]
         User(principal::Principal) with PrincipalKind::User;
-        /// Manage roles and their policies; works while the gateway runs or is stopped
+        /// Manage roles and their policies; only list, detach and delete work without a running gateway
         #[command(subcommand)]
         Role(role::Role);
-        /// Manage the issuers whose tokens a role may trust; works while the gateway runs
+        /// Manage the issuers whose tokens a role may trust; only list works without a running gateway
         #[command(subcommand)]
         IdentityProvider(identity_provider::IdentityProvider);
-        /// Create temporary credentials; works while the gateway runs or is stopped
+        /// Create temporary credentials; needs a running gateway
         #[command(subcommand)]
         Sts(sts::Sts);
         /// Validate and simulate policy documents
@@ -171,7 +172,7 @@ commands! {
         /// Manage keys through the API
         #[command(subcommand)]
         Key(key::Key);
-        /// Manage aliases, including reserved ones; works while the gateway runs or is stopped
+        /// Manage aliases, including reserved ones; only list works without a running gateway
         #[command(subcommand)]
         Alias(alias::Alias);
         /// Create, list and delete client keys for programs that use a KMS instance SDK

@@ -4,18 +4,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::Bytes;
 use clap::Args;
 use http::{StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout, timeout_at};
 
 use super::client_file::ClientFile;
-use super::connection::CLIENT_FILE;
+use super::connection::{CLIENT_FILE, reachable};
+use super::exchange::exchange;
 use super::exit::CliError;
 use super::settings::ConfigFile;
 use crate::config::Config;
@@ -82,7 +80,7 @@ impl Ready {
             return admin.parse().context("the URL of the admin listener");
         }
         let admin = Config::load(self.file.path())?.admin;
-        let Some(mut address) = admin.address else {
+        let Some(address) = admin.address else {
             return Err(CliError::usage(
                 "admin.address is empty: nothing says whether the gateway is ready",
             )
@@ -93,14 +91,7 @@ impl Ready {
                 "the admin listener demands a client certificate: ask it with another program";
             return Err(CliError::usage(told).into());
         }
-        if address.ip().is_unspecified() {
-            address.set_ip(if address.is_ipv4() {
-                [127, 0, 0, 1].into()
-            } else {
-                std::net::Ipv6Addr::LOCALHOST.into()
-            });
-        }
-        format!("http://{address}").parse().context("the URL of the admin listener")
+        format!("http://{}", reachable(address)).parse().context("the URL of the admin listener")
     }
 }
 
@@ -115,15 +106,9 @@ fn authority(url: &Uri) -> anyhow::Result<String> {
 /// One question: the status and the text of the answer.
 async fn ask(address: &str, url: &Uri) -> anyhow::Result<(StatusCode, String)> {
     let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the connection, or with an error that the request returns.
-    let connection = tokio::spawn(async move { connection.await.ok() });
     let host = url.authority().map_or("", |authority| authority.as_str());
     let request = http::Request::get("/readyz").header(http::header::HOST, host);
-    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
-    let status = response.status();
-    let answer = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-    connection.abort();
-    let answer = answer.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
-    Ok((status, String::from_utf8_lossy(&answer).trim().to_owned()))
+    let answer = exchange(stream, request.body(Full::default())?, MAX_ANSWER).await?;
+    let text = String::from_utf8_lossy(answer.body()).trim().to_owned();
+    Ok((answer.status(), text))
 }

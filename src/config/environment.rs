@@ -8,19 +8,20 @@ const PREFIX: &str = "HSMGATE_";
 
 /// The variables of this process whose names begin as those of settings do.
 #[derive(Debug, Default)]
-pub(super) struct Environment(Vec<(String, String)>);
+pub(super) struct Environment(Vec<(String, Option<String>)>);
 
 impl Environment {
     /// That of this process.
     pub(super) fn of_process() -> Self {
         Self::of(std::env::vars_os().filter_map(|(name, value)| {
-            // The name of a setting is a text. A value that is none is refused as one that is not UTF-8.
-            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            // The name of a setting is a text.
+            Some((name.into_string().ok()?, value.into_string().ok()))
         }))
     }
 
-    /// Of these variables, those whose names begin with the name of a section.
-    pub(super) fn of(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+    /// Of these variables, those whose names begin with the name of a section. A value is `None` if it is
+    /// not UTF-8.
+    pub(super) fn of(variables: impl IntoIterator<Item = (String, Option<String>)>) -> Self {
         let is_setting = |name: &str| {
             let name = name.strip_prefix(PREFIX).unwrap_or_default();
             SECTIONS.iter().any(|(section, _doc)| {
@@ -35,10 +36,12 @@ impl Environment {
     }
 
     /// Each variable with its value, and its setting if there is one.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str, Option<&'static Setting>)> {
+    pub(super) fn iter(
+        &self,
+    ) -> impl Iterator<Item = (&str, Option<&str>, Option<&'static Setting>)> {
         self.0.iter().map(|(name, value)| {
             let setting = SETTINGS.iter().find(|setting| setting.variable() == *name);
-            (name.as_str(), value.as_str(), setting)
+            (name.as_str(), value.as_deref(), setting)
         })
     }
 }

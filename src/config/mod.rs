@@ -268,8 +268,10 @@ impl Config {
 /// # Errors
 /// As [`Config::load`].
 pub fn effective_settings(path: &Path) -> Result<Vec<EffectiveSetting>, ConfigError> {
-    Config::load(path)?;
-    Ok(Reader::new(&text_of(path)?, &Environment::of_process()).effective())
+    ownership::check_permissions(path, ownership::Role::Data)?;
+    let (text, environment) = (text_of(path)?, Environment::of_process());
+    Config::parse_with(&text, &environment).map_err(|faults| faults.of_file(path))?;
+    Ok(Reader::new(&text, &environment).effective())
 }
 
 fn text_of(path: &Path) -> Result<String, ConfigError> {

@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
             }
             self.values.remove(setting.name);
             self.faults.retain(|fault| fault.subject != setting.name);
-            match environment::parse_value(setting.kind, text) {
+            match text.and_then(|text| environment::parse_value(setting.kind, text)) {
                 Some(value) => drop(self.values.insert(setting.name, (origin, value))),
                 None => self.wrong_form(origin, setting.name),
             }

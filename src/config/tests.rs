@@ -133,7 +133,8 @@ fn faults_name_the_file() {
 }
 
 fn in_environment(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigFaults> {
-    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), Some((*value).to_owned()));
+    let variables = variables.iter().map(owned);
     Config::parse_with(text, &Environment::of(variables))
 }
 
@@ -185,6 +186,13 @@ fn a_fault_of_a_variable_names_it_and_not_its_value() {
 }
 
 #[test]
+fn a_variable_that_is_not_utf_8_is_a_fault() {
+    let variables = [("HSMGATE_TLS__KEY".to_owned(), None)];
+    let told = Config::parse_with(SHORTEST, &Environment::of(variables)).unwrap_err().to_string();
+    assert!(told.contains("HSMGATE_TLS__KEY: tls.key: must be an absolute path"), "{told}");
+}
+
+#[test]
 fn every_setting_has_a_variable_of_its_own() {
     let variables: std::collections::HashSet<_> = SETTINGS.iter().map(Setting::variable).collect();
     assert_eq!(variables.len(), SETTINGS.len());
@@ -195,7 +203,7 @@ fn every_setting_has_a_variable_of_its_own() {
 
 #[test]
 fn the_effective_settings_name_their_origin() {
-    let variables = [("HSMGATE_LOG__FORMAT".to_owned(), "json".to_owned())];
+    let variables = [("HSMGATE_LOG__FORMAT".to_owned(), Some("json".to_owned()))];
     let effective = Reader::new(SHORTEST, &Environment::of(variables)).effective();
     let of = |name: &str| {
         let found = effective.iter().find(|one| one.setting.name == name).unwrap();

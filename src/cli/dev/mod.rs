@@ -8,7 +8,7 @@ pub(super) mod directory;
 mod module;
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use super::alias;
 use super::client::Client;
 use super::client_file::ClientFile;
+use super::connection::reachable;
 use super::exit::CliError;
 use super::operator::OperatorServer;
 use super::output;
@@ -320,18 +321,6 @@ impl Dev {
         }
         Ok(())
     }
-}
-
-/// The address at which this machine reaches a listener.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        let loopback: IpAddr = match address {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        };
-        address.set_ip(loopback);
-    }
-    address
 }
 
 /// The settings that open the token of a gateway for development, in a process whose SoftHSM2 finds it.

@@ -7,13 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::super::exchange::exchange;
 use super::super::exit::CliError;
 use super::super::output::Output;
 use super::super::reason::Reason;
@@ -83,14 +81,16 @@ pub(super) async fn send<C: OperatorCommand>(
         arguments: command,
     };
     let body = serde_json::to_vec(&request).context("the command cannot be sent")?;
-    let answered = timeout(COMMAND_TIMEOUT, exchange(stream, body)).await;
+    let request = http::Request::post("/").header(http::header::HOST, "gateway");
+    let request = request.body(Full::from(body))?;
+    let answered = timeout(COMMAND_TIMEOUT, exchange(stream, request, MAX_RESPONSE_BYTES)).await;
     let lost = |why: String| {
         CliError::Unreachable(format!(
             "the gateway did not answer ({why}): the command may have taken effect, see the audit"
         ))
     };
     let body = match answered {
-        Ok(Ok(body)) => body,
+        Ok(Ok(answer)) => answer.into_body(),
         Ok(Err(error)) => return Err(lost(format!("{error:#}")).into()),
         Err(elapsed) => return Err(lost(elapsed.to_string()).into()),
     };
@@ -98,15 +98,4 @@ pub(super) async fn send<C: OperatorCommand>(
         serde_json::from_slice(&body).context("the response of the gateway is malformed")?;
     *output = response.output;
     response.failure.map_or(Ok(()), |failure| Err(CliError::from(failure).into()))
-}
-
-async fn exchange(stream: UnixStream, body: Vec<u8>) -> anyhow::Result<Bytes> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the connection, or with an error that the request returns.
-    let connection = tokio::spawn(async move { connection.await.ok() });
-    let request = http::Request::post("/").header(http::header::HOST, "gateway");
-    let response = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
-    let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await;
-    connection.abort();
-    Ok(body.map_err(|error| anyhow::anyhow!(error))?.to_bytes())
 }
