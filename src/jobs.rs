@@ -163,16 +163,8 @@ impl Jobs {
     /// Starts every job. Each job runs immediately and then at its interval.
     pub fn start(context: &JobContext) -> Self {
         let mut jobs = Self::default();
-        let find = find_all_keys(context.keyring.clone());
-        let mut stopped = jobs.stop.subscribe();
-        jobs.tasks.spawn(async move {
-            tokio::select! { () = find => {}, _ = stopped.wait_for(|stop| *stop) => {} }
-        });
-        let test = test_capabilities(context.keyring.clone());
-        let mut stopped = jobs.stop.subscribe();
-        jobs.tasks.spawn(async move {
-            tokio::select! { () = test => {}, _ = stopped.wait_for(|stop| *stop) => {} }
-        });
+        jobs.until_stop(find_all_keys(context.keyring.clone()));
+        jobs.until_stop(test_capabilities(context.keyring.clone()));
         let JobContext { audit, metrics, .. } = context.clone();
         let hold = DestructionHold::new(audit, context.destruction_hold, metrics);
         let (references, stop) = (Arc::default(), jobs.stop.subscribe());
@@ -219,17 +211,19 @@ impl Jobs {
         jobs
     }
 
+    /// Runs `work` until its end or the stop, which interrupts it.
+    fn until_stop(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut stopped = self.stop.subscribe();
+        self.tasks.spawn(async move {
+            tokio::select! { () = work => {}, _ = stopped.wait_for(|stop| *stop) => {} }
+        });
+    }
+
     /// Refreshes at every interval, and soon after another gateway has announced a change.
     fn run_refresh(&mut self, job: Job) {
         let changed = Arc::new(Notify::new());
-        let listen = {
-            let (store, changed) = (job.context.store.clone(), Arc::clone(&changed));
-            async move { store.listen(changed).await }
-        };
-        let mut stopped = self.stop.subscribe();
-        self.tasks.spawn(async move {
-            tokio::select! { () = listen => {}, _ = stopped.wait_for(|stop| *stop) => {} }
-        });
+        let (store, woken) = (job.context.store.clone(), Arc::clone(&changed));
+        self.until_stop(async move { store.listen(woken).await });
         self.every(REFRESH_INTERVAL, "refresh", Some(changed), move || refresh(job.clone()));
     }
 
