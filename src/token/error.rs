@@ -444,9 +444,18 @@ fn class_of(function: Function, code: RvError) -> ErrorClass {
         (Function::Decrypt | Function::Verify | Function::UnwrapKey, RvError::DeviceError) => {
             ErrorClass::Ambiguous
         }
-        // SoftHSM2's code for a key that a logout removed: its allowed mechanisms cannot be read.
-        // The self-test at the start has shown that the token can encrypt.
-        (Function::EncryptInit, RvError::MechanismInvalid) => ErrorClass::HandleGone,
+        // SoftHSM2's codes for a key that a logout removed after its handle was found valid: its
+        // allowed mechanisms, its usage or its type cannot be read. The self-test at the start has
+        // shown that the token can encrypt, and each key was created for its usage.
+        (Function::EncryptInit | Function::DecryptInit, RvError::MechanismInvalid)
+        | (
+            Function::EncryptInit
+            | Function::DecryptInit
+            | Function::SignInit
+            | Function::VerifyInit
+            | Function::UnwrapKey,
+            RvError::KeyFunctionNotPermitted | RvError::KeyTypeInconsistent,
+        ) => ErrorClass::HandleGone,
         // Unwrapped material of a length that no key of this type has.
         (Function::UnwrapKey, RvError::KeySizeRange) => ErrorClass::BadInput,
         // It may be a vendor's code for a refused PIN, which must not be tried again.
@@ -620,6 +629,18 @@ mod tests {
         ] {
             assert!(!error.is_key_fault(), "{error}");
         }
+    }
+
+    #[test]
+    fn a_key_that_a_logout_removed_is_found_again() {
+        use Function::{DecryptInit, EncryptInit, SignInit, UnwrapKey, VerifyInit};
+        for function in [EncryptInit, DecryptInit, SignInit, VerifyInit, UnwrapKey] {
+            for code in [RvError::KeyFunctionNotPermitted, RvError::KeyTypeInconsistent] {
+                assert!(call(function, code).is_transient(), "{function:?} {code:?}");
+            }
+        }
+        assert!(call(DecryptInit, RvError::MechanismInvalid).is_transient());
+        assert!(!call(SignInit, RvError::MechanismInvalid).is_transient());
     }
 
     #[test]
