@@ -10,6 +10,9 @@ from Tea.exceptions import TeaException
 
 from .refused import Refused
 
+# In milliseconds: a token creates an RSA key in seconds.
+READ_TIMEOUT = 60_000
+
 
 class NewPython:
     """Signs with ACS3; `config` may choose another scheme."""
@@ -21,6 +24,8 @@ class NewPython:
                 access_key_secret=gateway.access_key_secret,
                 region_id=gateway.region,
                 ca=gateway.ca_file,
+                connect_timeout=10_000,
+                read_timeout=READ_TIMEOUT,
                 **{"endpoint": gateway.address, "protocol": gateway.protocol, **config},
             )
         )

@@ -23,6 +23,8 @@ class OldPython:
             gateway.region,
             port=gateway.port,
             verify=gateway.ca_file,
+            connect_timeout=10,
+            timeout=60,
         )
 
     def call(self, action, **parameters):

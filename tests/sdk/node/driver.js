@@ -75,6 +75,8 @@ function popCore(gateway, method) {
     accessKeySecret: gateway.access_key_secret,
     endpoint: gateway.endpoint,
     apiVersion: VERSION,
+    // In milliseconds. It gives up after 3 s, and a token creates an RSA key in seconds.
+    opts: { timeout: 60_000 },
   });
   return {
     call: (action, parameters) => client.request(action, parameters, { method }),
@@ -90,6 +92,8 @@ function settings(gateway) {
     endpoint: gateway.endpoint.replace(/^http:\/\//, ''),
     protocol: 'http',
     regionId: gateway.region,
+    connectTimeout: 10_000,
+    readTimeout: 60_000,
   };
 }
 

@@ -25,6 +25,8 @@ func connect(gateway steps.Gateway, version, algorithm string) *client {
 		RegionId:        tea.String(gateway.Region),
 		Endpoint:        tea.String(gateway.Address()),
 		Protocol:        tea.String(gateway.Scheme()),
+		ConnectTimeout:  tea.Int(10_000),
+		ReadTimeout:     tea.Int(60_000),
 	}
 	if gateway.SecurityToken != "" {
 		config.SecurityToken = tea.String(gateway.SecurityToken)

@@ -8,6 +8,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk"
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth"
@@ -35,6 +36,8 @@ func Connect(gateway steps.Gateway) *kms.Client {
 	}
 	client := steps.Must(kms.NewClientWithOptions(gateway.Region, config, with))
 	client.Domain = gateway.Address()
+	client.SetConnectTimeout(10 * time.Second)
+	client.SetReadTimeout(time.Minute)
 	return client
 }
 
