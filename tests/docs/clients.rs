@@ -1,4 +1,4 @@
-//! `docs/clients.md`, whose blocks are copied from the files that the tests use.
+//! `docs/clients.md` and `docs/secrets.md`, whose blocks are copied from the files that the tests use.
 
 use std::fmt::Write as _;
 
@@ -7,11 +7,12 @@ use crate::{check_page, read};
 /// A block of the page stands under a comment with the file that it is taken from, and with a part of
 /// a line where it is not all of it.
 #[test]
-fn the_page_of_clients_shows_the_settings_that_the_tests_use() {
-    let page = read("docs/clients.md");
-    let (fresh, blocks) = with_blocks_of_files(&page);
-    assert!(blocks > 10, "{blocks} blocks");
-    check_page("docs/clients.md", &fresh);
+fn the_pages_of_clients_show_the_settings_that_the_tests_use() {
+    for (page, fewest) in [("docs/clients.md", 10), ("docs/secrets.md", 3)] {
+        let (fresh, blocks) = with_blocks_of_files(&read(page));
+        assert!(blocks >= fewest, "{page}: {blocks} blocks");
+        check_page(page, &fresh);
+    }
 }
 
 /// The page with each block as its file has it now, and how many there are.

@@ -25,8 +25,7 @@ need_interpreters() {
 
 # The pinned versions. A changed interpreter is detected when the SDKs fail to load.
 fingerprint() {
-    sha256sum "$here/requirements.txt" "$here/requirements-instance.txt" \
-        "$here/node/package.json" "$here/node/package-lock.json"
+    sha256sum "$here"/requirements*.txt "$here/node/package.json" "$here/node/package-lock.json"
 }
 
 is_installed() {
@@ -34,6 +33,8 @@ is_installed() {
         "$there/python/bin/python" -c 'import pytest, aliyunsdkkms, alibabacloud_kms20160120' &&
         "$there/python-instance/bin/python" -c \
             'import pytest, sdk, alibabacloud_dkms_transfer, alibabacloud_kms_kms20160120' &&
+        "$there/python-instance/bin/python" -c 'import alibaba_cloud_secretsmanager_client
+import alibabacloud_secretsmanager_client_v2' &&
         [ -d "$there/node/node_modules/@alicloud/kms20160120" ]
 }
 
@@ -64,6 +65,9 @@ fi
 rm -f "$there/stamp"
 install_python python requirements.txt
 install_python python-instance requirements-instance.txt
+# The first secrets client pins versions of its dependencies that are older than those of the others.
+"$there/python-instance/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+    --requirement "$here/requirements-secrets.txt"
 install_node
 fingerprint >"$there/stamp"
 is_installed || fail "the SDKs were installed but cannot be loaded: remove $there,"

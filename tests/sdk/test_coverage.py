@@ -12,6 +12,9 @@ from clients import Refused
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "operations.md"
 NEWEST = pytest.mark.only("python-new-acs3")
 
+# The SDK sends an empty list where none is given.
+NEEDED = {"BatchGetSecretValue": {"SecretsList": [{"SecretName": "none"}]}}
+
 
 def operations():
     """The operations of the SDK by their API names, from the methods of its client."""
@@ -45,12 +48,11 @@ def test_an_operation_reaches_what_the_page_says(kms, operation):
     code = None
     try:
         # An implementation tells of the first parameter that is missing, if it needs any.
-        kms.call(operation)
+        kms.call(operation, **NEEDED.get(operation, {}))
     except Refused as refusal:
         code = refusal.code
     if operation in unsupported:
         assert code == "UnsupportedOperation"
     else:
         assert operation in served
-        # BatchGetSecretValue needs one of two parameters.
-        assert code in (None, "MissingParameter", "Forbidden.Opened", "InvalidParameter")
+        assert code in (None, "MissingParameter", "Forbidden.Opened")

@@ -78,8 +78,9 @@ def make_client_key(gateway, policy, tmp_path_factory):
         command += ["--policy", policy, "--days", "30", "--out", out, "--json"]
         made = subprocess.run(command, env=environment, check=True, capture_output=True)
         made = json.loads(made.stdout)
-        password = pathlib.Path(made["client_key_password_file"]).read_text()
-        return ClientKey(made["client_key_id"], made["client_key_file"], password)
+        password_file = made["client_key_password_file"]
+        password = pathlib.Path(password_file).read_text()
+        return ClientKey(made["client_key_id"], made["client_key_file"], password, password_file)
 
     return make
 

@@ -30,6 +30,7 @@ class ClientKey:
     id: str
     file: str
     password: str
+    password_file: str | None = None
 
     def content(self):
         with open(self.file) as file:

@@ -1,0 +1,148 @@
+"""Secrets over TLS: the SDKs of an instance, and both generations of the vendor's secrets client."""
+
+import json
+import pathlib
+import uuid
+
+import alibaba_cloud_secretsmanager_client.secret_manager_cache_client_builder as first
+import alibabacloud_secretsmanager_client_v2.secret_manager_cache_client_builder as second
+import pytest
+from aliyunsdkcore.acs_exception.exceptions import ServerException
+from Tea.exceptions import TeaException
+
+from clients import refused
+from clients.secret_values import AWKWARD
+from instance_sdks import INSTANCE_SDKS
+from transfer_sdks import TRANSFER_SDKS
+
+pytestmark = pytest.mark.tls
+
+USER = ["RbacPermission/Template/CryptoServiceSecretUser"]
+
+SETTINGS = pathlib.Path(__file__).parents[2] / "clients" / "settings"
+
+# Each generation and the exception that carries a code of the gateway.
+GENERATIONS = {"first": (first, ServerException), "second": (second, TeaException)}
+
+
+@pytest.fixture
+def build(monkeypatch, gateway, secret_reader):
+    """Builds a client of a generation from the settings of a file.
+
+    They are given as variables: the first generation cannot read a file from Python 3.11 on.
+    """
+    built = []
+
+    def build(generation, settings):
+        samples = {
+            "kms.example:8443": gateway.address,
+            "/etc/hsmgate/ca.pem": gateway.ca_file,
+            "/etc/hsmgate/client-key-password": secret_reader.password_file,
+            "/etc/hsmgate/client-key.json": secret_reader.file,
+            "LTAI-example": gateway.access_key_id,
+            "secret-example": gateway.access_key_secret,
+        }
+        text = (SETTINGS / settings).read_text()
+        for sample, value in samples.items():
+            text = text.replace(sample, value)
+        for line in text.splitlines():
+            monkeypatch.setenv(*line.split("=", 1))
+        # The first generation verifies no certificate.
+        monkeypatch.setenv("SSL_CERT_FILE", gateway.ca_file)
+        built.append(GENERATIONS[generation][0].SecretManagerCacheClientBuilder.new_client())
+        return built[-1]
+
+    yield build
+    for client in built:
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def secret_reader(kms, make_client_key):
+    """A client key whose access point allows the secrets below `read/`."""
+    client_key = make_client_key()
+    point = kms.call("GetClientKey", ClientKeyId=client_key.id)["AapName"]
+    name = f"sdk-{uuid.uuid4()}"
+    kms.call(
+        "CreatePolicy", Name=name, Permissions=json.dumps(USER), Resources='["secret/read/*"]'
+    )
+    kms.call("UpdateApplicationAccessPoint", Name=point, Policies=json.dumps([name]))
+    return client_key
+
+
+@pytest.fixture
+def create(kms):
+    """Creates a secret of this value and gives its name."""
+
+    def create(value, **more):
+        name = f"read/{uuid.uuid4()}"
+        kms.call("CreateSecret", SecretName=name, VersionId="v1", SecretData=value, **more)
+        return name
+
+    return create
+
+
+@pytest.mark.parametrize("case", AWKWARD)
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_a_secrets_client_reads_a_value_byte_for_byte(build, create, generation, case):
+    client = build(generation, "secrets-access-key.properties")
+    assert client.get_secret_value(create(AWKWARD[case])) == AWKWARD[case]
+    # Their get_binary_value fails in their own package bytebuffer, whatever the value is.
+    binary = client.get_secret_info(create(AWKWARD[case], SecretDataType="binary"))
+    assert (binary.secret_data_type, binary.secret_value) == ("binary", AWKWARD[case])
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_a_secrets_client_keeps_a_value_until_it_is_refreshed(build, kms, create, generation):
+    client = build(generation, "secrets-access-key.properties")
+    name = create("first")
+    assert client.get_secret_value(name) == "first"
+    kms.call("PutSecretValue", SecretName=name, VersionId="v2", SecretData="second")
+    assert client.get_secret_value(name) == "first"
+    assert client.refresh_now(name)
+    assert client.get_secret_info(name).version_id == "v2"
+    assert client.get_secret_value(name) == "second"
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_a_secrets_client_shows_the_code_of_a_missing_secret(build, generation):
+    client = build(generation, "secrets-access-key.properties")
+    with pytest.raises(GENERATIONS[generation][1]) as refusal:
+        client.get_secret_value("none")
+    error = refusal.value
+    code = error.code if generation == "second" else error.get_error_code()
+    assert code == "Forbidden.ResourceNotFound"
+
+
+# The second generation has no login by a client key.
+@pytest.mark.parametrize(
+    "settings", ["secrets-client-key.properties", "secrets-instance.properties"]
+)
+def test_a_client_key_reads_the_secrets_of_its_access_point(build, create, settings):
+    client = build("first", settings)
+    name = create(AWKWARD["other-scripts"])
+    assert client.get_secret_value(name) == AWKWARD["other-scripts"]
+    with pytest.raises(Exception, match="Forbidden.NoPermission"):
+        client.get_secret_value("other")
+
+
+@pytest.mark.parametrize("case", AWKWARD)
+@pytest.mark.parametrize("kind", INSTANCE_SDKS)
+def test_an_instance_sdk_reads_a_value_byte_for_byte(gateway, secret_reader, create, kind, case):
+    instance = INSTANCE_SDKS[kind](
+        gateway, client_key_file=secret_reader.file, password=secret_reader.password
+    )
+    answer = instance.call("GetSecretValue", secret_name=create(AWKWARD[case]))
+    assert answer.secret_data == AWKWARD[case]
+    assert (answer.version_id, answer.version_stages) == ("v1", ["ACSCurrent"])
+
+
+@pytest.mark.parametrize("kind", TRANSFER_SDKS)
+def test_a_transfer_sdk_reads_a_secret(gateway, secret_reader, kms, create, kind):
+    transfer = TRANSFER_SDKS[kind](gateway, secret_reader)
+    name = create("first")
+    kms.call("PutSecretValue", SecretName=name, VersionId="v2", SecretData="second")
+    answer = transfer.call("GetSecretValue", SecretName=name, VersionStage="ACSPrevious")
+    assert (answer["SecretData"], answer["VersionId"]) == ("first", "v1")
+    with refused("Forbidden.ResourceNotFound", 404):
+        transfer.call("GetSecretValue", SecretName="read/none")
