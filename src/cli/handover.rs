@@ -18,6 +18,7 @@ use rustix::net::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream as AsyncStream;
 
+use super::service_status::Heartbeat;
 use crate::app::{Listeners, StartMode};
 
 /// Maximum number of listeners: one for the API, one for health and metrics.
@@ -47,10 +48,12 @@ pub(super) enum Report {
     Serving = b'S',
     /// The token has refused the PIN, or the PIN is not tried: the gateway is about to end.
     PinRefused = b'R',
+    /// Its runtime makes progress. Sent only to a supervisor that asks for it.
+    Alive = b'A',
 }
 
 impl Report {
-    const ALL: [Self; 3] = [Self::Prepared, Self::Serving, Self::PinRefused];
+    const ALL: [Self; 4] = [Self::Prepared, Self::Serving, Self::PinRefused, Self::Alive];
 }
 
 /// The supervisor's end of the socket to one gateway.
@@ -153,11 +156,21 @@ impl SupervisorChannel {
         self.0.write_all(&[report as u8]).await
     }
 
-    /// Completes when the gateway must hand over. It does not complete when the supervisor has ended:
-    /// the process ends with its supervisor.
-    pub(super) async fn hand_over_requested(&mut self) {
-        if self.wait_for(Order::HandOver).await.is_err() {
-            std::future::pending::<()>().await;
+    /// Completes when the gateway must hand over, and reports meanwhile that it is alive if the
+    /// supervisor asks for that. It does not complete when the supervisor has ended: the process ends
+    /// with its supervisor.
+    pub(super) async fn hand_over_requested(&mut self, mut heartbeat: Heartbeat) {
+        loop {
+            let outcome = tokio::select! {
+                ordered = self.wait_for(Order::HandOver) => match ordered {
+                    Ok(()) => return,
+                    Err(error) => Err(error),
+                },
+                () = heartbeat.due() => self.send(Report::Alive).await,
+            };
+            if outcome.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 

@@ -39,6 +39,7 @@ pub mod client;
 mod client_file;
 mod client_key;
 mod cluster;
+mod completions;
 mod config;
 mod confirm;
 mod connection;
@@ -72,6 +73,7 @@ mod restore;
 mod role;
 mod secret;
 mod serve;
+mod service_status;
 mod settings;
 mod shutdown_timeout;
 mod signals;
@@ -85,7 +87,7 @@ mod token;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
 use crate::model::PrincipalKind;
 use crate::telemetry;
@@ -187,6 +189,10 @@ commands! {
         Decrypt(decrypt::Decrypt);
         /// Measure a gateway under a fixed rate of calls
         Bench(bench::Bench);
+        /// Print a script that completes the command line in a shell
+        Completions(completions::Completions) with Cli::command();
+        /// Write the manual pages
+        Man(completions::Man) with Cli::command();
     }
 }
 
@@ -225,105 +231,110 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Command lines with each command and its options.
+    const LINES: &[&str] = &[
+        "hsmgate dev",
+        "hsmgate dev --dir d --listen 127.0.0.1:0 --module m --calls-per-second 0 --json",
+        "hsmgate dev --access-key-id a --access-key-secret s",
+        "hsmgate dev --listen 0.0.0.0:0 --listen-beyond-loopback --env --quiet",
+        "hsmgate dev --account 1234567890123456 --region cn-beijing",
+        "hsmgate dev --access-key-id a --access-key-secret-file f",
+        "hsmgate ready --url http://127.0.0.1:9464 --timeout 5",
+        "hsmgate serve --config c --supervise",
+        "hsmgate serve",
+        "hsmgate config print --config c --json",
+        "hsmgate config check",
+        "hsmgate audit export --out o",
+        "hsmgate init --config c --so-pin-file p --json",
+        "hsmgate tls self-signed --out d --name kms.example --name 10.0.0.1 --force",
+        "hsmgate token info --config c",
+        "hsmgate token info --dir d --module m --json",
+        "hsmgate access-key create --config c --user u",
+        "hsmgate access-key list --config c --json",
+        "hsmgate access-key create --config c --root --policy a --policy b --json",
+        "hsmgate access-key disable --config c LTAIx",
+        "hsmgate access-key enable --config c LTAIx",
+        "hsmgate access-key rotate --config c LTAIx --json",
+        "hsmgate access-key delete --config c LTAIx",
+        "hsmgate doctor --config c --deep --json",
+        "hsmgate backup --config c --out o --force --json",
+        "hsmgate restore --config c --from f --force --reason r --json",
+        "hsmgate recover --config c --dry-run --json",
+        "hsmgate recover --config c --reason r --json",
+        "hsmgate audit verify a b --public-key k --from 1 --to 2024-03-01T08:30:00Z --json",
+        "hsmgate audit verify --expect-sequence 7 bundle",
+        "hsmgate audit export --config c --out o",
+        "hsmgate audit export --dev-dir d --out o --json",
+        "hsmgate user create --config c alice --policy AliyunKMSFullAccess",
+        "hsmgate user list --config c --json",
+        "hsmgate user attach --config c alice p.json",
+        "hsmgate user detach --config c alice p",
+        "hsmgate user delete --config c alice",
+        "hsmgate role create --config c ci",
+        "hsmgate role update --config c ci --trust t.json --max-session 7200",
+        "hsmgate role update --config c ci --no-trust",
+        "hsmgate role end-sessions --config c ci",
+        "hsmgate policy validate t.json --trust",
+        "hsmgate sts token --role-arn r --oidc-provider-arn p --oidc-token-file f",
+        "hsmgate identity-provider create --config c k8s --issuer i --audience a --jwks f",
+        "hsmgate identity-provider replace-keys --config c k8s --jwks f",
+        "hsmgate identity-provider list --config c --json",
+        "hsmgate identity-provider delete --config c k8s",
+        "hsmgate sts assume --config c --role-name ci --duration 900 --policy f --json",
+        "hsmgate sts assume --config c --user-name alice --session-name s",
+        "hsmgate policy validate f",
+        "hsmgate policy validate f --key-policy-for 1234567890123456",
+        "hsmgate policy simulate --config c --principal user/a --action kms:Encrypt --resource key/k --condition acs:SourceIp=::1 --json",
+        "hsmgate key create --description d --alias a --spec Aliyun_AES_256 --usage ENCRYPT/DECRYPT",
+        "hsmgate key list --endpoint http://127.0.0.1:8200 --access-key-id a --json",
+        "hsmgate key describe alias/a --access-key-secret-file f",
+        "hsmgate key create --origin EXTERNAL",
+        "hsmgate key enable k --json",
+        "hsmgate key disable alias/a",
+        "hsmgate key rotate k --json",
+        "hsmgate key rotation k --every 30d",
+        "hsmgate key rotation k --off",
+        "hsmgate key tag k a=1 b=2 --json",
+        "hsmgate key untag k a b",
+        "hsmgate key schedule-deletion k --days 7 --yes",
+        "hsmgate key cancel-deletion k",
+        "hsmgate key import k --material f --expires 2027-01-31T00:00:00Z",
+        "hsmgate key import k --wrapped f --token g",
+        "hsmgate key import-parameters k --out d",
+        "hsmgate alias create --config c alias/acs/mse key-hzz630494463ejqjx1234",
+        "hsmgate alias update --config c acs/acm alias/orders",
+        "hsmgate approval list --config c --json",
+        "hsmgate approval release --config c 46a9efd9-3d16-4894-bd4f-1fc43f3f2abf",
+        "hsmgate approval refuse --config c 46a9efd9-3d16-4894-bd4f-1fc43f3f2abf",
+        "hsmgate alias list --config c --json",
+        "hsmgate alias delete --config c alias/a.b",
+        "hsmgate dev --alias alias/acs/mse --alias acs/acm",
+        "hsmgate client-key create --name shop --policy p --policy q --days 365 --out d --json",
+        "hsmgate client-key delete --config c KAAP.46a9efd9-3d16-4894-bd4f-1fc43f3f2abf",
+        "hsmgate encrypt alias/a --context a=1 --context b=2 --in f --out g",
+        "hsmgate encrypt --context a=1 --context b= alias/a",
+        "hsmgate decrypt --in - --json",
+        "hsmgate secret create db/orders --in f --key alias/a --version v1 --type binary --description d",
+        "hsmgate secret put db --stage ACSCurrent --stage blue --in f",
+        "hsmgate secret get db --stage blue --out f",
+        "hsmgate secret get db --version v1 --show",
+        "hsmgate secret get db --json",
+        "hsmgate secret list --json",
+        "hsmgate secret versions db",
+        "hsmgate secret describe acs:kms:cn-hangzhou:1234567890123456:secret/db --json",
+        "hsmgate secret tag db team=orders env=",
+        "hsmgate secret move-stage db ACSCurrent --to v1 --from v2",
+        "hsmgate secret delete db --days 7",
+        "hsmgate secret delete db --force",
+        "hsmgate secret restore db",
+        "hsmgate completions bash",
+        "hsmgate man --out d",
+        "hsmgate bench --key k --operation Decrypt --rate 100 --seconds 5 --connections 8 --json",
+    ];
+
     #[test]
     fn every_command_takes_its_arguments() {
-        for line in [
-            "hsmgate dev",
-            "hsmgate dev --dir d --listen 127.0.0.1:0 --module m --calls-per-second 0 --json",
-            "hsmgate dev --access-key-id a --access-key-secret s",
-            "hsmgate dev --listen 0.0.0.0:0 --listen-beyond-loopback --env --quiet",
-            "hsmgate dev --account 1234567890123456 --region cn-beijing",
-            "hsmgate dev --access-key-id a --access-key-secret-file f",
-            "hsmgate ready --url http://127.0.0.1:9464 --timeout 5",
-            "hsmgate serve --config c --supervise",
-            "hsmgate serve",
-            "hsmgate config print --config c --json",
-            "hsmgate config check",
-            "hsmgate audit export --out o",
-            "hsmgate init --config c --so-pin-file p --json",
-            "hsmgate tls self-signed --out d --name kms.example --name 10.0.0.1 --force",
-            "hsmgate token info --config c",
-            "hsmgate token info --dir d --module m --json",
-            "hsmgate access-key create --config c --user u",
-            "hsmgate access-key list --config c --json",
-            "hsmgate access-key create --config c --root --policy a --policy b --json",
-            "hsmgate access-key disable --config c LTAIx",
-            "hsmgate access-key enable --config c LTAIx",
-            "hsmgate access-key rotate --config c LTAIx --json",
-            "hsmgate access-key delete --config c LTAIx",
-            "hsmgate doctor --config c --deep --json",
-            "hsmgate backup --config c --out o --force --json",
-            "hsmgate restore --config c --from f --force --reason r --json",
-            "hsmgate recover --config c --dry-run --json",
-            "hsmgate recover --config c --reason r --json",
-            "hsmgate audit verify a b --public-key k --from 1 --to 2024-03-01T08:30:00Z --json",
-            "hsmgate audit verify --expect-sequence 7 bundle",
-            "hsmgate audit export --config c --out o",
-            "hsmgate audit export --dev-dir d --out o --json",
-            "hsmgate user create --config c alice --policy AliyunKMSFullAccess",
-            "hsmgate user list --config c --json",
-            "hsmgate user attach --config c alice p.json",
-            "hsmgate user detach --config c alice p",
-            "hsmgate user delete --config c alice",
-            "hsmgate role create --config c ci",
-            "hsmgate role update --config c ci --trust t.json --max-session 7200",
-            "hsmgate role update --config c ci --no-trust",
-            "hsmgate role end-sessions --config c ci",
-            "hsmgate policy validate t.json --trust",
-            "hsmgate sts token --role-arn r --oidc-provider-arn p --oidc-token-file f",
-            "hsmgate identity-provider create --config c k8s --issuer i --audience a --jwks f",
-            "hsmgate identity-provider replace-keys --config c k8s --jwks f",
-            "hsmgate identity-provider list --config c --json",
-            "hsmgate identity-provider delete --config c k8s",
-            "hsmgate sts assume --config c --role-name ci --duration 900 --policy f --json",
-            "hsmgate sts assume --config c --user-name alice --session-name s",
-            "hsmgate policy validate f",
-            "hsmgate policy validate f --key-policy-for 1234567890123456",
-            "hsmgate policy simulate --config c --principal user/a --action kms:Encrypt --resource key/k --condition acs:SourceIp=::1 --json",
-            "hsmgate key create --description d --alias a --spec Aliyun_AES_256 --usage ENCRYPT/DECRYPT",
-            "hsmgate key list --endpoint http://127.0.0.1:8200 --access-key-id a --json",
-            "hsmgate key describe alias/a --access-key-secret-file f",
-            "hsmgate key create --origin EXTERNAL",
-            "hsmgate key enable k --json",
-            "hsmgate key disable alias/a",
-            "hsmgate key rotate k --json",
-            "hsmgate key rotation k --every 30d",
-            "hsmgate key rotation k --off",
-            "hsmgate key tag k a=1 b=2 --json",
-            "hsmgate key untag k a b",
-            "hsmgate key schedule-deletion k --days 7 --yes",
-            "hsmgate key cancel-deletion k",
-            "hsmgate key import k --material f --expires 2027-01-31T00:00:00Z",
-            "hsmgate key import k --wrapped f --token g",
-            "hsmgate key import-parameters k --out d",
-            "hsmgate alias create --config c alias/acs/mse key-hzz630494463ejqjx1234",
-            "hsmgate alias update --config c acs/acm alias/orders",
-            "hsmgate approval list --config c --json",
-            "hsmgate approval release --config c 46a9efd9-3d16-4894-bd4f-1fc43f3f2abf",
-            "hsmgate approval refuse --config c 46a9efd9-3d16-4894-bd4f-1fc43f3f2abf",
-            "hsmgate alias list --config c --json",
-            "hsmgate alias delete --config c alias/a.b",
-            "hsmgate dev --alias alias/acs/mse --alias acs/acm",
-            "hsmgate client-key create --name shop --policy p --policy q --days 365 --out d --json",
-            "hsmgate client-key delete --config c KAAP.46a9efd9-3d16-4894-bd4f-1fc43f3f2abf",
-            "hsmgate encrypt alias/a --context a=1 --context b=2 --in f --out g",
-            "hsmgate encrypt --context a=1 --context b= alias/a",
-            "hsmgate decrypt --in - --json",
-            "hsmgate secret create db/orders --in f --key alias/a --version v1 --type binary --description d",
-            "hsmgate secret put db --stage ACSCurrent --stage blue --in f",
-            "hsmgate secret get db --stage blue --out f",
-            "hsmgate secret get db --version v1 --show",
-            "hsmgate secret get db --json",
-            "hsmgate secret list --json",
-            "hsmgate secret versions db",
-            "hsmgate secret describe acs:kms:cn-hangzhou:1234567890123456:secret/db --json",
-            "hsmgate secret tag db team=orders env=",
-            "hsmgate secret move-stage db ACSCurrent --to v1 --from v2",
-            "hsmgate secret delete db --days 7",
-            "hsmgate secret delete db --force",
-            "hsmgate secret restore db",
-            "hsmgate bench --key k --operation Decrypt --rate 100 --seconds 5 --connections 8 --json",
-        ] {
+        for line in LINES {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
     }

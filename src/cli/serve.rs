@@ -17,7 +17,7 @@ use super::operator::OperatorServer;
 use super::settings::{self, ConfigFile};
 use super::shutdown_timeout::{STOP_LIMIT, end_at_once, end_within};
 use super::signals::{ServerSignals, StopSignals};
-use super::{hardening, restart_on_hang, supervise};
+use super::{hardening, restart_on_hang, service_status, supervise};
 use crate::app::{
     self, Gateway, Listeners, LockError, Prepared, Settings, ShutdownOutcome, StartMode, Stop,
 };
@@ -111,6 +111,8 @@ impl Serve {
         log_start(&gateway, &region_account, call_rates);
         if let Some(supervisor) = &mut supervisor {
             supervisor.send(Report::Serving).await.context("the supervisor has ended")?;
+        } else {
+            service_status::serving();
         }
         let certificate = gateway.certificate();
         let reloads = tokio::spawn(hangups.each(move || {
@@ -146,12 +148,17 @@ impl Serve {
         async move {
             let successor = async {
                 match &mut supervisor {
-                    Some(supervisor) => supervisor.hand_over_requested().await,
-                    None => std::future::pending().await,
+                    Some(supervisor) => {
+                        supervisor.hand_over_requested(supervise::heartbeat()).await;
+                    }
+                    None => service_status::keep_alive().await,
                 }
             };
             tokio::select! {
                 () = signals.received() => {
+                    if !supervise::is_supervised() {
+                        service_status::stopping();
+                    }
                     end_within(limits.drain + STOP_LIMIT);
                     Stop::Drain
                 }

@@ -20,6 +20,7 @@ use tokio::process::{Child, Command};
 
 use super::exit::{CliError, Exit};
 use super::handover::{GatewayChannel, Order, Report, SupervisorChannel};
+use super::service_status::{self, Heartbeat};
 use super::signals::ServerSignals;
 use crate::app::{Listeners, StartMode};
 use crate::model::clock;
@@ -42,6 +43,10 @@ const ENDED_BEFORE_SERVING: &str = "the new gateway has ended before it served; 
 
 /// The environment variable with the process id of the supervisor.
 const SUPERVISOR: &str = "HSMGATE_SUPERVISOR";
+/// The environment variable with the milliseconds within which a gateway must report that it is alive.
+const WATCHDOG_MS: &str = "HSMGATE_WATCHDOG_MS";
+/// The environment variables of the service manager, which concern the supervisor alone.
+const SERVICE_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
 /// Runs this program as a child with the same arguments, and restarts it until a requested stop.
 ///
@@ -52,9 +57,24 @@ pub(super) async fn run(listeners: Listeners, signals: ServerSignals) -> anyhow:
     let api = OwnedFd::from(listeners.api);
     let admin = listeners.admin.map(OwnedFd::from);
     let program = program()?;
-    let supervisor =
-        Supervisor { api, admin, program, signals, is_stopping: false, has_served: false };
+    let watchdog_timeout = service_status::watchdog_timeout();
+    let supervisor = Supervisor {
+        api,
+        admin,
+        program,
+        signals,
+        watchdog_timeout,
+        heartbeat: Heartbeat::within(watchdog_timeout),
+        is_stopping: false,
+        has_served: false,
+    };
     supervisor.run().await
+}
+
+/// The heartbeat that the supervisor of this process asks for.
+pub(super) fn heartbeat() -> Heartbeat {
+    let timeout = std::env::var(WATCHDOG_MS).ok().and_then(|text| text.parse().ok());
+    Heartbeat::within(timeout.map(Duration::from_millis))
 }
 
 /// Whether this process has a supervisor.
@@ -92,6 +112,9 @@ struct Supervisor {
     admin: Option<OwnedFd>,
     program: PathBuf,
     signals: ServerSignals,
+    /// The time without a sign of life after which the service manager ends the service, if it does.
+    watchdog_timeout: Option<Duration>,
+    heartbeat: Heartbeat,
     is_stopping: bool,
     /// Whether a gateway has served. After that, a wrong configuration does not end the supervisor: it
     /// can be corrected while the listeners stay open.
@@ -114,6 +137,7 @@ enum Event {
     Stop,
     Hangup,
     Reload,
+    Watchdog,
 }
 
 #[derive(Debug)]
@@ -141,6 +165,7 @@ impl Supervisor {
             }
             gateway = loop {
                 let pause_ms = backoff.as_millis();
+                service_status::restarting();
                 tracing::error!(
                     event = "gateway.restarting",
                     failure,
@@ -169,6 +194,7 @@ impl Supervisor {
                 // The next start reads all files anyway.
                 () = self.signals.hangups.next() => {}
                 () = self.signals.user.second() => {}
+                () = self.heartbeat.due() => service_status::alive(),
             }
         }
     }
@@ -184,6 +210,7 @@ impl Supervisor {
                 () = self.signals.stop.received() => Event::Stop,
                 () = self.signals.hangups.next() => Event::Hangup,
                 () = self.signals.user.second() => Event::Reload,
+                () = self.heartbeat.due() => Event::Watchdog,
             };
             match event {
                 Event::Current(GatewayEvent::Ended(status)) => {
@@ -193,6 +220,12 @@ impl Supervisor {
                 Event::Current(GatewayEvent::Reported(report)) => {
                     self.has_served |= report == Report::Serving;
                     current.note(report);
+                }
+                Event::Watchdog => {
+                    let is_alive = is_handing_over || self.is_stopping || self.is_alive(&current);
+                    if is_alive {
+                        service_status::alive();
+                    }
                 }
                 Event::Next(GatewayEvent::Reported(_)) => {
                     if !self.is_stopping {
@@ -206,10 +239,12 @@ impl Supervisor {
                     if !self.is_stopping {
                         let old = current.process.id();
                         tracing::error!(event = "reload.failed", %status, old, "{START_FAILED}");
+                        service_status::reload_failed();
                     }
                 }
                 Event::Stop => {
                     self.is_stopping = true;
+                    service_status::stopping();
                     current.signal(Signal::TERM);
                     if let Some(next) = &next {
                         next.signal(Signal::TERM);
@@ -229,6 +264,15 @@ impl Supervisor {
             }
         };
         self.after(&current, status, next, is_handing_over).await
+    }
+
+    /// Whether a gateway has shown in time that it makes progress, or is not expected to: it starts, or
+    /// it is of a version that does not report it.
+    fn is_alive(&self, gateway: &Gateway) -> bool {
+        let (Some(timeout), Some(last)) = (self.watchdog_timeout, gateway.last_heartbeat) else {
+            return true;
+        };
+        clock::since(last) < timeout
     }
 
     async fn after(
@@ -295,6 +339,7 @@ impl Supervisor {
             Ok(gateway) => {
                 let new = gateway.process.id();
                 tracing::info!(event = "reload.started", old, new, "replacing the gateway");
+                service_status::reloading();
                 Some(gateway)
             }
             Err(error) => {
@@ -309,12 +354,18 @@ impl Supervisor {
         let listeners: Vec<_> =
             [Some(&self.api), self.admin.as_ref()].into_iter().flatten().map(AsFd::as_fd).collect();
         let (channel, theirs) = GatewayChannel::open(&listeners, mode)?;
-        let process = Command::new(&self.program)
+        let watchdog = self.watchdog_timeout.map(|timeout| timeout.as_millis().to_string());
+        let mut command = Command::new(&self.program);
+        command
             .args(std::env::args_os().skip(1))
             .env(SUPERVISOR, std::process::id().to_string())
-            .stdin(Stdio::from(theirs))
-            .spawn()
-            .with_context(|| format!("cannot start {}", self.program.display()))?;
+            .envs(watchdog.map(|timeout_ms| (WATCHDOG_MS, timeout_ms)))
+            .stdin(Stdio::from(theirs));
+        for variable in SERVICE_VARIABLES {
+            command.env_remove(variable);
+        }
+        let process =
+            command.spawn().with_context(|| format!("cannot start {}", self.program.display()))?;
         Ok(Gateway {
             process,
             channel,
@@ -325,6 +376,7 @@ impl Supervisor {
             is_channel_closed: false,
             is_pin_refused: false,
             has_pending_hangup: false,
+            last_heartbeat: None,
         })
     }
 }
@@ -352,6 +404,8 @@ struct Gateway {
     is_pin_refused: bool,
     /// Whether SIGHUP arrived before the child had a handler for it.
     has_pending_hangup: bool,
+    /// When it last reported that it makes progress.
+    last_heartbeat: Option<Instant>,
 }
 
 impl Gateway {
@@ -370,6 +424,10 @@ impl Gateway {
                             Report::Serving => self.stage = Stage::Serving,
                             Report::PinRefused => {
                                 self.is_pin_refused = true;
+                                continue;
+                            }
+                            Report::Alive => {
+                                self.last_heartbeat = Some(clock::monotonic());
                                 continue;
                             }
                         }
@@ -401,6 +459,9 @@ impl Gateway {
     fn note(&mut self, report: Report) {
         if std::mem::take(&mut self.has_pending_hangup) {
             self.signal(Signal::HUP);
+        }
+        if report == Report::Serving {
+            service_status::serving();
         }
         if report == Report::Serving && self.mode == StartMode::Replacement {
             let (new, took_ms) = (self.process.id(), clock::since(self.begin).as_millis());

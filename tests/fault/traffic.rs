@@ -106,7 +106,9 @@ const TRANSIENT_FAULTS: [&str; 10] = [
 #[tokio::test]
 async fn one_error_in_a_hundred_calls_is_hidden_from_callers() {
     let calls = scaled(2_000, 100_000);
-    let most = scaled(1, 10);
+    // The four attempts of a CreateKey, of about 25 token calls each, fail together twice in a thousand
+    // times: of 20, three have failed once in 100,000 runs, and of 1,000, ten once in 10,000.
+    let most = scaled(3, 10);
     let mut setup = Setup::start();
     let blobs = setup.encrypt_with_new_keys(20).await;
     let objects = setup.gateway.token_objects();

@@ -2,6 +2,7 @@
 
 mod hardening;
 mod reload;
+mod service_status;
 mod shutdown;
 mod signals;
 mod single_gateway;
