@@ -174,9 +174,24 @@ pub(super) enum ResponseElements {
         key_version_id: Option<KeyVersionId>,
         #[serde(flatten)]
         secret_version: Option<UsedVersion>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        credentials: Option<NewCredentials>,
     },
     /// Serialized as `null`.
     Failed,
+}
+
+impl ResponseElements {
+    /// The response of an action that returns no ids.
+    pub(super) const EMPTY: Self =
+        Self::Done { key_id: None, key_version_id: None, secret_version: None, credentials: None };
+}
+
+/// The credentials that a response contains. Only their id is recorded.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct NewCredentials {
+    pub(super) access_key_id: AccessKeyId,
 }
 
 impl<'a, RequestId, Parameters> Event<'a, RequestId, Parameters> {
@@ -224,14 +239,8 @@ impl<'a, RequestId, Parameters> Event<'a, RequestId, Parameters> {
     }
 
     /// Marks it as done, with the ids of the response.
-    pub(super) fn done(
-        self,
-        key_id: Option<KeyId>,
-        key_version_id: Option<KeyVersionId>,
-        secret_version: Option<UsedVersion>,
-    ) -> Self {
-        let done = ResponseElements::Done { key_id, key_version_id, secret_version };
-        Self { response_elements: Some(done), ..self }
+    pub(super) fn done(self, elements: ResponseElements) -> Self {
+        Self { response_elements: Some(elements), ..self }
     }
 
     /// Marks it as refused or failed.

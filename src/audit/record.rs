@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::action::Action;
 use super::event::{
-    AdditionalEventData, Event, Federation, Keys, ReferencedResources, ResourceName, Source,
-    UserIdentity,
+    AdditionalEventData, Event, Federation, Keys, NewCredentials, ReferencedResources,
+    ResourceName, ResponseElements, Source, UserIdentity,
 };
 use super::parameters::{Parameters, truncated};
 use super::request_event::{self, RequestEvent, RequestParameters};
@@ -53,6 +53,8 @@ pub struct UsedResources {
     pub secret: Option<UsedSecret>,
     /// The number of secrets that a change of the state of the key concerns.
     pub affected_secrets: Option<usize>,
+    /// The AccessKey id of new credentials.
+    pub new_access_key: Option<AccessKeyId>,
 }
 
 /// The outcome of an operation.
@@ -119,7 +121,8 @@ impl RequestDetails {
         used_resources: UsedResources,
         outcome: Outcome,
     ) -> RequestEvent<'a> {
-        let UsedResources { key, version, refused, secret, affected_secrets } = used_resources;
+        let UsedResources { key, version, refused, secret, affected_secrets, new_access_key } =
+            used_resources;
         let has_response = matches!(outcome, Outcome::Done);
         let alias = self.parameters.text("AliasName");
         let context = &*self.context;
@@ -166,7 +169,12 @@ impl RequestDetails {
         let event = event.about(about);
         match outcome {
             Outcome::Intended => event,
-            Outcome::Done => event.done(key, version, read),
+            Outcome::Done => event.done(ResponseElements::Done {
+                key_id: key,
+                key_version_id: version,
+                secret_version: read,
+                credentials: new_access_key.map(|access_key_id| NewCredentials { access_key_id }),
+            }),
             Outcome::Failed(code) => event.failed(code, code.message()),
             Outcome::Abandoned => event
                 .failed(ErrorCode::Unavailable, "The request ended before its outcome was known."),
@@ -383,6 +391,15 @@ pub(super) mod tests {
                 ..UsedResources::default()
             },
             UsedResources { key: Some(key), secret: Some(read), ..UsedResources::default() },
+            UsedResources {
+                new_access_key: Some("STS.example".parse().unwrap()),
+                ..UsedResources::default()
+            },
+            UsedResources {
+                key: Some(key),
+                new_access_key: Some("STS.example".parse().unwrap()),
+                ..UsedResources::default()
+            },
         ];
         let outcomes = [
             Outcome::Intended,
@@ -434,7 +451,7 @@ pub(super) mod tests {
                 }
             }
         }
-        assert_eq!(compared, 6 * 3 * 6 * 4);
+        assert_eq!(compared, 6 * 3 * 8 * 4);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::action::Access;
 use super::event::{
-    AdditionalEventData, Event, Federation, Keys, ReferencedResources, ResponseElements, Source,
-    UserIdentity,
+    AdditionalEventData, Event, Federation, Keys, NewCredentials, ReferencedResources,
+    ResponseElements, Source, UserIdentity,
 };
 use super::line::append_text;
 use super::parameters::Parameters;
@@ -205,7 +205,8 @@ fn append_identity(json: &mut Vec<u8>, identity: &UserIdentity<'_>) {
 
 fn append_elements(json: &mut Vec<u8>, elements: &ResponseElements) {
     json.extend_from_slice(b",\"responseElements\":");
-    let ResponseElements::Done { key_id, key_version_id, secret_version } = elements else {
+    let ResponseElements::Done { key_id, key_version_id, secret_version, credentials } = elements
+    else {
         return json.extend_from_slice(b"null");
     };
     json.push(b'{');
@@ -224,6 +225,13 @@ fn append_elements(json: &mut Vec<u8>, elements: &ResponseElements) {
             json.push(b',');
         }
         append_secret_version(json, version);
+    }
+    if let Some(NewCredentials { access_key_id }) = credentials {
+        if key_id.is_some() || key_version_id.is_some() || secret_version.is_some() {
+            json.push(b',');
+        }
+        member!(json, "\"Credentials\":{\"AccessKeyId\"", access_key_id.as_str());
+        json.push(b'}');
     }
     json.push(b'}');
 }

@@ -4,7 +4,7 @@
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-use super::event::{Event, ResourceName, UserIdentity};
+use super::event::{Event, ResourceName, ResponseElements, UserIdentity};
 use super::line;
 use super::parameters::{MAX_VALUE_BYTES, truncated};
 use crate::error::ErrorCode;
@@ -92,7 +92,7 @@ impl SystemEvent {
         let event = event.about(self.key.map(ResourceName::Key));
         line::members(&match outcome {
             None => event,
-            Some(Ok(())) => event.done(None, None, None),
+            Some(Ok(())) => event.done(ResponseElements::EMPTY),
             Some(Err(failure)) => {
                 event.failed(failure.code, truncated(&failure.message, MAX_VALUE_BYTES))
             }

@@ -182,3 +182,132 @@ fn point(x: Option<Vec<u8>>, y: Option<Vec<u8>>) -> Option<PublicKey> {
     let has_length = x.len() == COORDINATE_BYTES && y.len() == COORDINATE_BYTES;
     has_length.then(|| PublicKey::P256([&[4][..], &x, &y].concat()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn text(bytes: &[u8]) -> Value {
+        json!(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    fn rsa_key(changes: &Value) -> Value {
+        let mut modulus = vec![0xff; 256];
+        modulus[0] = 0x80;
+        changed(json!({"kty": "RSA", "n": text(&modulus), "e": text(&[1, 0, 1])}), changes)
+    }
+
+    fn ec_key(changes: &Value) -> Value {
+        let half = text(&[1; COORDINATE_BYTES]);
+        changed(json!({"kty": "EC", "crv": "P-256", "x": half, "y": half}), changes)
+    }
+
+    fn changed(mut key: Value, changes: &Value) -> Value {
+        for (name, value) in changes.as_object().unwrap() {
+            key[name] = value.clone();
+        }
+        key
+    }
+
+    fn parse(keys: &[Value]) -> Result<IdentityKeys, KeySetFault> {
+        IdentityKeys::parse(&json!({"keys": keys}).to_string())
+    }
+
+    fn fault(key: Value) -> KeySetFault {
+        parse(&[key]).unwrap_err()
+    }
+
+    #[test]
+    fn a_key_has_one_algorithm_whatever_a_token_says() {
+        let keys =
+            parse(&[rsa_key(&json!({"kid": "1"})), ec_key(&json!({"kid": "2", "alg": "ES256"}))]);
+        let keys = keys.unwrap();
+        let (rs, es) = (TokenAlgorithm::Rs256, TokenAlgorithm::Es256);
+        for (id, algorithm, is_found) in [
+            (Some("1"), rs, true),
+            (Some("1"), es, false),
+            (Some("2"), es, true),
+            (Some("2"), rs, false),
+            (Some("3"), rs, false),
+            (Some(""), rs, false),
+            (None, rs, true),
+            (None, es, true),
+        ] {
+            assert_eq!(keys.find(id, algorithm).is_some(), is_found, "{id:?} {algorithm:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_kid_the_set_must_have_one_key_for_the_algorithm() {
+        let two = parse(&[rsa_key(&json!({"kid": "1"})), rsa_key(&json!({}))]).unwrap();
+        assert!(two.find(None, TokenAlgorithm::Rs256).is_none());
+        assert!(two.find(None, TokenAlgorithm::Es256).is_none());
+        assert!(two.find(Some("1"), TokenAlgorithm::Rs256).is_some());
+        let both = [rsa_key(&json!({"kid": "1"})), rsa_key(&json!({"kid": "1"}))];
+        assert_eq!(parse(&both).unwrap_err(), KeySetFault::RepeatedId);
+        let of_two_kinds = [rsa_key(&json!({"kid": "1"})), ec_key(&json!({"kid": "1"}))];
+        assert_eq!(parse(&of_two_kinds).unwrap_err(), KeySetFault::RepeatedId);
+    }
+
+    #[test]
+    fn weak_and_secret_keys_are_refused_and_others_are_passed_over() {
+        for (key, wanted) in [
+            (rsa_key(&json!({"n": text(&[0xff; 255])})), KeySetFault::Rsa),
+            (rsa_key(&json!({"n": text(&[0xff; 1025])})), KeySetFault::Rsa),
+            (rsa_key(&json!({"n": text(&[&[0][..], &[0xff; 256]].concat())})), KeySetFault::Rsa),
+            (rsa_key(&json!({"n": text(&[])})), KeySetFault::Rsa),
+            (rsa_key(&json!({"n": 7})), KeySetFault::Rsa),
+            (rsa_key(&json!({"e": text(&[1])})), KeySetFault::Rsa),
+            (rsa_key(&json!({"e": text(&[1, 0, 0])})), KeySetFault::Rsa),
+            (rsa_key(&json!({"e": text(&[0, 3])})), KeySetFault::Rsa),
+            (rsa_key(&json!({"e": text(&[1, 0, 0, 0, 1])})), KeySetFault::Rsa),
+            (rsa_key(&json!({"e": text(&[])})), KeySetFault::Rsa),
+            (ec_key(&json!({"x": text(&[1; 31])})), KeySetFault::Point),
+            (ec_key(&json!({"y": text(&[1; 33])})), KeySetFault::Point),
+            (json!({"kty": "oct", "k": "AAAA"}), KeySetFault::Symmetric),
+            (rsa_key(&json!({"k": "AAAA"})), KeySetFault::Symmetric),
+            (rsa_key(&json!({"d": ""})), KeySetFault::Private),
+            (ec_key(&json!({"d": "AAAA"})), KeySetFault::Private),
+            (json!({"kid": "1"}), KeySetFault::Malformed),
+            (json!("key"), KeySetFault::Malformed),
+            (rsa_key(&json!({"kid": "k".repeat(MAX_KEY_ID_BYTES + 1)})), KeySetFault::Malformed),
+            (rsa_key(&json!({"use": "enc"})), KeySetFault::NoKey),
+            (rsa_key(&json!({"key_ops": ["sign"]})), KeySetFault::NoKey),
+            (rsa_key(&json!({"alg": "PS256"})), KeySetFault::NoKey),
+            (rsa_key(&json!({"alg": null})), KeySetFault::NoKey),
+            (ec_key(&json!({"crv": "P-384"})), KeySetFault::NoKey),
+            (json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"}), KeySetFault::NoKey),
+        ] {
+            let shown = key.to_string();
+            assert_eq!(fault(key), wanted, "{shown:.80}");
+        }
+        for key in [
+            rsa_key(&json!({"key_ops": ["verify"], "use": "sig", "alg": "RS256"})),
+            rsa_key(&json!({"e": text(&[3])})),
+            rsa_key(&json!({"n": text(&[0xff; 1024])})),
+        ] {
+            let other = json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"});
+            assert!(parse(&[other, key]).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_set_has_a_size_and_a_form() {
+        let keys = vec![rsa_key(&json!({})); MAX_KEYS + 1];
+        assert_eq!(parse(&keys).unwrap_err(), KeySetFault::Malformed);
+        let key = rsa_key(&json!({}));
+        let padded = |length: usize| {
+            let text = json!({"keys": [key]}).to_string();
+            format!("{text}{}", " ".repeat(length - text.len()))
+        };
+        assert!(IdentityKeys::parse(&padded(MAX_KEY_SET_BYTES)).is_ok());
+        let large = IdentityKeys::parse(&padded(MAX_KEY_SET_BYTES + 1));
+        assert_eq!(large.unwrap_err(), KeySetFault::Malformed);
+        for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
+            assert_eq!(check_key_set(text), Err(KeySetFault::Malformed), "{text}");
+        }
+        assert_eq!(check_key_set(r#"{"keys":[]}"#), Err(KeySetFault::NoKey));
+    }
+}

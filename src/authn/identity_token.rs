@@ -394,3 +394,6 @@ impl<'de> Deserialize<'de> for Member {
         deserializer.deserialize_any(Any)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -264,3 +264,73 @@ fn decrypt(
 fn aad(account: &AccountId) -> Aad<Vec<u8>> {
     Aad::from([b"hsmgate session 1 ", account.as_str().as_bytes()].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::row_key;
+
+    const ID: [u8; ID_BYTES] = [7; ID_BYTES];
+
+    fn account(text: &str) -> AccountId {
+        text.parse().unwrap()
+    }
+
+    fn state() -> SessionState {
+        SessionState {
+            role: PrincipalName::role("ci").unwrap(),
+            role_id: "312345678901234567".parse().unwrap(),
+            name: "build-7".to_owned(),
+            began: Time::from_unix(1000),
+            expires: Time::from_unix(4600),
+            policy: None,
+            origin: SessionOrigin::Operator,
+        }
+    }
+
+    #[test]
+    fn a_token_shows_nothing_and_is_opened_only_as_it_was_made() {
+        let key = row_key().sessions();
+        let account = account("1234567890123456");
+        let bytes = encrypt(&key, &account, &ID, &state()).unwrap();
+        assert!(!bytes.windows(7).any(|part| part == b"build-7"), "the state is encrypted");
+        let open = |bytes: &[u8]| decrypt(&key, &account, &URL_SAFE_NO_PAD.encode(bytes));
+        let (id, opened) = open(&bytes).unwrap();
+        assert_eq!(
+            (id, opened.name.as_str(), opened.expires),
+            (ID, "build-7", Time::from_unix(4600))
+        );
+        for index in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[index] ^= 1;
+            assert!(open(&changed).is_none(), "byte {index}");
+            assert!(open(&bytes[..index]).is_none(), "{index} bytes");
+        }
+        assert!(open(&[&bytes[..], &[0]].concat()).is_none());
+        assert!(decrypt(&key, &account, "CAIS token").is_none());
+    }
+
+    #[test]
+    fn a_token_belongs_to_one_account_and_one_store() {
+        let key = row_key().sessions();
+        let own = account("1234567890123456");
+        let token = URL_SAFE_NO_PAD.encode(encrypt(&key, &own, &ID, &state()).unwrap());
+        assert!(decrypt(&key, &own, &token).is_some());
+        assert!(decrypt(&key, &account("6543210987654321"), &token).is_none());
+        let other = crate::store::RowKey::new(&[9; 32], &own).sessions();
+        assert!(decrypt(&other, &own, &token).is_none());
+    }
+
+    #[test]
+    fn the_secret_and_the_keys_of_a_session_follow_from_its_id_and_differ() {
+        let key = row_key().sessions();
+        let text = |id: &[u8; ID_BYTES]| {
+            use secrecy::ExposeSecret as _;
+            secret(&key, id).expose_secret().to_owned()
+        };
+        assert_eq!(text(&ID), text(&ID));
+        assert_ne!(text(&ID), text(&[8; ID_BYTES]));
+        let for_token = URL_SAFE_NO_PAD.encode(*key.derive("token", &ID));
+        assert_ne!(text(&ID), for_token, "a secret decrypts no token");
+    }
+}

@@ -1,15 +1,15 @@
 //! Operations of a caller that a token of an identity provider has proven, and their context.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 
 use super::Services;
-use crate::audit::Action;
+use crate::audit::{Action, UsedResources};
 use crate::authn::{Credentials, FederatedIdentity};
 use crate::authz::{AssumableRole, AssumedSession};
 use crate::error::ApiError;
-use crate::model::{ParamError, Params, RequestContext, RoleArn};
+use crate::model::{AccessKeyId, ParamError, Params, RequestContext, RoleArn};
 
 /// An operation whose caller has no key: a token proves who it is. It cannot use keys.
 pub trait FederatedOperation: Send + Sized + 'static {
@@ -39,6 +39,7 @@ pub struct FederatedContext {
     services: Arc<Services>,
     identity: Arc<FederatedIdentity>,
     request: Arc<RequestContext>,
+    new_access_key: OnceLock<AccessKeyId>,
 }
 
 impl FederatedContext {
@@ -48,7 +49,7 @@ impl FederatedContext {
         identity: Arc<FederatedIdentity>,
         request: Arc<RequestContext>,
     ) -> Self {
-        Self { services, identity, request }
+        Self { services, identity, request, new_access_key: OnceLock::new() }
     }
 
     /// Who calls.
@@ -75,6 +76,16 @@ impl FederatedContext {
         session: AssumedSession,
     ) -> Result<Credentials, ApiError> {
         let Services { authorizer, credentials, .. } = &*self.services;
-        role.session(authorizer, credentials, session, self.request.time)
+        let made = role.session(authorizer, credentials, session, self.request.time)?;
+        let _ = self.new_access_key.set(made.access_key_id.clone());
+        Ok(made)
+    }
+
+    /// The resources of the request, for the audit.
+    pub(crate) fn used_resources(&self) -> UsedResources {
+        UsedResources {
+            new_access_key: self.new_access_key.get().cloned(),
+            ..UsedResources::default()
+        }
     }
 }

@@ -51,9 +51,10 @@ use crate::error::{ApiError, ErrorCode};
 use crate::keyring::{Execution, KeyAction, Keyring, LastCall, LastExecution};
 use crate::model::key_ref::KeyName;
 use crate::model::{
-    Alias, ApprovalRules, ApprovalSubject, CiphertextBlob, CiphertextParam, EncryptionContext,
-    ExternalId, Instance, KeyId, KeyRecord, KeyRef, KeyVersionId, Page, ParamError, Params,
-    RegionAccount, RequestContext, RequestId, RoleArn, SecretName, Time, VersionRef,
+    AccessKeyId, Alias, ApprovalRules, ApprovalSubject, CiphertextBlob, CiphertextParam,
+    EncryptionContext, ExternalId, Instance, KeyId, KeyRecord, KeyRef, KeyVersionId, Page,
+    ParamError, Params, RegionAccount, RequestContext, RequestId, RoleArn, SecretName, Time,
+    VersionRef,
 };
 use crate::store::Store;
 use crate::token::{Budget, Completion};
@@ -152,6 +153,7 @@ pub struct Context {
     secret: OnceLock<SecretName>,
     secret_version: OnceLock<UsedVersion>,
     affected_secrets: OnceLock<usize>,
+    new_access_key: OnceLock<AccessKeyId>,
 }
 
 impl Context {
@@ -183,6 +185,7 @@ impl Context {
             secret: OnceLock::new(),
             secret_version: OnceLock::new(),
             affected_secrets: OnceLock::new(),
+            new_access_key: OnceLock::new(),
         }
     }
 
@@ -341,7 +344,9 @@ impl Context {
         session: AssumedSession,
     ) -> Result<Credentials, ApiError> {
         let Services { authorizer, credentials, .. } = &*self.services;
-        role.session(authorizer, credentials, session, self.now())
+        let made = role.session(authorizer, credentials, session, self.now())?;
+        let _ = self.new_access_key.set(made.access_key_id.clone());
+        Ok(made)
     }
 
     /// Checks that the caller may do everything that client keys could do after a change.
@@ -514,6 +519,7 @@ impl Context {
             refused: self.refused(),
             secret: self.used_secret(),
             affected_secrets: self.affected_secrets.get().copied(),
+            new_access_key: self.new_access_key.get().cloned(),
         }
     }
 

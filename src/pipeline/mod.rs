@@ -114,7 +114,7 @@ use self::metrics::CodeLabels;
 pub use self::metrics::PipelineMetrics;
 use self::report::{LineLevels, count, log};
 use self::unauthenticated_records::UnauthenticatedRecords;
-use crate::audit::{Action, Parameters, Recorded, Recorder, RequestDetails, UsedResources};
+use crate::audit::{Action, Parameters, Recorded, Recorder, RequestDetails};
 use crate::authn::{Caller, FederatedIdentity, NonceAnswer};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccessKeyId, RequestContext, source_of};
@@ -290,7 +290,7 @@ impl Identified<'_> {
         let outcome = match operation {
             Ok(operation) => {
                 let run = std::pin::pin!(async { operation.run(&cx) });
-                record.of(run, UsedResources::default).await
+                record.of(run, || cx.used_resources()).await
             }
             Err(error) => record.refused(Err(error)).await,
         };

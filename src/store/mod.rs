@@ -501,7 +501,7 @@ pub(crate) mod tests {
     }
 
     /// The key of the row MACs in tests.
-    pub(super) fn row_key() -> RowKey {
+    pub(crate) fn row_key() -> RowKey {
         RowKey::new(&[7; RowKey::SECRET_BYTES], &"1234567890123456".parse().unwrap())
     }
 

@@ -83,7 +83,7 @@ impl RowKey {
     }
 
     /// The key of sessions.
-    pub(super) fn sessions(&self) -> SessionKey {
+    pub fn sessions(&self) -> SessionKey {
         SessionKey(self.sessions.clone())
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::gateway::text;
 use super::installation::{ACCOUNT, AccessKey, Installation, Server};
-use super::raw_http::{self, RawResponse};
+use super::raw_http::{self, Connection, RawResponse};
 
 pub(crate) const ISSUER: &str = "https://kubernetes.default.svc";
 pub(crate) const AUDIENCE: &str = "sts.aliyuncs.com";
@@ -48,6 +49,12 @@ impl Issuer {
         // SEQUENCE { INTEGER modulus, with a leading zero; INTEGER exponent } (RFC 8017).
         let der = self.rsa.public_key().as_ref();
         (der[9..265].to_vec(), der[der.len() - 3..].to_vec())
+    }
+
+    /// The public RSA key as SubjectPublicKeyInfo.
+    pub(crate) fn rsa_spki(&self) -> Vec<u8> {
+        let der: PublicKeyX509Der<'_> = self.rsa.public_key().as_der().unwrap();
+        der.as_ref().to_vec()
     }
 
     /// The key set.
@@ -150,6 +157,17 @@ impl Federation {
 
     /// The same with these parameters in addition to those that are required, or in their place.
     pub(crate) async fn exchange_with(&self, more: &[(&str, &str)]) -> RawResponse {
+        raw_http::exchange(self.server.address(), Self::request(more).as_bytes()).await
+    }
+
+    /// The answer to a client with another address of this machine.
+    pub(crate) async fn exchange_from(&self, source: &str, token: &str) -> RawResponse {
+        let mut connection = Connection::open_from(source, self.server.address()).await;
+        connection.send(Self::request(&[("OIDCToken", token)]).as_bytes()).await;
+        connection.answer().await.unwrap()
+    }
+
+    fn request(more: &[(&str, &str)]) -> String {
         let query = "Action=AssumeRoleWithOIDC&Format=JSON&Version=2015-04-01\
                      &Timestamp=2026-11-28T10%3A00%3A00Z&SignatureNonce=n";
         let usual =
@@ -162,7 +180,7 @@ impl Federation {
              content-type: application/x-www-form-urlencoded\r\n\r\n",
             body.len()
         );
-        raw_http::exchange(self.server.address(), format!("{head}{body}").as_bytes()).await
+        format!("{head}{body}")
     }
 
     /// A client with the credentials of an answer.

@@ -139,6 +139,8 @@ async fn a_session_has_the_rights_of_its_role_and_of_its_policy() {
     assert_eq!(assumed["requestParameters"]["AcsProduct"], "Sts");
     assert_eq!(assumed["requestParameters"]["RoleArn"], ROLE);
     assert_eq!(assumed["userIdentity"]["userName"], "alice");
+    let made = &assumed["responseElements"]["Credentials"]["AccessKeyId"];
+    assert!(text(made).starts_with("STS."), "{assumed}");
     let encrypted = events(&file, "Encrypt", 2).await;
     assert_eq!(encrypted.last().unwrap()["userIdentity"]["userName"], "ci:build-7");
     let token = text(&answer["Credentials"]["SecurityToken"]).to_owned();

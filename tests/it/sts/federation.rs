@@ -35,6 +35,12 @@ async fn a_token_is_exchanged_for_a_session_whose_records_name_its_subject() {
     assert_eq!(identity["sessionContext"], context);
     assert_eq!(identity["accessKeyId"], answer["Credentials"]["AccessKeyId"]);
 
+    let file = federation.installation.audit_file();
+    let record = events(&file, "AssumeRoleWithOIDC", 1).await.remove(0);
+    let made = json!({"Credentials": {"AccessKeyId": answer["Credentials"]["AccessKeyId"]}});
+    assert_eq!(record["responseElements"], made);
+    assert_eq!(record["userIdentity"]["sessionContext"], context);
+
     // The same token is accepted until it expires: libraries renew before it is replaced.
     let again = federation.exchange(&token).await.json();
     assert_ne!(again["Credentials"]["AccessKeyId"], answer["Credentials"]["AccessKeyId"]);
