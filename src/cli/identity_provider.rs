@@ -18,7 +18,7 @@ use crate::model::{
     DEFAULT_MAX_TOKEN_AGE_SECONDS, IdentityProvider as Provider, ProviderName, TokenAlgorithm,
     clock, random,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{Revocation, Store, StoreError};
 
 commands! {
     pub(super) enum IdentityProvider {
@@ -207,17 +207,15 @@ pub(super) struct DeleteProvider {
 impl OperatorCommand for DeleteProvider {
     const NAME: &'static str = "identity-provider delete";
     const DUTY: Option<Duty> = Some(Duty::Revoke);
-    type On = Backend;
+    type On = Store;
 
     fn parameters(&self) -> Vec<(&'static str, String)> {
         vec![("IdentityProvider", self.name.to_string())]
     }
 
-    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
-        match on.store().remove_document::<Provider>(self.name.as_str()).await {
-            Err(StoreError::NotFound) => Err(absent(&self.name)),
-            done => Ok(done?),
-        }
+    async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+        let deletion = Revocation::DeleteIdentityProvider(self.name.clone());
+        if store.revoke(deletion).await? { Ok(()) } else { Err(absent(&self.name)) }
     }
 }
 

@@ -11,12 +11,13 @@ use super::output::Output;
 use super::policy_arg;
 use super::principal::{NameArg, Principal};
 use crate::app::Backend;
-use crate::authn::{AccessKeyError, change_principal_details};
+use crate::authn::change_principal_details;
 use crate::config::Duty;
 use crate::model::policy::TrustPolicy;
 use crate::model::{
     DEFAULT_MAX_SESSION_SECONDS, MAX_SESSION_SECONDS, PrincipalKind, PrincipalName, clock,
 };
+use crate::store::{Revocation, Store};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Role {
@@ -138,23 +139,18 @@ pub(super) struct EndSessions {
 impl OperatorCommand for EndSessions {
     const NAME: &'static str = "role end-sessions";
     const DUTY: Option<Duty> = Some(Duty::Revoke);
-    type On = Backend;
+    type On = Store;
 
     fn parameters(&self) -> Vec<(&'static str, String)> {
         vec![("Principal", self.role.to_string())]
     }
 
-    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+    async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
         // A session that begins in this second may have begun before.
         let from = clock::now().plus_seconds(1);
-        let change = change_principal_details(on.store(), &self.role, |details| {
-            details.sessions_from = Some(from);
-        });
-        match change.await {
-            Err(AccessKeyError::PrincipalNotFound(name)) => {
-                Err(CliError::NotFound(format!("{name} does not exist")).into())
-            }
-            done => Ok(done?),
+        if store.revoke(Revocation::EndSessions { role: self.role.clone(), from }).await? {
+            return Ok(());
         }
+        Err(CliError::NotFound(format!("{} does not exist", self.role)).into())
     }
 }

@@ -133,7 +133,11 @@ impl AccessState {
                         self.principals.iter_mut().filter(|one| one.name == *principal);
                     principals.for_each(|one| one.policies.retain(|one| one.name() != policy));
                 }
-                Revocation::DeleteClientKey(_) => {}
+                Revocation::EndSessions { role, from } => {
+                    let roles = self.principals.iter_mut().filter(|one| one.name == *role);
+                    roles.for_each(|one| revocations::end_sessions(&mut one.details, *from));
+                }
+                Revocation::DeleteClientKey(_) | Revocation::DeleteIdentityProvider(_) => {}
             }
         }
     }

@@ -91,14 +91,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         write.count_access_change().await?;
-        let row_key = [Value::from(name.to_string())];
-        let locked = write.lock_row(&PRINCIPALS, &row_key).await?;
-        let (row, _stored) = locked.ok_or(StoreError::NotFound)?;
-        let mut row = read_principal(&row)?;
-        change(&mut row.details);
-        let details = details_text(&row)?;
-        let changes = vec![("details", details.clone().into())];
-        write.change_row(&PRINCIPALS, &row_key, changes).await?;
+        let details = write.change_details(name, change).await?;
         let parameters = vec![("Principal", name.to_string()), ("Details", details)];
         write.note("SetPrincipalDetails", parameters).await?;
         write.finish().await
@@ -158,6 +151,26 @@ impl Write {
         let Some(policies) = policies_without(name, text, policy)? else { return Ok(()) };
         let changes = vec![("policies", policies.into())];
         self.change_row(&PRINCIPALS, &row_key, changes).await.map(drop)
+    }
+
+    /// Changes the details of a principal. Returns their text.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the principal does not exist.
+    pub(super) async fn change_details(
+        &mut self,
+        name: &PrincipalName,
+        change: impl FnOnce(&mut PrincipalDetails),
+    ) -> Result<String, StoreError> {
+        let row_key = [Value::from(name.to_string())];
+        let locked = self.lock_row(&PRINCIPALS, &row_key).await?;
+        let (row, _stored) = locked.ok_or(StoreError::NotFound)?;
+        let mut row = read_principal(&row)?;
+        change(&mut row.details);
+        let details = details_text(&row)?;
+        let changes = vec![("details", details.clone().into())];
+        self.change_row(&PRINCIPALS, &row_key, changes).await?;
+        Ok(details)
     }
 
     /// Fails if the principal does not exist.

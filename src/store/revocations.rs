@@ -14,7 +14,10 @@ use super::scope_reading::{ScopeCheck, ScopeReading};
 use super::tables::PRINCIPALS;
 use super::write::Write;
 use super::{Store, StoreError};
-use crate::model::{AccessKeyId, ClientKeyId, ClientKeyRecord, PrincipalName, RequestId, clock};
+use crate::model::{
+    AccessKeyId, ClientKeyId, ClientKeyRecord, IdentityProvider, PrincipalDetails, PrincipalName,
+    ProviderName, RequestId, Time, clock,
+};
 
 /// A right that is taken away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +37,15 @@ pub enum Revocation {
     },
     /// A client key is deleted.
     DeleteClientKey(ClientKeyId),
+    /// An identity provider is deleted, with the sessions of its tokens.
+    DeleteIdentityProvider(ProviderName),
+    /// The sessions of a role that began before a time end.
+    EndSessions {
+        /// The role.
+        role: PrincipalName,
+        /// When the first session begins that does not end.
+        from: Time,
+    },
 }
 
 static REVOCATIONS: Table = Table::unsigned("revocations", "id, kind, subject, policy");
@@ -50,6 +62,8 @@ impl Revocation {
             Self::DeletePrincipal(_) => "delete-principal",
             Self::DetachPolicy { .. } => "detach-policy",
             Self::DeleteClientKey(_) => "delete-client-key",
+            Self::DeleteIdentityProvider(_) => "delete-identity-provider",
+            Self::EndSessions { .. } => "end-sessions",
         }
     }
 
@@ -59,13 +73,17 @@ impl Revocation {
             Self::DeletePrincipal(principal) | Self::DetachPolicy { principal, .. } => {
                 principal.to_string()
             }
+            Self::EndSessions { role, .. } => role.to_string(),
             Self::DeleteClientKey(id) => id.to_string(),
+            Self::DeleteIdentityProvider(name) => name.to_string(),
         }
     }
 
-    fn policy(&self) -> Option<&str> {
+    /// What the column `policy` has: the name of a policy, or a time.
+    fn policy(&self) -> Option<String> {
         match self {
-            Self::DetachPolicy { policy, .. } => Some(policy),
+            Self::DetachPolicy { policy, .. } => Some(policy.clone()),
+            Self::EndSessions { from, .. } => Some(from.to_string()),
             _ => None,
         }
     }
@@ -84,6 +102,12 @@ impl Revocation {
                 ("DetachPolicy", vec![("Principal", subject), ("PolicyName", policy.clone())])
             }
             Self::DeleteClientKey(_) => ("DeleteClientKey", vec![("ClientKeyId", subject)]),
+            Self::DeleteIdentityProvider(_) => {
+                ("DeleteIdentityProvider", vec![("IdentityProvider", subject)])
+            }
+            Self::EndSessions { from, .. } => {
+                ("EndSessions", vec![("Principal", subject), ("From", from.to_string())])
+            }
         }
     }
 
@@ -98,6 +122,11 @@ impl Revocation {
                 policy: fields.get("policy")?,
             },
             "delete-client-key" => Self::DeleteClientKey(fields.parsed("subject")?),
+            "delete-identity-provider" => Self::DeleteIdentityProvider(fields.parsed("subject")?),
+            "end-sessions" => Self::EndSessions {
+                role: fields.parsed("subject")?,
+                from: fields.parsed("policy")?,
+            },
             _ => return Err(fields.corrupt("kind", "unknown kind")),
         };
         Ok((fields.get("id")?, revocation))
@@ -111,13 +140,29 @@ pub(super) async fn read(connection: &mut Connection) -> Result<ReadRows<Pending
     rows.read(&ScopeCheck::default(), Revocation::read)
 }
 
-/// Takes away the client keys that these revocations delete.
+/// Takes away the documents that these revocations delete.
 pub(super) fn apply_to_documents(documents: &mut DocumentCache, revocations: &[Pending]) {
     for (_id, revocation) in revocations {
-        if let Revocation::DeleteClientKey(id) = revocation {
-            ClientKeyRecord::index_mut(documents).remove(&id.to_string());
+        match revocation {
+            Revocation::DeleteClientKey(id) => {
+                ClientKeyRecord::index_mut(documents).remove(&id.to_string());
+            }
+            Revocation::DeleteIdentityProvider(name) => {
+                IdentityProvider::index_mut(documents).remove(name.as_str());
+            }
+            _ => {}
         }
     }
+}
+
+/// Ends the sessions of a role that began before a time, and those that began after an earlier end. The
+/// time is in a row that nobody has signed: one that has not come yet would be the begin of every new
+/// session.
+pub(super) fn end_sessions(details: &mut PrincipalDetails, from: Time) {
+    let from = from.min(clock::now().plus_seconds(1));
+    // A session that is made in the second of an earlier end begins at that time.
+    let after_earlier = details.sessions_from.map(|earlier| earlier.plus_seconds(1));
+    details.sessions_from = after_earlier.max(Some(from));
 }
 
 impl Store {
@@ -141,7 +186,7 @@ impl Store {
             .bind(RequestId::random().to_string())
             .bind(revocation.kind())
             .bind(revocation.subject())
-            .bind(revocation.policy().map(ToOwned::to_owned))
+            .bind(revocation.policy())
             .bind(clock::now().unix());
         write.execute(insert).await?;
         let (event, parameters) = revocation.event();
@@ -190,10 +235,12 @@ impl Store {
 }
 
 impl Write {
-    /// Commits revocations. Only those of client keys change the catalogue.
+    /// Commits revocations. Only those of documents change the catalogue.
     async fn finish_revocations(self, revocations: Vec<Pending>) -> Result<(), StoreError> {
-        let of_client_key = |(_id, one): &Pending| matches!(one, Revocation::DeleteClientKey(_));
-        if !revocations.iter().any(of_client_key) {
+        let of_document = |(_id, one): &Pending| {
+            matches!(one, Revocation::DeleteClientKey(_) | Revocation::DeleteIdentityProvider(_))
+        };
+        if !revocations.iter().any(of_document) {
             return self.finish().await;
         }
         self.commit(move |catalogue| apply_to_documents(&mut catalogue.documents, &revocations))
@@ -218,6 +265,15 @@ impl Write {
             Revocation::DeletePrincipal(_) => "SELECT 1 FROM principals WHERE name = $1",
             Revocation::DeleteClientKey(_) => {
                 "SELECT 1 FROM documents WHERE name = $1 AND kind = 'client-key'"
+            }
+            Revocation::DeleteIdentityProvider(_) => {
+                "SELECT 1 FROM documents WHERE name = $1 AND kind = 'identity-provider'"
+            }
+            Revocation::EndSessions { role, .. } => {
+                if is_deleted(&Revocation::DeletePrincipal(role.clone())) {
+                    return Ok(false);
+                }
+                "SELECT 1 FROM principals WHERE name = $1"
             }
             Revocation::DetachPolicy { principal, policy } => {
                 if is_deleted(&Revocation::DeletePrincipal(principal.clone())) {
@@ -256,6 +312,12 @@ impl Write {
             }
             Revocation::DeleteClientKey(id) => {
                 self.delete_document::<ClientKeyRecord>(&id.to_string()).await.map(drop)
+            }
+            Revocation::DeleteIdentityProvider(name) => {
+                self.delete_document::<IdentityProvider>(name.as_str()).await.map(drop)
+            }
+            Revocation::EndSessions { role, from } => {
+                self.change_details(role, |details| end_sessions(details, *from)).await.map(drop)
             }
         }
     }

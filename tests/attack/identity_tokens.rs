@@ -2,6 +2,7 @@
 //! a session.
 
 use std::collections::HashMap;
+use std::fs;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::support::audit_file::{events, records};
-use crate::support::calls::until_code;
+use crate::support::calls::{code, until_code};
 use crate::support::gateway::{refusal, text};
 use crate::support::identity::{AUDIENCE, Federation, ISSUER, Issuer, PROVIDER, SUBJECT, encode};
 
@@ -434,6 +435,51 @@ async fn a_session_ends_when_its_token_would_not_be_accepted_any_more() {
         refusal(401, SIGNATURE),
         "without a valid token nobody learns which roles exist"
     );
+}
+
+/// Runs commands while neither the gateway nor the token is there.
+async fn offline(federation: Federation, commands: &[&[&str]], sql: &'static str) -> Federation {
+    let Federation { installation, server, issuer, key } = federation;
+    assert_eq!(server.stop(), Some(0));
+    fs::rename(installation.path("tokens"), installation.path("away")).unwrap();
+    for arguments in commands {
+        installation.configured(arguments).done();
+    }
+    installation.configured(&["role", "end-sessions", "none"]).failed(3);
+    installation.configured(&["identity-provider", "delete", "none"]).failed(3);
+    installation.tamper(sql).await;
+    fs::rename(installation.path("away"), installation.path("tokens")).unwrap();
+    let server = installation.serve();
+    Federation { installation, server, issuer, key }
+}
+
+#[tokio::test]
+async fn sessions_are_ended_without_a_gateway_and_without_the_token() {
+    let mut federation = Federation::open(UNLIMITED).await;
+    let token = federation.issuer.token(&Issuer::claims());
+    let key = federation.key.clone();
+    let encrypt = [("KeyId", key.as_str()), ("Plaintext", "SGVsbG8=")];
+    let absent = "InvalidAccessKeyId.NotFound";
+    let end: &[&str] = &["role", "end-sessions", "shop"];
+    // Besides, somebody writes that the sessions of the next thousands of years have ended.
+    let forever = "INSERT INTO revocations (id, kind, subject, policy, created) \
+                   VALUES ('x', 'end-sessions', 'role/shop', '9999-01-01T00:00:00Z', 1)";
+    for sql in [forever, "SELECT 1", "SELECT 1"] {
+        let session = federation.exchange(&token).await.json();
+        until_code(&federation.client(&session), "Encrypt", &encrypt, "").await;
+        federation = offline(federation, &[end], sql).await;
+        until_code(&federation.client(&session), "Encrypt", &encrypt, absent).await;
+    }
+
+    let session = federation.exchange(&token).await.json();
+    until_code(&federation.client(&session), "Encrypt", &encrypt, "").await;
+    let delete: &[&str] = &["identity-provider", "delete", "k8s"];
+    federation = offline(federation, &[delete], "SELECT 1").await;
+    until_code(&federation.client(&session), "Encrypt", &encrypt, absent).await;
+    assert_eq!(federation.exchange(&token).await.refusal(), refusal(401, NO_PERMISSION));
+    federation.create_provider("k8s", ISSUER);
+    assert_eq!(code(&federation.client(&session), "Encrypt", &encrypt).await, absent);
+    assert_eq!(federation.exchange(&token).await.status, 200, "another provider with the name");
 }
 
 #[tokio::test]

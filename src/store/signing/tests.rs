@@ -4,7 +4,10 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::*;
 use crate::model::policy::AttachedPolicy;
-use crate::model::{AccessPoint, ApprovalSubject, FromParam, KeyId, KeyRecord, KeyState, Time};
+use crate::model::{
+    AccessPoint, ApprovalSubject, FromParam, IdentityProvider, KeyId, KeyRecord, KeyState,
+    PrincipalName, Time,
+};
 use crate::store::secrets::tests::insert_sample_secret;
 use crate::store::tests::{Bench, TestDatabase, open, sample_key};
 use crate::store::{AccessKeyRow, Principal, Revocation};
@@ -50,6 +53,19 @@ async fn filled(bench: Bench, keys: usize) -> Bench {
     };
     store.request_approval(subject, Time::from_unix(1_700_000_000), 3600).await.unwrap();
     bench
+}
+
+fn identity_provider() -> IdentityProvider {
+    IdentityProvider {
+        name: "k8s".parse().unwrap(),
+        id: "1".to_owned(),
+        issuer: "https://issuer".to_owned(),
+        audiences: vec!["kms".to_owned()],
+        algorithms: Vec::new(),
+        keys: "{}".to_owned(),
+        max_age_seconds: 60,
+        created: Time::from_unix(1),
+    }
 }
 
 fn access_key(principal: &str) -> AccessKeyRow {
@@ -259,6 +275,7 @@ async fn a_row_with_a_wrong_mac_is_not_changed_but_can_be_deleted() {
 #[tokio::test]
 async fn a_locked_store_takes_rights_away_and_gives_none() {
     let bench = bench(1).await;
+    bench.store.insert_document(identity_provider()).await.unwrap();
     let locked = crate::store::LockedStore::open(&bench.url).await.unwrap();
     let store = locked.unchecked();
     let id = access_key("user/bob").id;
@@ -270,17 +287,31 @@ async fn a_locked_store_takes_rights_away_and_gives_none() {
     let policy = "AliyunKMSFullAccess".to_owned();
     let principal = "user/alice".parse().unwrap();
     assert!(store.revoke(Revocation::DetachPolicy { principal, policy }).await.unwrap());
-    let unknown = Revocation::DeleteAccessKey("LTAI-unknown".parse().unwrap());
-    assert!(!store.revoke(unknown).await.unwrap());
+    let from = Time::from_unix(1_700_000_100);
+    let role = PrincipalName::user("bob").unwrap();
+    assert!(store.revoke(Revocation::EndSessions { role, from }).await.unwrap());
+    let provider = Revocation::DeleteIdentityProvider("k8s".parse().unwrap());
+    assert!(store.revoke(provider.clone()).await.unwrap());
+    assert!(!store.revoke(provider).await.unwrap(), "deleted already");
+    for unknown in [
+        Revocation::DeleteAccessKey("LTAI-unknown".parse().unwrap()),
+        Revocation::DeleteIdentityProvider("unknown".parse().unwrap()),
+        Revocation::EndSessions { role: PrincipalName::role("unknown").unwrap(), from },
+    ] {
+        assert!(!store.revoke(unknown).await.unwrap());
+    }
     for signed in [false, true] {
         if signed {
-            assert_eq!(bench.store.sign_revocations().await.unwrap(), 2);
+            assert_eq!(bench.store.sign_revocations().await.unwrap(), 4);
         }
         let state = bench.store.access_state().await.unwrap();
-        assert_eq!(state.pending_revocations, if signed { 0 } else { 2 });
+        assert_eq!(state.pending_revocations, if signed { 0 } else { 4 });
         let key = state.keys.iter().find(|key| key.id == id).unwrap();
         assert!(!key.is_active);
         assert!(state.principals[0].policies.is_empty(), "{state:?}");
+        assert_eq!(state.principals[1].details.sessions_from, Some(from));
+        let read = open(&bench.url).await.unwrap();
+        assert_eq!(read.documents::<IdentityProvider>(), []);
         assert_eq!(state.damaged, []);
     }
     assert_eq!(ignored(&bench).await, BTreeSet::new());
