@@ -131,6 +131,8 @@ fn show(replaced: &Replaced) -> anyhow::Result<()> {
         "keys": replaced.keys,
         "destroyed_since": replaced.destroyed,
         "postponed_deletions": replaced.postponed,
+        "deleted_secrets": replaced.deleted_secrets,
+        "postponed_secret_deletions": replaced.postponed_secrets,
         "incomplete": replaced.incomplete,
         "has_tombstones": replaced.has_tombstones,
     }))?;
@@ -203,6 +205,12 @@ fn tell(replaced: &Replaced) -> anyhow::Result<()> {
     for key in &replaced.postponed {
         output::line(&format!("{key}  will be deleted in seven days at the earliest"))?;
     }
+    for secret in &replaced.deleted_secrets {
+        output::line(&format!("{secret}  was deleted after the backup and stays deleted"))?;
+    }
+    for secret in &replaced.postponed_secrets {
+        output::line(&format!("{secret}  will be deleted in seven days at the earliest"))?;
+    }
     if replaced.incomplete > 0 {
         output::line(&format!(
             "{} keys or versions were incomplete in the backup.",
@@ -212,7 +220,7 @@ fn tell(replaced: &Replaced) -> anyhow::Result<()> {
     if !replaced.has_tombstones {
         output::line(
             "The previous database could not be read: keys that were destroyed after the backup are \
-             listed, but have no object.",
+             listed, but have no object, and secrets that were deleted after it are there again.",
         )?;
     }
     output::line(

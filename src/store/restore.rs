@@ -5,8 +5,10 @@
 //!
 //! A backup is older than the token. Its state of keys that were being created or deleted may be
 //! wrong, and a start that trusted it would destroy good keys. Therefore incomplete keys are not
-//! restored, no deletion is due immediately, and keys that were destroyed since (according to the
-//! replaced store) stay destroyed.
+//! restored, no deletion is due immediately, and keys and secrets that were destroyed since (according
+//! to the replaced store) stay destroyed.
+
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,11 +30,13 @@ use super::locked::LockedStore;
 use super::row::Table;
 use super::row_key::RowKey;
 use super::signature::StoredRow;
-use super::tables::{CATALOGUE_REVISION, EVENTS, KEYS, METADATA, TOMBSTONES, VERSIONS};
+use super::tables::{
+    CATALOGUE_REVISION, EVENTS, KEYS, METADATA, SECRET_TOMBSTONES, TOMBSTONES, VERSIONS,
+};
 use super::value::Value;
 use super::write::Write;
 use super::{Store, StoreError, check, unsigned_metadata};
-use crate::model::{KeyId, Time};
+use crate::model::{KeyId, SecretName, Time};
 
 /// Minimum delay of a scheduled deletion after a restore: its owner may have canceled the deletion
 /// since the backup. It is the shortest window of ScheduleKeyDeletion.
@@ -64,6 +68,7 @@ struct ReplacedRows {
     /// Keys whose destruction has begun.
     deleting: Vec<AnyRow>,
     versions: Vec<AnyRow>,
+    secret_tombstones: Vec<AnyRow>,
     /// Changes of operators that are not audited yet, oldest first. They are not signed.
     operator_events: Vec<String>,
 }
@@ -81,6 +86,7 @@ impl ReplacedRows {
             tombstones: read(&TOMBSTONES, "").await?,
             deleting: read(&KEYS, "WHERE state = 'Deleting'").await?,
             versions: read(&VERSIONS, "").await?,
+            secret_tombstones: read(&SECRET_TOMBSTONES, "").await?,
             operator_events: event_bodies(&read(&EVENTS, "ORDER BY number").await?),
         };
         // Closing merges the WAL into the file.
@@ -139,10 +145,14 @@ pub struct Replaced {
     pub destroyed: Vec<KeyId>,
     /// Keys with a scheduled deletion that was postponed to at least seven days from now.
     pub postponed: Vec<KeyId>,
+    /// Secrets of the backup that were deleted since, according to the replaced store.
+    pub deleted_secrets: Vec<SecretName>,
+    /// Secrets with a scheduled deletion that was postponed as that of keys.
+    pub postponed_secrets: Vec<SecretName>,
     /// The number of keys and versions that were incomplete in the backup. Those that were
     /// completed since are now token objects without a row.
     pub incomplete: usize,
-    /// Whether the replaced store told which keys were destroyed, or did not exist.
+    /// Whether the replaced store told which keys and secrets were destroyed, or did not exist.
     pub has_tombstones: bool,
 }
 
@@ -237,12 +247,16 @@ impl Replacement {
         write.raise_invocations(at_least).await?;
         let incomplete = write.delete_incomplete().await?;
         let postponed = write.postpone_deletions(now).await?;
-        let mut destroyed = Vec::new();
+        let (mut destroyed, mut deleted_secrets) = (Vec::new(), Vec::new());
         if let Some(rows) = &self.replaced.rows {
             let key = write.row_key()?;
+            let tombstones = rows.secret_tombstones(&key);
+            deleted_secrets = write.insert_secret_tombstones(&tombstones).await?;
             destroyed.extend(write.insert_tombstones(&rows.tombstones(&key)).await?);
             destroyed.extend(write.resume_deletions(rows, &key, now).await?);
         }
+        // After the deletions, so that it names only secrets that are left.
+        let postponed_secrets = write.postpone_secret_deletions(now).await?;
         // The incremented revision makes the catalogue read everything again.
         unsigned_metadata::increment(write.connection(), CATALOGUE_REVISION).await?;
         for event in self.replaced.rows.iter().flat_map(|rows| &rows.operator_events) {
@@ -251,19 +265,29 @@ impl Replacement {
         write.note("RestoreDatabase", self.noted.clone()).await?;
         write.finish().await?;
         let has_tombstones = !self.replaced.exists || self.replaced.rows.is_some();
-        Ok(Replaced { kept: None, keys: 0, destroyed, postponed, incomplete, has_tombstones })
+        Ok(Replaced {
+            kept: None,
+            keys: 0,
+            destroyed,
+            postponed,
+            deleted_secrets,
+            postponed_secrets,
+            incomplete,
+            has_tombstones,
+        })
     }
 }
 
 impl Store {
-    /// Postpones every deletion that is due within the minimum delay, and returns the keys. For a
-    /// store that may be older than the token.
+    /// Postpones every deletion of keys and secrets that is due within the minimum delay, and returns the
+    /// keys. For a store that may be older than the token.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn postpone_deletions(&self, now: Time) -> Result<Vec<KeyId>, StoreError> {
         let mut write = self.write().await?;
         let postponed = write.postpone_deletions(now).await?;
+        write.postpone_secret_deletions(now).await?;
         unsigned_metadata::increment(write.connection(), CATALOGUE_REVISION).await?;
         write.finish().await?;
         self.refresh().await?;

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::StoreError;
 use super::connection::Connection;
 use super::damage::{DamagedRow, ReadRows, from_hex};
 use super::digest::{Digests, PartState};
 use super::error::is_decode_error;
 use super::row::{Scope, Table, row_name};
 use super::row_key::RowKey;
-use super::signature::{StoredRow, WRONG_MAC, part};
+use super::signature::{StoredRow, WRONG_MAC, part, scope};
 use super::value::Value;
+use super::{Store, StoreError};
 
 /// The table name of damaged digests.
 pub(super) const DIGESTS: &str = "row_digests";
@@ -201,11 +201,25 @@ impl ScopeCheck {
     }
 }
 
+/// The name of the digest of a part, as a damaged row.
+fn digest_name(scope: Scope, part: u8) -> String {
+    format!("{}/{part}", scope.name())
+}
+
 fn damaged_digest(scope: Scope, part: u8) -> DamagedRow {
     DamagedRow {
         table: DIGESTS,
-        row: format!("{}/{part}", scope.name()),
+        row: digest_name(scope, part),
         why: "rows of this part are missing, additional or older than they were".to_owned(),
+    }
+}
+
+impl Store {
+    /// Whether a row with these values may be missing: the part that would have it is incomplete.
+    pub(super) fn may_lack_row(&self, table: &Table, values: &[Value]) -> Result<bool, StoreError> {
+        let scope = scope(table);
+        let digest = digest_name(scope, part(table, values, &*self.row_key()?));
+        Ok(self.damaged_rows().iter().any(|one| one.table == DIGESTS && one.row == digest))
     }
 }
 

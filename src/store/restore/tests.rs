@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::model::{KeyRecord, KeyState, KeyVersion};
+use crate::model::{KeyRecord, KeyState, KeyVersion, SecretRecord};
+use crate::store::secrets::tests::insert_sample_secret;
 use crate::store::tests::{Bench, TestDatabase, open, row_key, sample_key, version};
 
 const NOW: i64 = 1_800_000_000;
@@ -194,4 +195,54 @@ async fn neither_incomplete_keys_nor_due_deletions_are_restored() {
     let week = Some(now().plus_seconds(MIN_DELETION_DELAY_SECONDS));
     assert_eq!(store.key(soon.id).unwrap().delete_at, week);
     assert_eq!(store.key(later.id).unwrap().delete_at, later.delete_at);
+}
+
+#[tokio::test]
+async fn secrets_deleted_since_the_backup_stay_deleted_and_no_deletion_is_due() {
+    let bench = Bench::on_file().await;
+    let store = &bench.store;
+    let [kept, gone, renewed] = ["kept", "gone", "renewed"]
+        .map(|name| async move { insert_sample_secret(store, name).await });
+    let (kept, gone, renewed) = (kept.await, gone.await, renewed.await);
+    let (_copies, backup) = backup_of(&bench).await;
+    let agree = |_secret: &SecretRecord| Ok::<_, StoreError>(());
+    for secret in [&gone, &renewed] {
+        store.remove_secret(secret, now(), agree).await.unwrap();
+    }
+    // Another secret, which the backup does not have.
+    insert_sample_secret(store, "renewed").await;
+    let (url, _directory) = leave(bench);
+    let replaced = restore(&url, &backup).await.unwrap();
+    let mut deleted = replaced.deleted_secrets;
+    deleted.sort();
+    assert_eq!(deleted, [gone.name.clone(), renewed.name.clone()]);
+    assert_eq!(replaced.postponed_secrets, std::slice::from_ref(&kept.name));
+    let store = open(&url).await.unwrap();
+    let left = store.secrets();
+    let [left] = &left[..] else { panic!("{left:?}") };
+    assert_eq!((&left.name, left.row), (&kept.name, kept.row));
+    assert_eq!(left.delete_at, Some(now().plus_seconds(MIN_DELETION_DELAY_SECONDS)));
+    assert_eq!(store.damaged_rows(), []);
+    // A second restore of the backup knows of the deletions from the first one.
+    drop(store);
+    let again = restore(&url, &backup).await.unwrap();
+    assert_eq!(again.deleted_secrets.len(), 2);
+    assert_eq!(open(&url).await.unwrap().secrets().len(), 1);
+}
+
+#[tokio::test]
+async fn a_tombstone_that_another_program_added_deletes_no_secret() {
+    let bench = Bench::on_file().await;
+    let kept = insert_sample_secret(&bench.store, "kept").await;
+    let (_copies, backup) = backup_of(&bench).await;
+    bench
+        .tamper(
+            "INSERT INTO secret_tombstones (row_id, account, name, removed) \
+             SELECT row_id, account, name, 1 FROM secrets",
+        )
+        .await;
+    let (url, _directory) = leave(bench);
+    let replaced = restore(&url, &backup).await.unwrap();
+    assert_eq!(replaced.deleted_secrets, []);
+    assert_eq!(open(&url).await.unwrap().secrets()[0].row, kept.row);
 }

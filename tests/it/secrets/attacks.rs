@@ -1,14 +1,17 @@
 //! A writer of the database cannot make the gateway return another value than the newest one.
 
+use sqlx::Connection as _;
+
 use super::{create, put, value};
 use crate::support::calls::refused;
 use crate::support::gateway::{refusal, text};
-use crate::support::installation::Installation;
+use crate::support::installation::{AccessKey, Installation};
 
 /// An installation with the secrets `a` (two versions) and `b`.
 struct Scene {
     installation: Installation,
     server: crate::support::installation::Server,
+    admin: AccessKey,
     client: hsmgate::cli::client::Client,
 }
 
@@ -25,7 +28,7 @@ impl Scene {
         installation.tamper("CREATE TABLE older_values AS SELECT * FROM secret_versions").await;
         let params = [("SecretName", "a"), ("VersionId", "v2"), ("SecretData", "newest")];
         client.call("PutSecretValue", &params).await.unwrap();
-        Self { installation, server, client }
+        Self { installation, server, admin, client }
     }
 
     async fn assert_refused(&self, what: &str) {
@@ -38,6 +41,23 @@ impl Scene {
             let outcome = refused(&self.client, action, &params).await;
             assert_eq!(outcome, refusal(409, "Rejected.Unavailable"), "{what}: {action}");
         }
+    }
+
+    fn restart(self) -> Self {
+        let Self { installation, server, admin, .. } = self;
+        server.stop();
+        let server = installation.serve();
+        let client = server.client(&admin);
+        Self { installation, server, admin, client }
+    }
+
+    /// What doctor reports once the gateway has stopped.
+    fn doctor(self) -> String {
+        self.server.stop();
+        let found = self.installation.configured(&["doctor"]);
+        let report = String::from_utf8(found.stdout).unwrap();
+        assert_eq!(found.code, Some(7), "{report}");
+        report
     }
 }
 
@@ -64,10 +84,14 @@ async fn changed_and_older_rows_are_refused_and_doctor_names_them() {
         }
         scene.assert_refused(statements[0]).await;
         assert!(scene.server.has_logged("secret.damaged"), "{}", scene.server.log());
-        scene.server.stop();
-        let found = scene.installation.configured(&["doctor"]);
-        let report = String::from_utf8(found.stdout).unwrap();
-        assert_eq!(found.code, Some(7), "{report}");
+        // Nor does a new process use them. It does not know of a row that is missing, but that its part of
+        // the database is incomplete: a client creates a secret that it does not find.
+        let scene = scene.restart();
+        scene.assert_refused(statements[0]).await;
+        let create = [("SecretName", "a"), ("VersionId", "v1"), ("SecretData", "another")];
+        let created = refused(&scene.client, "CreateSecret", &create).await;
+        assert_eq!(created, refusal(409, "Rejected.Unavailable"), "{statements:?}");
+        let report = scene.doctor();
         assert!(report.contains("secrets \"a\"") || report.contains("row_digests"), "{report}");
     }
 }
@@ -112,6 +136,27 @@ async fn the_rows_of_a_deleted_secret_do_not_replace_its_successor() {
         .tamper("INSERT OR IGNORE INTO secret_versions SELECT * FROM older_values")
         .await;
     scene.assert_refused("a deleted secret").await;
+}
+
+/// The rows have right MACs, but by the key of another token.
+#[tokio::test]
+async fn the_rows_of_another_installation_are_refused() {
+    let (scene, other) = (Scene::open().await, Scene::open().await);
+    let mut database = scene.installation.database().await;
+    let attach = sqlx::query("ATTACH DATABASE $1 AS other");
+    let file = other.installation.path("hsmgate.db");
+    attach.bind(file.to_str().unwrap()).execute(&mut database).await.unwrap();
+    for sql in [
+        "DELETE FROM secrets WHERE name = 'a'",
+        "INSERT INTO secrets SELECT * FROM other.secrets WHERE name = 'a'",
+        "INSERT INTO secret_versions SELECT * FROM other.secret_versions",
+    ] {
+        sqlx::query(sql).execute(&mut database).await.unwrap();
+    }
+    database.close().await.unwrap();
+    scene.assert_refused("another installation").await;
+    let report = scene.doctor();
+    assert!(report.contains("secrets \"a\" is ignored"), "{report}");
 }
 
 #[tokio::test]
