@@ -23,6 +23,9 @@ const GATEWAYS: [(&str, &[&str]); 4] = [
 /// The program, for what a client's user does with the command line.
 const PROGRAM: &str = "HSMGATE_PROGRAM";
 
+/// The folder with the files of settings that `docs/secrets.md` shows.
+const SETTINGS: &str = "HSMGATE_SETTINGS";
+
 /// Running gateways and the files that tell of them.
 pub(crate) struct Gateways {
     running: Vec<(&'static str, PathBuf, Gateway)>,
@@ -47,7 +50,10 @@ impl Gateways {
         for (variable, file, _gateway) in &self.running {
             client.env(variable, file);
         }
-        client.env(PROGRAM, env!("CARGO_BIN_EXE_hsmgate")).env("NO_PROXY", "127.0.0.1,localhost");
+        client
+            .env(PROGRAM, env!("CARGO_BIN_EXE_hsmgate"))
+            .env(SETTINGS, Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/settings"))
+            .env("NO_PROXY", "127.0.0.1,localhost");
     }
 
     /// Asks them to end, as an operator would. One that cannot end in order fails the test.

@@ -12,6 +12,7 @@ import (
 )
 
 func main() {
+	maps.Copy(absent, cases.Managed)
 	json, xml := api.NewSeen(), api.NewSeen()
 	plain, tls := steps.Plain(), steps.TLS()
 	post := older.Variant("http-post-json", plain, older.Way{Method: "POST", Format: "JSON"}, json)
@@ -32,6 +33,8 @@ func main() {
 // absent names the fields that no answer of a gateway sets, and why. The SDK has one class for several
 // answers, and takes an empty text and a zero for unset.
 var absent = map[string]string{
+	"DescribeSecret.Tags.Tag.KeyId":                                   "of keys alone",
+	"ListSecrets.SecretList.Secret.Tags.Tag.KeyId":                    "of keys alone",
 	"CreateKey.KeyMetadata.DeleteDate":                                "a new key is not on its way to deletion",
 	"CreateKey.KeyMetadata.MaterialExpireTime":                        "a new key has no material from outside",
 	"CreateKey.KeyMetadata.DeletionProtection":                        "of DescribeKey alone",

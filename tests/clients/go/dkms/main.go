@@ -53,6 +53,7 @@ func main() {
 		rig.signing()
 		rig.refusals()
 		rig.transfer()
+		rig.secrets()
 		if gateway.CAFile != "" {
 			rig.files()
 			rig.complete()
@@ -459,6 +460,21 @@ func (r *rig) transfer() {
 		// What the instance does not know goes to the public API.
 		made := client.Must(t, "CreateKey", nil).Text("KeyMetadata", "KeyId")
 		t.Equal(client.Must(t, "DescribeKey", api.P{"KeyId": made}).Text("KeyMetadata", "KeyState"), "Enabled")
+	})
+}
+
+// secrets are read by a client key whose access point allows them.
+func (r *rig) secrets() {
+	r.step("every-value-of-a-secret-comes-back", func(t *steps.T) {
+		reader := r.connect(t, r.Public.NewSecretReader(t, "secret/read/*"))
+		for name, value := range cases.SecretValues {
+			secret := r.Public.NewSecret(t, value.Text, api.P{"SecretName": "read/" + cases.Unique("go")})
+			read := reader.Must(t, "GetSecretValue", api.P{"SecretName": secret})
+			t.True(read.Text("SecretData") == value.Text, "%s is another value", name)
+			t.Equal(read.List("VersionStages")[0].Text(), "ACSCurrent")
+		}
+		reader.Refused(t, 404, "Forbidden.ResourceNotFound", "GetSecretValue", api.P{"SecretName": "read/none"})
+		reader.Refused(t, 403, "Forbidden.NoPermission", "GetSecretValue", api.P{"SecretName": "other"})
 	})
 }
 

@@ -4,6 +4,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"regexp"
 
 	openapi "github.com/alibabacloud-go/darabonba-openapi/v2/client"
@@ -124,6 +125,7 @@ func variant(name string, gateway steps.Gateway, version, algorithm string, seen
 }
 
 func main() {
+	maps.Copy(absent, cases.Managed)
 	seen := api.NewSeen()
 	plain, tls := steps.Plain(), steps.TLS()
 	acs3 := variant("http-acs3", plain, "", "", seen)

@@ -74,7 +74,7 @@ func Variant(name string, gateway steps.Gateway, way Way, seen *api.Seen) *cases
 		}
 	}
 	return &cases.Variant{
-		Client: connected(gateway), Name: name, Gateway: gateway, Connect: connected,
+		Client: connected(gateway), Name: name, Gateway: gateway, Connect: connected, XML: way.Format == "XML",
 		WrongSecret: "SignatureDoesNotMatch",
 	}
 }

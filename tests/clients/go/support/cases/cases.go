@@ -20,6 +20,10 @@ type Variant struct {
 	Gateway steps.Gateway
 	// Connect makes another client that calls in the same way.
 	Connect func(gateway steps.Gateway) *api.Client
+	// XML tells that answers are in XML.
+	XML bool
+	// Misdeclared has the operations whose answers the classes of the SDK cannot decode, with the reason.
+	Misdeclared map[string]string
 	// WrongSecret is the code of SignatureDoesNotMatch as the SDK shows it.
 	WrongSecret string
 }
@@ -29,7 +33,7 @@ type group func(v *Variant)
 
 var groups = []group{
 	encryption, dataKeys, pairs, macs, imports, tags, versions, lifecycle, aliases, keyLists, keyPolicies,
-	accessPoints, account, dryRun, credentials,
+	accessPoints, account, dryRun, credentials, secretValues, secrets,
 	refusals,
 }
 
@@ -45,13 +49,14 @@ func Wire(v *Variant) {
 	encryption(v)
 	tags(v)
 	credentials(v)
+	secretValues(v)
 	refusals(v)
 }
 
 // step runs a case, if the SDK knows all that it needs.
 func (v *Variant) step(name string, needs []string, step func(t *steps.T)) {
 	for _, what := range needs {
-		if !v.Knows(what) {
+		if !v.Knows(what) || v.Misdeclared[what] != "" {
 			return
 		}
 	}

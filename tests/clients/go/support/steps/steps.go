@@ -105,6 +105,22 @@ func (g Gateway) ClientKey() string { return read(g.ClientKeyFile) }
 // ClientKeyPassword is the client key's password.
 func (g Gateway) ClientKeyPassword() string { return read(g.ClientKeyPasswordFile) }
 
+// Settings writes a file of tests/clients/settings for this gateway into a folder, with a client key beside
+// it, and gives its path.
+func (g Gateway) Settings(t *T, folder, name, clientKey, password string) string {
+	keyFile, passwordFile := filepath.Join(folder, "client-key.json"), filepath.Join(folder, "password")
+	t.OK(os.WriteFile(keyFile, []byte(clientKey), 0o600))
+	t.OK(os.WriteFile(passwordFile, []byte(password), 0o600))
+	text := strings.NewReplacer(
+		"kms.example:8443", g.Address(), "/etc/hsmgate/ca.pem", g.CAFile,
+		"/etc/hsmgate/client-key-password", passwordFile, "/etc/hsmgate/client-key.json", keyFile,
+		"LTAI-example", g.AccessKeyID, "secret-example", g.AccessKeySecret,
+	).Replace(read(filepath.Join(os.Getenv("HSMGATE_SETTINGS"), name)))
+	file := filepath.Join(folder, name)
+	t.OK(os.WriteFile(file, []byte(text), 0o600))
+	return file
+}
+
 func read(file string) string {
 	if file == "" {
 		return ""
