@@ -13,7 +13,7 @@
 //! It sees every head as it was sent, while the library drops a `Content-Length` next to a
 //! `Transfer-Encoding`. So it also detects a request with both, for which a proxy may see another
 //! end (RFC 9112, section 6.1). For that it also follows chunked bodies, but shortens no request
-//! line after one.
+//! line after one, unless the body is [`EMPTY_CHUNKS`]: the SDK for Java sends it with every call.
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use tokio::io::ReadBuf;
@@ -29,6 +29,9 @@ const LONGEST_METHOD_BYTES: usize = 16;
 
 /// The header that is not allowed with `Transfer-Encoding`, and the end of its name.
 const CONTENT_LENGTH: &[u8] = b"content-length:";
+
+/// A chunked body without a chunk, extension or field, about whose end readers cannot disagree.
+const EMPTY_CHUNKS: &[u8] = b"0\r\n\r\n";
 
 /// Why a request cannot be separated from its neighbors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +59,9 @@ pub struct RequestLineSplitter {
     query: Option<Bytes>,
     /// Whether long lines are still shortened.
     shortens: bool,
+    /// How many bytes of the current chunked body match [`EMPTY_CHUNKS`], if all do and long lines
+    /// were shortened before it.
+    empty_chunks: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +103,7 @@ impl Default for RequestLineSplitter {
             front: Bytes::new(),
             query: None,
             shortens: true,
+            empty_chunks: None,
         }
     }
 }
@@ -174,6 +181,7 @@ impl RequestLineSplitter {
         };
         let query = self.query.take();
         if body.is_none() {
+            self.empty_chunks = self.shortens.then_some(0);
             self.shortens = false;
             if is_in_sync && self.scan.has_content_length {
                 return Err(FramingError::ConflictingLengths);
@@ -210,7 +218,9 @@ impl RequestLineSplitter {
             Stage::Chunks(mut chunks) => {
                 if let Ok(end) = chunks.end_of_body(within) {
                     self.stage = end.map_or(Stage::Chunks(chunks), |_end| Stage::Line);
-                    end.unwrap_or(within.len())
+                    let count = end.unwrap_or(within.len());
+                    self.match_empty_chunks(within.get(..count).unwrap_or(within));
+                    count
                 } else {
                     self.stage = Stage::Open;
                     within.len()
@@ -222,6 +232,17 @@ impl RequestLineSplitter {
                 within.len()
             }
         })
+    }
+
+    /// Shortens long lines again after a chunked body that is [`EMPTY_CHUNKS`], of which `bytes` are
+    /// the next.
+    fn match_empty_chunks(&mut self, bytes: &[u8]) {
+        let Some(matched) = self.empty_chunks.take() else { return };
+        match EMPTY_CHUNKS.get(matched..).and_then(|rest| rest.strip_prefix(bytes)) {
+            Some([]) => self.shortens = true,
+            Some(_) => self.empty_chunks = Some(matched + bytes.len()),
+            None => {}
+        }
     }
 
     /// Whether the line at the start of `bytes` may pass unchanged.

@@ -267,6 +267,32 @@ fn a_request_after_a_chunked_body_is_checked_but_not_shortened() {
 }
 
 #[test]
+fn a_request_after_a_chunked_body_without_chunks_is_shortened() {
+    for size in [1, 2, 1000] {
+        let mut splitter = RequestLineSplitter::default();
+        // The SDK for Java sends every call so, on one connection.
+        for _ in 0..3 {
+            assert!(passed_whole(&mut splitter, CHUNKED));
+            assert_eq!(splitter.enter(None), Ok(None));
+            pass_head(&mut splitter, "0\r\n\r\n", size);
+            assert!(splitter.shortens, "by {size}");
+        }
+        assert!(!passed_whole(&mut splitter, &long('x', "")));
+    }
+    for body in ["0;a\r\n\r\n", "00\r\n\r\n", "0\r\n\n", "0\r\na: b\r\n\r\n", CHUNKS] {
+        let mut splitter = RequestLineSplitter::default();
+        for body in [body, "0\r\n\r\n"] {
+            pass_head(&mut splitter, CHUNKED, 1000);
+            assert_eq!(splitter.enter(None), Ok(None));
+            pass_head(&mut splitter, body, 1000);
+            assert_eq!(splitter.stage, Stage::Line, "{body:?}");
+            assert!(!splitter.shortens, "{body:?}");
+        }
+        assert!(passed_whole(&mut splitter, &long('x', "")));
+    }
+}
+
+#[test]
 fn a_request_with_an_unchecked_chunked_body_is_not_started() {
     let mut splitter = RequestLineSplitter::default();
     splitter.arrive(CHUNKED.as_bytes());
