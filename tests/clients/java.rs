@@ -11,7 +11,7 @@ use crate::gateways::{Gateways, build_folder};
 const OLDEST_JAVA: u32 = 17;
 
 /// How many steps the clients have, at least.
-const WANTED_STEPS: usize = 110;
+const WANTED_STEPS: usize = 620;
 
 /// A client: its folder and the artifact that it drives, whose version its `pom.xml` pins.
 struct JavaClient {
@@ -26,6 +26,7 @@ const CLIENTS: &[JavaClient] = &[
     JavaClient { folder: "instance-0.2", artifact: "alibabacloud-dkms-gcs-sdk" },
     JavaClient { folder: "instance-0.5", artifact: "alibabacloud-dkms-gcs-sdk" },
     JavaClient { folder: "nacos", artifact: "nacos-client-mse-extension" },
+    JavaClient { folder: "secretsmanager", artifact: "alibabacloud-secretsmanager-client" },
 ];
 
 #[test]

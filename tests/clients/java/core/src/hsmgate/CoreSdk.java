@@ -103,6 +103,17 @@ final class CoreSdk extends Kms {
         return this;
     }
 
+    @Override
+    public boolean readsXml() {
+        return format == FormatType.XML;
+    }
+
+    /** It reads the escape of NUL as the text `u0000`. */
+    @Override
+    public boolean readsEscapes() {
+        return false;
+    }
+
     /** The operations that it has classes for. */
     static Set<String> operations() throws Exception {
         Set<String> operations = new TreeSet<>();

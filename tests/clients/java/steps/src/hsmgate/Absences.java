@@ -5,6 +5,8 @@ import java.util.Map;
 
 /** Fields that are never set, `Action.Path`, and values that have no field, `Action:name`, each with its reason. */
 public final class Absences {
+    private static final String MANAGED = "of secrets whose passwords a service of the cloud changes";
+
     /** What the gateway does not have, whatever the SDK. */
     public static final Map<String, String> GATEWAY = of(
             "CreateKey.KeyMetadata.DeleteDate", "a new key waits for no deletion",
@@ -15,7 +17,21 @@ public final class Absences {
             "GetKmsInstance.KmsInstance.Spec", "the gateway is of no size that is sold",
             "GetKmsInstance.KmsInstance.VpcId", "the gateway is in no network of the cloud",
             "GetKmsInstance.KmsInstance.VswitchIds", "the gateway is in no network of the cloud",
-            "GetKmsInstance.KmsInstance.ZoneIds", "the gateway is in no zone of the cloud");
+            "GetKmsInstance.KmsInstance.ZoneIds", "the gateway is in no zone of the cloud",
+            "CreateSecret.AutomaticRotation", MANAGED,
+            "CreateSecret.ExtendedConfig", MANAGED,
+            "CreateSecret.NextRotationDate", MANAGED,
+            "CreateSecret.RotationInterval", MANAGED,
+            "DescribeSecret.AutomaticRotation", MANAGED,
+            "DescribeSecret.ExtendedConfig", MANAGED,
+            "DescribeSecret.LastRotationDate", MANAGED,
+            "DescribeSecret.NextRotationDate", MANAGED,
+            "DescribeSecret.RotationInterval", MANAGED,
+            "GetSecretValue.AutomaticRotation", MANAGED,
+            "GetSecretValue.ExtendedConfig", MANAGED,
+            "GetSecretValue.LastRotationDate", MANAGED,
+            "GetSecretValue.NextRotationDate", MANAGED,
+            "GetSecretValue.RotationInterval", MANAGED);
 
     private Absences() {}
 

@@ -92,6 +92,7 @@ public final class Families {
             kms.refused("Forbidden.KeyNotFound", 404, "DescribeKey", "KeyId", UNKNOWN_KEY);
             kms.refused("Forbidden.AliasNotFound", 404, "DescribeKey", "KeyId", "alias/none");
         });
+        new Secrets(steps, prefix, kms, gateway).everyValue();
     }
 
     /** Every family. `large` makes RSA keys of every size, which takes the token seconds. */
@@ -111,6 +112,7 @@ public final class Families {
         account();
         dryRun();
         errors();
+        new Secrets(steps, prefix, kms, gateway).all();
     }
 
     private void kinds(boolean large) {
@@ -805,10 +807,5 @@ public final class Families {
             String pair = newKey("KeySpec", "EC_P256", "KeyUsage", "SIGN/VERIFY");
             kms.refused("Rejected.UnsupportedOperation", 400, "Encrypt", "KeyId", pair, "Plaintext", PLAINTEXT);
         });
-    }
-
-    /** Whether an operation is one of secrets, which have tests of their own, tests/it/secrets. */
-    public static boolean isOfSecrets(String operation) {
-        return operation.contains("Secret") || operation.equals("GetRandomPassword");
     }
 }

@@ -25,6 +25,16 @@ public abstract class Kms {
         return false;
     }
 
+    /** Whether it asks for answers in XML. */
+    public boolean readsXml() {
+        return false;
+    }
+
+    /** Whether it decodes the escapes of control characters in JSON. */
+    public boolean readsEscapes() {
+        return true;
+    }
+
     /** Calls an action with names and values in turn; a value that is null leaves its parameter out. */
     public final Leaves call(String action, Object... namesAndValues) throws Exception {
         return send(action, parameters(namesAndValues));

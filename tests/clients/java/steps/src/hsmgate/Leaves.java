@@ -15,8 +15,14 @@ public final class Leaves {
     public void add(String name, Object value) {
         String text = text(value);
         if (!text.isEmpty()) {
-            all.add(Map.entry(name.toLowerCase(Locale.ROOT), text));
+            all.add(Map.entry(named(name), text));
         }
+    }
+
+    /** Labels have the name of their list, or of an element in it. */
+    private static String named(String name) {
+        String lower = name.toLowerCase(Locale.ROOT);
+        return lower.equals("versionstages") ? "versionstage" : lower;
     }
 
     /** Numbers as whole ones where they are whole: JSON readers make doubles of some. */
