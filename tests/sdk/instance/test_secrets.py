@@ -1,7 +1,10 @@
 """Secrets over TLS: the SDKs of an instance, and both generations of the vendor's secrets client."""
 
 import json
+import os
 import pathlib
+import subprocess
+import sys
 import uuid
 
 import alibaba_cloud_secretsmanager_client.secret_manager_cache_client_builder as first
@@ -19,6 +22,7 @@ pytestmark = pytest.mark.tls
 
 USER = ["RbacPermission/Template/CryptoServiceSecretUser"]
 
+EXAMPLE = pathlib.Path(__file__).parents[3] / "examples" / "secret.py"
 SETTINGS = pathlib.Path(__file__).parents[2] / "clients" / "settings"
 
 # Each generation and the exception that carries a code of the gateway.
@@ -26,14 +30,13 @@ GENERATIONS = {"first": (first, ServerException), "second": (second, TeaExceptio
 
 
 @pytest.fixture
-def build(monkeypatch, gateway, secret_reader):
-    """Builds a client of a generation from the settings of a file.
+def set_variables(monkeypatch, gateway, secret_reader):
+    """Sets the variables of a file of settings, for the gateway of the test.
 
-    They are given as variables: the first generation cannot read a file from Python 3.11 on.
+    A program could have the file itself, but the first generation cannot read it from Python 3.11 on.
     """
-    built = []
 
-    def build(generation, settings):
+    def set_variables(settings):
         samples = {
             "kms.example:8443": gateway.address,
             "/etc/hsmgate/ca.pem": gateway.ca_file,
@@ -49,6 +52,17 @@ def build(monkeypatch, gateway, secret_reader):
             monkeypatch.setenv(*line.split("=", 1))
         # The first generation verifies no certificate.
         monkeypatch.setenv("SSL_CERT_FILE", gateway.ca_file)
+
+    return set_variables
+
+
+@pytest.fixture
+def build(set_variables):
+    """Builds a client of a generation from a file of settings."""
+    built = []
+
+    def build(generation, settings):
+        set_variables(settings)
         built.append(GENERATIONS[generation][0].SecretManagerCacheClientBuilder.new_client())
         return built[-1]
 
@@ -146,3 +160,16 @@ def test_a_transfer_sdk_reads_a_secret(gateway, secret_reader, kms, create, kind
     assert (answer["SecretData"], answer["VersionId"]) == ("first", "v1")
     with refused("Forbidden.ResourceNotFound", 404):
         transfer.call("GetSecretValue", SecretName="read/none")
+
+
+def test_the_example_reads_a_secret(set_variables, create):
+    set_variables("secrets-access-key.properties")
+    run = subprocess.run(
+        [sys.executable, EXAMPLE, create("from the example")],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "from the example\n"

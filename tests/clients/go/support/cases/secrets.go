@@ -145,6 +145,19 @@ func secrets(v *Variant) {
 			api.P{"SecretName": name, "VersionId": "v2", "SecretData": "other"})
 		t.Equal(v.secretValue(t, name, nil), "first")
 	})
+	// They name secrets by ARN too, pin a version or a label, and decode binary values themselves.
+	v.step("a-secret-is-read-as-the-kubernetes-providers-do", all, func(t *steps.T) {
+		name := v.NewSecret(t, encode([]byte("\x00\xff")), api.P{"SecretDataType": "binary"})
+		v.put(t, name, "v2", `{"user":"a","password":"b"}`, api.P{"VersionStages": `["ACSCurrent","mine"]`})
+		for _, secret := range []string{name, v.arn("secret/" + name)} {
+			pinned := v.Must(t, "GetSecretValue", api.P{"SecretName": secret, "VersionId": "v1"})
+			t.Equal(pinned.Text("SecretName")+" "+pinned.Text("SecretDataType"), name+" binary")
+			t.Bytes(decode(pinned.Text("SecretData")), []byte("\x00\xff"))
+			var login struct{ Password string }
+			t.OK(json.Unmarshal([]byte(v.secretValue(t, secret, api.P{"VersionStage": "mine"})), &login))
+			t.Equal(login.Password, "b")
+		}
+	})
 	v.step("the-eleventh-version-drops-the-oldest-without-a-label", all, func(t *steps.T) {
 		name := v.NewSecret(t, "value 1", nil)
 		want := map[string]string{"v11": "ACSCurrent", "v10": "ACSPrevious", "v9": "", "v8": ""}
