@@ -21,6 +21,7 @@ mod reconcile;
 pub mod recovery;
 mod rotation;
 mod secret;
+mod secret_check;
 mod state;
 pub mod store_counter;
 mod symmetric;
@@ -41,6 +42,7 @@ pub use lifecycle::NewKey;
 pub use metrics::KeyringMetrics;
 pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
 pub use secret::EncryptedSecret;
+pub use secret_check::SecretCheck;
 pub use state::KeyAction;
 pub use usable_version::{AesGcm, PublicHalf, UsableVersion, VersionSelector};
 

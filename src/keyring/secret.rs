@@ -121,7 +121,7 @@ fn divided<P>(
 }
 
 /// A data key that cannot be decrypted is damaged, and not a wrong parameter.
-fn of_secret(error: crate::token::TokenError) -> KeyringError {
+pub(super) fn of_secret(error: crate::token::TokenError) -> KeyringError {
     if error.is_bad_ciphertext() { KeyringError::DamagedSecret } else { error.into() }
 }
 
@@ -142,7 +142,8 @@ fn encrypt_value(
     Ok(encrypted)
 }
 
-fn decrypt_value(
+/// Decrypts IV, ciphertext and tag.
+pub(super) fn decrypt_value(
     data_key: &[u8],
     aad: &[u8],
     encrypted: &[u8],

@@ -5,6 +5,7 @@
 //! gateway when it is answered. Such a row is compared with the catalogue, which was checked as a
 //! whole: it must be the same or a later one. So an older row that was put back is not used.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sqlx::Row as _;
@@ -143,6 +144,27 @@ impl Store {
                 record,
                 value: Some(StoredValue { version, encrypted }),
             }));
+        }
+        Err(unstable())
+    }
+
+    /// What does not match between secrets and the rows of their values, as texts for an operator.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn mismatched_secret_values(&self) -> Result<Vec<String>, StoreError> {
+        for _read in 0..MAX_READS {
+            self.refresh().await?;
+            let before = self.secrets();
+            let select = sqlx::query("SELECT row_id, version_id FROM secret_versions");
+            let rows = self.inner.connection().await?.rows(select).await?;
+            let values = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+            let values: BTreeSet<(String, String)> = values.collect::<Result<_, sqlx::Error>>()?;
+            self.refresh().await?;
+            // A running gateway stored or deleted a secret meanwhile.
+            if self.secrets() == before {
+                return Ok(mismatches(&before, values));
+            }
         }
         Err(unstable())
     }
@@ -381,6 +403,28 @@ pub(super) fn values(secret: &CatalogueSecret) -> Result<Vec<Value>, StoreError>
 
 fn older(name: &SecretName) -> StoreError {
     SECRETS.corrupt(name, "revision", OLDER_ROW)
+}
+
+fn mismatches(
+    secrets: &[Arc<SecretRecord>],
+    mut values: BTreeSet<(String, String)>,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for SecretRecord { name, row, versions, .. } in secrets.iter().map(|secret| &**secret) {
+        let row = row.to_string();
+        for version in versions {
+            if !values.remove(&(row.clone(), version.id.to_string())) {
+                found.push(format!("{:?} version {} has no value", name.as_str(), version.id));
+            }
+        }
+        for (_row, version) in values.extract_if(.., |(of, _version)| *of == row) {
+            found.push(format!("{:?} has a value of the unknown version {version}", name.as_str()));
+        }
+    }
+    let orphans: BTreeSet<_> = values.into_iter().map(|(row, _version)| row).collect();
+    found
+        .extend(orphans.iter().map(|row| format!("there are values of {row}, which is no secret")));
+    found
 }
 
 /// A secret that changes faster than it can be read.

@@ -3,6 +3,7 @@
 mod access;
 mod keys;
 mod operators;
+mod secrets;
 mod store;
 mod system;
 mod token;
@@ -28,7 +29,7 @@ const RUNTIME_END: Duration = Duration::from_secs(1);
 pub(super) struct Doctor {
     #[command(flatten)]
     file: ConfigFile,
-    /// Use every key once, and also generate RSA key pairs of 3,072 and 4,096 bits, which takes seconds
+    /// Use every key once, decrypt every value of secrets, and also generate RSA key pairs of 3,072 and 4,096 bits, which takes seconds
     #[arg(long)]
     deep: bool,
     /// Print a JSON object
@@ -143,6 +144,8 @@ async fn run_checks(config: Config, is_deep: bool) -> Vec<Check> {
             checks.push(store::counter(store, token).await);
             store::secrets(store, token, &mut checks).await;
             checks.extend(keys::compare(store, token, is_deep).await);
+            let place = &config.region_account;
+            checks.extend(secrets::checks(store, token, place, is_deep).await);
         }
         _ => checks.push(Check::not_checked("keys", "requires token and database")),
     }

@@ -54,7 +54,7 @@ impl Scene {
     /// What doctor reports once the gateway has stopped.
     fn doctor(self) -> String {
         self.server.stop();
-        let found = self.installation.configured(&["doctor"]);
+        let found = self.installation.configured(&["doctor", "--deep"]);
         let report = String::from_utf8(found.stdout).unwrap();
         assert_eq!(found.code, Some(7), "{report}");
         report
@@ -119,6 +119,8 @@ async fn values_cannot_be_exchanged() {
         let first = [("SecretName", "a"), ("VersionId", "v1")];
         let read = scene.client.call("GetSecretValue", &first).await.unwrap();
         assert_eq!(text(&read["SecretData"]), "a");
+        let report = scene.doctor();
+        assert!(report.contains("\"a\" version v2"), "{statements:?}: {report}");
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the state of its key allows with a secret.
 
 use super::{create_with, put, value};
-use crate::support::gateway::{Gateway, refusal};
+use crate::support::gateway::{Gateway, refusal, text};
+use crate::support::installation::Installation;
 
 const READ: (&str, &[(&str, &str)]) = ("GetSecretValue", &[("SecretName", "db")]);
 const PUT: (&str, &[(&str, &str)]) =
@@ -87,4 +88,29 @@ async fn a_destroyed_key_takes_the_values_with_it() {
     assert_refused(&gateway, &key, 404, "Forbidden.KeyNotFound").await;
     let force = [("SecretName", "db"), ("ForceDeleteWithoutRecovery", "true")];
     gateway.call("DeleteSecret", &force).await;
+}
+
+#[tokio::test]
+async fn doctor_counts_the_secrets_of_a_key_that_cannot_be_used() {
+    let (installation, admin) = Installation::prepared();
+    let server = installation.serve();
+    let client = server.client(&admin);
+    let created = client.call("CreateKey", &[]).await.unwrap();
+    let key = text(&created["KeyMetadata"]["KeyId"]).to_owned();
+    for name in ["a", "b", "c"] {
+        let params = [("SecretName", name), ("VersionId", "v1"), ("SecretData", "x")];
+        let more = if name == "c" { &[][..] } else { &[("EncryptionKeyId", key.as_str())] };
+        client.call("CreateSecret", &[&params[..], more].concat()).await.unwrap();
+    }
+    let report = || installation.configured(&["doctor"]).done();
+    let well = report();
+    assert!(well.contains("3 secrets, each with its values; 2 were decrypted"), "{well}");
+    assert!(well.contains("2 keys, all usable"), "{well}");
+    let id = ("KeyId", key.as_str());
+    client.call("DisableKey", &[id]).await.unwrap();
+    let disabled = report();
+    assert!(disabled.contains(&format!("{key} is disabled: 2 secrets")), "{disabled}");
+    client.call("ScheduleKeyDeletion", &[id, ("PendingWindowInDays", "7")]).await.unwrap();
+    let doomed = report();
+    assert!(doomed.contains(&format!("{key} will be deleted: 2 secrets")), "{doomed}");
 }
