@@ -4,20 +4,22 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::access_point::{ClientKeyRequest, allowing_policy, names_of};
+use super::access_point::{ClientKeyRequest, allowing_policy, allowing_secret_policy, names_of};
 use super::evaluate::{
     ApplicablePolicies, Decision, MatchedStatement, PolicyType, decide, decide_client_key,
 };
-use super::key_policies::ResourcePolicies;
 use crate::authn::Principal;
 use crate::model::policy::{
     Effect, KeyPolicy, Policy, PolicyFault, PolicyRequest, Resource, ResourceName,
 };
 use crate::model::{
-    AccessName, ClientKeyId, EncryptionContext, KeyRecord, RegionAccount, RequestContext, TagKey,
-    TagValue,
+    AccessName, AccessPolicy, ClientKeyId, EncryptionContext, KeyRecord, RegionAccount,
+    RequestContext, SecretRecord, TagKey, TagValue,
 };
 use crate::store::Store;
+
+const KEY_POLICY: &str = "key policy";
+const SECRET_POLICY: &str = "secret policy";
 
 /// A simulated request.
 pub struct SimulatedRequest<'a> {
@@ -33,9 +35,11 @@ pub struct SimulatedRequest<'a> {
     pub resource: &'a str,
     /// The key, if it exists.
     pub record: Option<&'a KeyRecord>,
+    /// The secret, if it exists.
+    pub secret: Option<&'a SecretRecord>,
     /// The source and time of the request.
     pub request: RequestContext,
-    /// Tags instead of the key's own.
+    /// Tags instead of those of the key or the secret.
     pub tags: Option<&'a BTreeMap<TagKey, TagValue>>,
     /// The encryption context.
     pub context: &'a EncryptionContext,
@@ -71,8 +75,8 @@ pub struct SimulationResult {
     pub allowed: bool,
     /// The reason, as text.
     pub reason: &'static str,
-    /// What decided: `session policy`, `key policy`, or the name of a policy of the principal or of
-    /// the access point.
+    /// What decided: `session policy`, `key policy`, `secret policy`, or the name of a policy of the
+    /// principal or of the access point.
     pub policy: Option<String>,
     /// The index of the statement in its document, from 0.
     pub statement: Option<usize>,
@@ -82,19 +86,19 @@ pub struct SimulationResult {
     pub effect: Option<&'static str>,
 }
 
-/// The key policy cannot be parsed, so that every request for the key would fail.
+/// The policy of the key or secret cannot be parsed, so that every request for it would fail.
 #[derive(Debug, thiserror::Error)]
-#[error("the key policy cannot be parsed")]
+#[error("the policy of the resource cannot be parsed")]
 pub struct UnreadablePolicy(#[from] PolicyFault);
 
 /// Decides as the gateway would.
 ///
 /// # Errors
-/// When the key policy cannot be parsed.
+/// When the policy of the key or secret cannot be parsed.
 pub fn simulate(request: &SimulatedRequest<'_>) -> Result<SimulationResult, UnreadablePolicy> {
-    let key_policies = ResourcePolicies::default();
-    let of_key = |record: &KeyRecord| key_policies.of(record.id, record.policy.as_deref());
-    let key_policy = request.record.map(of_key).transpose()?.flatten();
+    let of_key = request.record.and_then(|record| record.policy.as_deref());
+    let of_secret = request.secret.and_then(|secret| secret.policy.as_deref());
+    let key_policy = of_key.or(of_secret).map(KeyPolicy::parse).transpose()?;
     let SimulatedCaller::Principal { principal, session } = request.caller else {
         return Ok(simulate_client_key(request, key_policy.as_ref()));
     };
@@ -106,7 +110,22 @@ pub fn simulate(request: &SimulatedRequest<'_>) -> Result<SimulationResult, Unre
         key_policy: key_policy.as_ref(),
     };
     let policy_request = request.policy_request(request.action);
-    Ok(SimulationResult::of(&decide(&policies, &policy_request)))
+    let result = SimulationResult::of(&decide(&policies, &policy_request));
+    Ok(if request.secret.is_some() { result.of_secret() } else { result })
+}
+
+/// Decides a request for a secret that a client key has signed. Its access point decides alone.
+fn simulate_secret_of_client_key(
+    request: &SimulatedRequest<'_>,
+    store: &Store,
+    by: ClientKeyRequest<'_>,
+) -> SimulationResult {
+    let denied = SimulationResult::denied;
+    let Some(secret) = request.secret else { return denied("the secret does not exist") };
+    match allowing_secret_policy(store, by, &secret.name) {
+        None => denied("no policy of the access point allows it"),
+        Some(policy) => SimulationResult::allowed_by_access_point(&policy),
+    }
 }
 
 /// Decides a request that a client key has signed.
@@ -125,6 +144,9 @@ fn simulate_client_key(
         return denied("the key does not exist");
     }
     let by = ClientKeyRequest { access_point, id, source: request.request.source };
+    if request.resource.starts_with("secret/") {
+        return simulate_secret_of_client_key(request, store, by);
+    }
     let Some(policy) = allowing_policy(store, by, request.record) else {
         return denied("no policy of the access point allows it");
     };
@@ -134,23 +156,20 @@ fn simulate_client_key(
     let denial = key_policy.and_then(|policy| decide_client_key(policy, by, account, &named));
     match denial {
         Some(denial) => SimulationResult::of(&denial),
-        None => SimulationResult {
-            allowed: true,
-            reason: "a policy of the access point allows it",
-            policy: Some(policy.name.to_string()),
-            ..denied("")
-        },
+        None => SimulationResult::allowed_by_access_point(&policy),
     }
 }
 
 impl SimulatedRequest<'_> {
     fn policy_request<'q>(&'q self, action: &'q str) -> PolicyRequest<'q> {
         let name = ResourceName::Other(self.resource);
+        let of_key = self.record.map(|record| &record.tags);
+        let own_tags = of_key.or(self.secret.map(|secret| &secret.tags));
         PolicyRequest {
             action,
             resource: Resource::new(self.resource_region_account, name),
             request: &self.request,
-            tags: self.tags.or(self.record.map(|record| &record.tags)),
+            tags: self.tags.or(own_tags),
             context: Some(self.context),
             trust: None,
         }
@@ -161,6 +180,21 @@ impl SimulationResult {
     /// A denial without a statement.
     fn denied(reason: &'static str) -> Self {
         Self { allowed: false, reason, policy: None, statement: None, sid: None, effect: None }
+    }
+
+    fn allowed_by_access_point(policy: &AccessPolicy) -> Self {
+        Self {
+            allowed: true,
+            policy: Some(policy.name.to_string()),
+            ..Self::denied("a policy of the access point allows it")
+        }
+    }
+
+    /// The result with the right name of the policy of a secret.
+    fn of_secret(self) -> Self {
+        let is_of_secret = self.policy.as_deref() == Some(KEY_POLICY);
+        let policy = if is_of_secret { Some(SECRET_POLICY.to_owned()) } else { self.policy };
+        Self { policy, ..self }
     }
 
     fn of(decision: &Decision<'_>) -> Self {
@@ -193,7 +227,7 @@ impl MatchedStatement<'_> {
     fn policy(&self) -> Option<String> {
         match self.policy_type {
             PolicyType::Session => Some("session policy".to_owned()),
-            PolicyType::Key => Some("key policy".to_owned()),
+            PolicyType::Key => Some(KEY_POLICY.to_owned()),
             PolicyType::Principal(name) => Some(name.to_owned()),
             PolicyType::Root => None,
         }

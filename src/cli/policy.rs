@@ -57,7 +57,7 @@ pub(super) struct Simulate {
     /// The action, such as kms:Encrypt
     #[arg(long, value_name = "ACTION")]
     action: String,
-    /// The resource: its ARN, or key/ID, alias/NAME, key, alias
+    /// The resource: its ARN, or key/ID, alias/NAME, secret/NAME, key, alias, secret
     #[arg(long, value_name = "RESOURCE")]
     resource: String,
     /// The value of a condition key, such as acs:SourceIp=10.0.0.7 (may be repeated)
@@ -247,6 +247,10 @@ impl SimulatePolicy {
         let is_here = resource_region_account == here;
         let id = resource.strip_prefix("key/").filter(|_id| is_here);
         let record = id.and_then(|id| store.key(id.parse().ok()?));
+        let name = resource.strip_prefix("secret/").filter(|_name| is_here);
+        let secret = name.and_then(|name| {
+            store.secrets().into_iter().find(|secret| secret.name.as_str() == name)
+        });
         let conditions = SimulatedConditions::of(&self.conditions)?;
         Ok(simulate(&SimulatedRequest {
             caller: caller.for_simulation(store, &self.action),
@@ -255,6 +259,7 @@ impl SimulatePolicy {
             resource_region_account: &resource_region_account,
             resource,
             record: record.as_deref(),
+            secret: secret.as_deref(),
             request: conditions.request,
             tags: (!conditions.tags.is_empty()).then_some(&conditions.tags),
             context: &conditions.context,

@@ -91,6 +91,14 @@ async fn a_policy_of_a_secret_allows_and_denies() {
         [code(alice, "GetSecretValue", &[name]).await, code(bob, "GetSecretValue", &[name]).await]
     };
     assert_eq!(read().await, [DENIED, ""]);
+    let simulate = |principal: &str| {
+        let command = ["policy", "simulate", "--json", "--action", "kms:GetSecretValue"];
+        let rest = ["--resource", "secret/db", "--principal", principal];
+        let outcome = installation.configured(&[&command[..], &rest].concat());
+        serde_json::from_slice::<Value>(&outcome.stdout).unwrap()
+    };
+    assert_eq!(simulate("user/alice")["allowed"], false);
+    assert_eq!(simulate("user/bob")["allowed"], true);
     let principal = |user: &str| json!({"RAM": [format!("acs:ram::{ACCOUNT}:{user}")]});
     let policy = json!({"Version": "1", "Statement": [
         {"Effect": "Allow", "Principal": principal("*"), "Action": ["kms:*"], "Resource": ["*"]},
@@ -102,6 +110,10 @@ async fn a_policy_of_a_secret_allows_and_denies() {
     .to_string();
     admin.call("SetSecretPolicy", &[name, ("Policy", &policy)]).await.unwrap();
     assert_eq!(read().await, ["", DENIED]);
+    let simulated = ["user/alice", "user/bob"].map(simulate);
+    assert_eq!((&simulated[0]["allowed"], &simulated[0]["statement"]), (&true.into(), &1.into()));
+    assert_eq!((&simulated[1]["allowed"], &simulated[1]["statement"]), (&false.into(), &2.into()));
+    assert!(simulated.iter().all(|one| one["policy"] == "secret policy"), "{simulated:?}");
     let got = admin.call("GetSecretPolicy", &[name, ("PolicyName", "default")]).await.unwrap();
     assert_eq!(text(&got["Policy"]), policy);
 }
