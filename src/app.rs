@@ -56,6 +56,8 @@ pub struct Settings {
     pub compatibility: CompatibilityOptions,
     /// How long due destructions wait after a jump of the clock.
     pub destruction_hold: Duration,
+    /// Whether data keys of secrets are encrypted again after a rotation of their key.
+    pub rewraps_secrets: bool,
     /// The audit settings; `None` is no audit, for measurements only.
     pub audit: Option<AuditSettings>,
 }

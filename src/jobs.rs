@@ -25,7 +25,7 @@ use crate::audit::{Actor, NotRecorded, RecordError, Recorder, SystemEvent, Syste
 use crate::authn::{AccessKeyError, ClientKeys, CredentialStore, ReplayError, ReplayGuard};
 use crate::error::ErrorCode;
 use crate::keyring::store_counter::{StoreCounter, StoreCounterError};
-use crate::keyring::{Keyring, KeyringError};
+use crate::keyring::{Keyring, KeyringError, SecretDataKeys};
 use crate::model::{ImportParameters, KeyId, SecretRecord, Time, clock};
 use crate::store::{EventGap, JobLease, Store, StoreError};
 use crate::token::KeyIdentity;
@@ -45,6 +45,10 @@ const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
 const STORE_WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum time to report a dangling reference in an access document.
 const DANGLING_REFERENCES_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval for encrypting data keys of secrets again.
+const REWRAP_INTERVAL: Duration = Duration::from_secs(10);
+/// The maximum number of secrets in one interval, so that the token keeps time for requests.
+const REWRAP_BATCH: usize = 50;
 /// Maximum time to detect a jump of the clock when no key job checks the clock.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum time until an event of the IV budget is recorded.
@@ -92,6 +96,8 @@ pub struct JobContext {
     pub store: Store,
     /// The audit log.
     pub audit: Recorder,
+    /// The data keys of secrets, if they are encrypted again after a rotation.
+    pub data_keys: Option<SecretDataKeys>,
     /// How long due destructions wait after a jump of the clock. Zero disables it.
     pub destruction_hold: Duration,
     /// The metrics of the jobs.
@@ -154,7 +160,8 @@ impl Job {
         }
         let store = self.context.lease.store()?;
         let keyring = self.context.keyring.with_store(store.clone());
-        let context = JobContext { keyring, store, ..self.context.clone() };
+        let data_keys = self.context.data_keys.as_ref().map(|keys| keys.with_store(store.clone()));
+        let context = JobContext { keyring, store, data_keys, ..self.context.clone() };
         Some(Self { context, ..self.clone() })
     }
 }
@@ -191,6 +198,7 @@ impl Jobs {
         jobs.run(EXPIRY_INTERVAL, name, of_keys(), expire_material);
         jobs.run(EXPIRY_INTERVAL, "expiry of import tokens", of_keys(), expire_imports);
         jobs.run(ROTATION_INTERVAL, "rotation", of_keys(), rotate);
+        jobs.run(REWRAP_INTERVAL, "rewrap of secrets", of_keys(), rewrap_secrets);
         let name = "rotation of used versions";
         jobs.run(ROTATION_INTERVAL, name, own_of_keys(), rotate_used);
         jobs.run(CLOCK_CHECK_INTERVAL, "clock check", shared(), check_clock);
@@ -515,6 +523,27 @@ async fn rotate_used(job: Job) -> Result<(), JobError> {
 async fn rotate_keys(job: &Job, due: Vec<KeyId>, now: Time) -> Result<(), JobError> {
     let system_event = |key: &KeyId| SystemEvent::scheduled("RotateKey", *key);
     run_due(job, due, system_event, |key| job.context.keyring.rotate(key, now)).await
+}
+
+/// Encrypts data keys of secrets again after a rotation of their key. A batch has one record.
+async fn rewrap_secrets(job: Job) -> Result<(), JobError> {
+    let Some(data_keys) = &job.context.data_keys else { return Ok(()) };
+    let mut due = data_keys.outdated(None);
+    due.truncate(REWRAP_BATCH);
+    let due = if due.is_empty() { Vec::new() } else { vec![due] };
+    let system_event = |batch: &Vec<Arc<SecretRecord>>| {
+        let count = vec![("Secrets".to_owned(), batch.len().to_string())];
+        SystemEvent::of_gateway("RewrapSecrets", count)
+    };
+    let work = async |batch: Vec<Arc<SecretRecord>>| {
+        let mut failure = None;
+        for secret in batch {
+            // A damaged one does not keep the others under the old version.
+            failure = data_keys.rewrap(&secret).await.err().or(failure);
+        }
+        failure.map_or(Ok(()), Err)
+    };
+    run_due(&job, due, system_event, work).await
 }
 
 async fn record_iv_events(job: Job) -> Result<(), JobError> {

@@ -295,6 +295,7 @@ fn settings(
         quotas: hsmgate::model::Quotas::default(),
         approvals: hsmgate::model::ApprovalRules::default(),
         destruction_hold: Duration::ZERO,
+        rewraps_secrets: false,
         audit,
     })
 }

@@ -7,6 +7,7 @@ use tokio::task::spawn_blocking;
 use super::StartError;
 use super::binding::check_binding;
 use crate::authn::{CredentialStore, row_key};
+use crate::keyring::SecretDataKeys;
 use crate::model::RegionAccount;
 use crate::store::{AccessMode, LockedStore, Store};
 use crate::token::{Token, TokenMetrics, TokenSettings};
@@ -17,6 +18,8 @@ pub struct Backend {
     pub(super) store: Store,
     pub(super) token: Token,
     pub(super) access_keys: Arc<CredentialStore>,
+    /// Of a running gateway.
+    pub(super) data_keys: Option<SecretDataKeys>,
 }
 
 impl Backend {
@@ -46,7 +49,7 @@ impl Backend {
         store.sign_revocations().await?;
         check_binding(&store, &token, region_account, mode).await?;
         let access_keys = Arc::new(CredentialStore::open(store.clone(), token.clone()).await?);
-        Ok(Self { store, token, access_keys })
+        Ok(Self { store, token, access_keys, data_keys: None })
     }
 
     /// Loads the changes of other processes since it was opened.
@@ -60,7 +63,9 @@ impl Backend {
     #[must_use]
     pub fn on_behalf_of(&self, operator: &str) -> Self {
         let access_keys = Arc::new(self.access_keys.on_behalf_of(operator));
-        Self { store: self.store.on_behalf_of(operator), token: self.token.clone(), access_keys }
+        let store = self.store.on_behalf_of(operator);
+        let data_keys = self.data_keys.as_ref().map(|keys| keys.with_store(store.clone()));
+        Self { store, token: self.token.clone(), access_keys, data_keys }
     }
 
     /// The AccessKeys.
@@ -71,6 +76,11 @@ impl Backend {
     /// Keys, aliases and their metadata.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The data keys of the secrets, if it is that of a running gateway.
+    pub fn data_keys(&self) -> Option<&SecretDataKeys> {
+        self.data_keys.as_ref()
     }
 
     /// The serial number of the token.

@@ -17,8 +17,8 @@ use crate::audit::{AuditError, AuditLog, AuditMetrics, Recorder};
 use crate::authn::{Authenticator, ClientKeys, CredentialStore, IdentityVerifier, ReplayGuard};
 use crate::authz::Authorizer;
 use crate::jobs::{JobContext, JobMetrics, Jobs};
-use crate::keyring::Keyring;
 use crate::keyring::store_counter::StoreCounter;
+use crate::keyring::{Keyring, SecretDataKeys};
 use crate::model::clock;
 use crate::ops::{CallLimits, Services, WrongValues};
 use crate::pipeline::Pipeline;
@@ -130,6 +130,7 @@ pub struct Gateway {
     api: HttpApp,
     http: HttpSettings,
     destruction_hold: Duration,
+    rewraps_secrets: bool,
     job_metrics: JobMetrics,
     counter: Arc<StoreCounter>,
     lease: Arc<JobLease>,
@@ -179,6 +180,7 @@ impl Gateway {
         let http = http_settings(&settings.limits);
         let failures = settings.limits.authentication_failures;
         let destruction_hold = settings.destruction_hold;
+        let rewraps_secrets = settings.rewraps_secrets;
         let shared_nonces =
             if settings.shares_nonces { backend.store.share_nonces() } else { None };
         let services = Arc::new(services(settings, &backend, keyring, &metrics).await?);
@@ -221,6 +223,7 @@ impl Gateway {
             api,
             http,
             destruction_hold,
+            rewraps_secrets,
             job_metrics: metrics.jobs,
             counter: Arc::new(counter),
             lease,
@@ -244,7 +247,12 @@ impl Gateway {
 
     /// Store and token, for commands of operators.
     pub fn backend(&self) -> Backend {
-        self.backend.clone()
+        Backend { data_keys: Some(self.data_keys()), ..self.backend.clone() }
+    }
+
+    fn data_keys(&self) -> SecretDataKeys {
+        let Services { keyring, instance, region_account, .. } = &*self.services;
+        SecretDataKeys::new(keyring.clone(), instance.id.clone(), region_account.clone())
     }
 
     /// The recorder of the audit.
@@ -274,6 +282,7 @@ impl Gateway {
         self,
         stop: impl Future<Output = Stop> + Send + 'static,
     ) -> ShutdownOutcome {
+        let data_keys = self.rewraps_secrets.then(|| self.data_keys());
         // Held until store and token are closed.
         let _locks = self.locks;
         let jobs = Jobs::start(&JobContext {
@@ -284,6 +293,7 @@ impl Gateway {
             store: self.backend.store.clone(),
             audit: self.audit.as_ref().map_or(Recorder::off(), AuditLog::recorder),
             destruction_hold: self.destruction_hold,
+            data_keys,
             metrics: self.job_metrics,
             counter: Arc::clone(&self.counter),
             lease: Arc::clone(&self.lease),

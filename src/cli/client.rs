@@ -30,6 +30,9 @@ use crate::server::tls::TlsError;
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
+/// Parameters that go into a form: proxies log addresses.
+const NOT_IN_ADDRESS: &str = "SecretData";
+
 /// Beyond this many bytes parameters go into a form: `http::Uri` takes 65,534.
 const MAX_QUERY_BYTES: usize = 60_000;
 
@@ -276,7 +279,7 @@ impl Target {
 }
 
 /// A request signed with ACS3-HMAC-SHA256: a POST with the parameters in its query, or in a form if they
-/// are too long for a URI.
+/// are too long for a URI or contain a value that no address may contain.
 ///
 /// # Errors
 /// When the action or the nonce cannot be a header value.
@@ -287,8 +290,9 @@ pub fn signed_request(
     date_and_nonce: DateAndNonce<'_>,
 ) -> Result<Request<Full<Bytes>>, http::Error> {
     let text = encoded(params);
-    let (query, body) =
-        if text.len() <= MAX_QUERY_BYTES { (text, String::new()) } else { (String::new(), text) };
+    let is_form =
+        text.len() > MAX_QUERY_BYTES || params.iter().any(|(name, _value)| *name == NOT_IN_ADDRESS);
+    let (query, body) = if is_form { (String::new(), text) } else { (text, String::new()) };
     let mut headers = HeaderMap::new();
     headers.insert(HOST, HeaderValue::from_str(target.authority.as_str())?);
     headers.insert("x-acs-action", HeaderValue::from_str(action)?);

@@ -70,6 +70,7 @@ mod recover;
 mod response;
 mod restart_on_hang;
 mod restore;
+mod rewrap;
 mod role;
 mod secret;
 mod serve;

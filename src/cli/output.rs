@@ -5,6 +5,7 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -12,6 +13,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::config::ConfigError;
 use crate::model::AccessKeyId;
 use crate::store::DamagedRow;
+
+/// The characters of a progress bar.
+const BAR: usize = 40;
 
 /// The output of a command, which is printed where its operator is.
 #[derive(Default, Serialize, Deserialize)]
@@ -98,6 +102,11 @@ impl Output {
         }
     }
 
+    /// The result of a command that wrote JSON.
+    pub(super) fn parsed<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_str(&self.result)
+    }
+
     /// Prints everything.
     pub(super) fn print(&self) -> io::Result<()> {
         self.notes.iter().for_each(|note| print_note(note));
@@ -108,6 +117,36 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         self.result.zeroize();
+    }
+}
+
+/// A progress bar, if standard error is a terminal.
+#[derive(Default)]
+pub(super) struct Progress {
+    is_shown: bool,
+}
+
+impl Progress {
+    /// Shows how much is done.
+    pub(super) fn show(&mut self, done: usize, remaining: usize) {
+        let mut terminal = io::stderr();
+        if !terminal.is_terminal() {
+            return;
+        }
+        let total = done + remaining;
+        let filled = (done * BAR).checked_div(total).unwrap_or(BAR).min(BAR);
+        let bar = format!("{}{}", "#".repeat(filled), ".".repeat(BAR - filled));
+        // Nothing depends on what is shown.
+        let _ = write!(terminal, "\r[{bar}] {done} of {total} secrets");
+        let _ = terminal.flush();
+        self.is_shown = true;
+    }
+
+    /// Ends the line.
+    pub(super) fn end(&self) {
+        if self.is_shown {
+            let _ = writeln!(io::stderr());
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::connection::{Connection, Remote};
 use super::data::{pair, read_input, write_output};
 use super::exit::CliError;
+use super::rewrap::Rewrap;
 use super::{key, output, response};
 use crate::model::{
     MAX_SECRET_BYTES, SecretDataType, SecretRef, SecretVersionId, VersionStage, random,
@@ -39,6 +40,8 @@ commands! {
         Delete(Delete);
         /// Cancel the deletion of a secret
         Restore(Restore);
+        /// Encrypt data keys again by the primary version of their key, after its rotation
+        Rewrap(Rewrap);
     }
 }
 

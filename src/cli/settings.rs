@@ -131,6 +131,7 @@ pub(super) fn without_permission_checks(config: Config) -> anyhow::Result<app::S
         quotas: config.quotas,
         approvals: config.approvals,
         destruction_hold: config.destruction_hold,
+        rewraps_secrets: config.rewraps_secrets,
         audit: Some(config.audit),
         token,
     })

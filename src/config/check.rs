@@ -56,6 +56,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         compatibility: compatibility(reader)?,
         keyring: keyring?,
         destruction_hold: hours(reader, "keys.destruction_hold_hours")?,
+        rewraps_secrets: reader.flag("keys.rewrap_secrets")?,
         audit: audit?,
         log: log?,
     })

@@ -71,6 +71,8 @@ pub struct Config {
     pub keyring: KeyringSettings,
     /// How long due destructions wait after a jump of the clock.
     pub destruction_hold: Duration,
+    /// Whether data keys of secrets are encrypted again after a rotation of their key.
+    pub rewraps_secrets: bool,
     /// The audit settings.
     pub audit: AuditSettings,
     /// The log settings.

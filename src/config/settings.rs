@@ -387,7 +387,7 @@ settings! {
     /// Give rights: users, roles, policies, AccessKeys, temporary credentials.
     "operators.principals": ACCOUNTS, Unset(NO_DUTY);
 
-    /// Create, change and delete aliases.
+    /// Create, change and delete aliases, and encrypt data keys of secrets again.
     "operators.keys": ACCOUNTS, Unset(NO_DUTY);
 
     /// Release and refuse requests for approvals.
@@ -443,6 +443,10 @@ settings! {
     /// the clock: more than an hour while the gateway runs, or more than 7 days between the last
     /// time in the store and a start. Meanwhile they can be canceled. 0 means no wait.
     "keys.destruction_hold_hours": Number(0, 8760), Value("24");
+
+    /// After a rotation of a key, encrypts the data keys of its secrets again by the new version, at most
+    /// 50 secrets in 10 seconds. Otherwise `hsmgate secret rewrap` does it. The values stay as they are.
+    "keys.rewrap_secrets": Flag, Value("false");
 
     /// The record file. After it is renamed, SIGHUP begins a new one.
     "audit.file": PATH, Unset("`audit.jsonl` in `store.state_directory`");

@@ -81,7 +81,7 @@ impl Keyring {
         }
     }
 
-    async fn encrypt_as(
+    pub(super) async fn encrypt_as(
         &self,
         identity: KeyIdentity,
         options: EncryptOptions,

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use zeroize::Zeroizing;
 
 use super::signed_request::{SignedRequest, incomplete};
 use super::{params, percent};
@@ -28,7 +29,9 @@ pub fn string_to_sign(
     signed_headers: &str,
     body_digest: &str,
 ) -> Result<String, ApiError> {
+    // The query may contain a plaintext.
     let request = canonical_request(signed_request, signed_headers, body_digest)?;
+    let request = Zeroizing::new(request);
     let digest = sha256_hex(&request);
     let mut text = String::with_capacity(algorithm.len() + 1 + digest.len());
     text.push_str(algorithm);

@@ -210,3 +210,14 @@ async fn a_gateway_that_is_not_there_cannot_be_reached() {
     let client = Client::new(&format!("http://{address}"), "ak", SECRET.into()).unwrap();
     assert!(matches!(client.call("Encrypt", &[]).await, Err(CallError::Unreachable(_))));
 }
+
+#[tokio::test]
+async fn the_value_of_a_secret_is_not_in_the_address() {
+    let target = target("http://127.0.0.1:1").unwrap();
+    let params = [("SecretName", "db"), ("SecretData", "hunter2")];
+    let request = signed_request(&target, "PutSecretValue", &params, date_and_nonce()).unwrap();
+    assert_eq!(request.uri().query(), None);
+    let (action, pairs) = prove(request.map(Body::new)).await.unwrap();
+    assert_eq!(action, "PutSecretValue");
+    assert!(pairs.contains(&"SecretData=hunter2".to_owned()), "{pairs:?}");
+}

@@ -150,14 +150,25 @@ pub(super) fn execute_with<C: OperatorCommand>(
     command: &C,
 ) -> anyhow::Result<()> {
     let mut output = Output::default();
-    let outcome = Runtime::new()?.block_on(async {
-        match client::connect(&config.operators).await? {
-            Some(connection) => client::send(connection, command, reason, &mut output).await,
-            None => execute_here(config, reason, command, &mut output).await,
-        }
-    });
+    let outcome = Runtime::new()?.block_on(send(config, reason, command, &mut output));
     output.print()?;
     outcome
+}
+
+/// Executes a command as [`execute`] does, without printing its result.
+///
+/// # Errors
+/// As [`execute`].
+pub(super) async fn send<C: OperatorCommand>(
+    config: Config,
+    reason: Option<&Reason>,
+    command: &C,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    match client::connect(&config.operators).await? {
+        Some(connection) => client::send(connection, command, reason, output).await,
+        None => execute_here(config, reason, command, output).await,
+    }
 }
 
 /// Executes a command in this process, because no gateway runs.

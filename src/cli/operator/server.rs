@@ -304,6 +304,7 @@ dispatch! {
     super::super::principal::ListPrincipals,
     super::super::role::EndSessions,
     super::super::role::UpdateRole,
+    super::super::rewrap::RewrapSecrets,
     super::super::sts::AssumeRole,
 }
 

@@ -7,6 +7,7 @@ mod keys;
 mod lifecycle;
 mod policies;
 mod privacy;
+mod rewrap;
 mod values;
 mod versions;
 

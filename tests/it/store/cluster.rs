@@ -108,6 +108,45 @@ async fn a_change_at_one_gateway_is_effective_at_the_other() {
 }
 
 #[tokio::test]
+async fn a_change_of_a_secret_is_visible_at_the_other_gateway_with_its_answer() {
+    let cluster = Cluster::prepared();
+    let (a, b) = (cluster.serve("a"), cluster.serve("b"));
+    let clients = [a.client(&cluster.admin), b.client(&cluster.admin)];
+    let name = ("SecretName", "db");
+    let params = [name, ("VersionId", "v0"), ("SecretData", "v0")];
+    clients[0].call("CreateSecret", &params).await.unwrap();
+    // SoftHSM2 may not see a new key of another process at once.
+    until_code(&clients[1], "GetSecretValue", &[name], "").await;
+    for number in 1..=20 {
+        let (writer, reader) = (&clients[number % 2], &clients[(number + 1) % 2]);
+        let (version, former) = (format!("v{number}"), format!("v{}", number - 1));
+        let params = [name, ("VersionId", &*version), ("SecretData", &*version)];
+        writer.call("PutSecretValue", &params).await.unwrap();
+        let current = async || {
+            let read = reader.call("GetSecretValue", &[name]).await.unwrap();
+            (read["VersionId"].clone(), read["SecretData"].clone())
+        };
+        assert_eq!(current().await, (version.as_str().into(), version.as_str().into()));
+        for to in [&former, &version] {
+            let stage = [name, ("VersionStage", "ACSCurrent"), ("MoveToVersion", to.as_str())];
+            writer.call("UpdateSecretVersionStage", &stage).await.unwrap();
+            assert_eq!(current().await, (to.as_str().into(), to.as_str().into()));
+        }
+    }
+    let [a_client, b_client] = &clients;
+    a_client.call("DeleteSecret", &[name]).await.unwrap();
+    let window = "Rejected.ResourceInDeleteWindow";
+    assert_eq!(code(b_client, "GetSecretValue", &[name]).await, window);
+    b_client.call("RestoreSecret", &[name]).await.unwrap();
+    assert_eq!(code(a_client, "GetSecretValue", &[name]).await, "");
+    a_client.call("DeleteSecret", &[name, ("ForceDeleteWithoutRecovery", "true")]).await.unwrap();
+    assert_eq!(code(b_client, "GetSecretValue", &[name]).await, "Forbidden.ResourceNotFound");
+    b_client.call("CreateSecret", &params).await.unwrap();
+    assert_eq!(code(a_client, "GetSecretValue", &[name]).await, "");
+    assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
+
+#[tokio::test]
 async fn changes_at_all_gateways_lose_nothing_and_restarts_find_nothing_damaged() {
     let cluster = Cluster::prepared();
     let (a, b) = (cluster.serve("a"), cluster.serve("b"));
