@@ -2,7 +2,7 @@
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run check format test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tokens setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind setup-postgres
+.PHONY: run check format test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tokens setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind setup-postgres setup-packages packages
 
 # Starts a gateway for development on loopback. Its token and state are in .hsmgate.
 run: setup-build setup-token
@@ -44,6 +44,10 @@ torture: setup-build setup-token setup-proxy
 	HSMGATE_TORTURE=1 cargo test --test it reload:: -- --test-threads=1 --nocapture
 	cargo test --release --test fault -- --ignored busy --nocapture
 
+# A Debian package, a tarball, a Python wheel and a list of components, in target/packages.
+packages: setup-build setup-packages
+	packaging/build.sh
+
 # Rates of the gateway and of its parts; the default number of token threads compared with fixed numbers;
 # the MACs of rows; then the cost of a request compared with the minimal program.
 bench: setup-build setup-token
@@ -76,7 +80,7 @@ fuzz: setup-build
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 || exit 1; \
 	done
 
-setup: setup-build setup-token setup-tokens setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind setup-postgres
+setup: setup-build setup-token setup-tokens setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind setup-postgres setup-packages
 
 # The toolchain links with cc, and some crates contain C.
 setup-build:
@@ -122,3 +126,7 @@ setup-postgres:
 # HAProxy proves that a reload of the gateway loses no request behind a proxy that does not retry.
 setup-proxy:
 	command -v haproxy || test -x /usr/sbin/haproxy || scripts/apt-install.sh haproxy
+
+# debhelper and lintian build and check the Debian package.
+setup-packages:
+	scripts/packages-setup.sh

@@ -1,0 +1,5 @@
+"""`python -m hsmgate` is the program."""
+
+from hsmgate import main
+
+main()
