@@ -47,6 +47,7 @@ stage() {
     "$program" completions bash > "$stage/completions/hsmgate"
     "$program" completions zsh > "$stage/completions/_hsmgate"
     "$program" completions fish > "$stage/completions/hsmgate.fish"
+    cp -r packaging/prometheus packaging/grafana "$stage/"
     cp -r README.md CHANGELOG.md SECURITY.md docs examples "$stage/doc/"
     find "$stage" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 }

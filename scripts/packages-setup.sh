@@ -3,9 +3,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for program in dh lintian systemd-analyze objdump logrotate ip; do
+for program in dh lintian systemd-analyze objdump logrotate ip promtool; do
     command -v "$program" >/dev/null || test -x "/usr/sbin/$program" || {
-        scripts/apt-install.sh debhelper lintian systemd binutils logrotate iproute2
+        scripts/apt-install.sh debhelper lintian systemd binutils logrotate iproute2 prometheus
         break
     }
 done

@@ -51,7 +51,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::telemetry::Description;
+    use crate::telemetry::{Description, MetricsFormat};
 
     #[test]
     fn every_metric_in_the_text_is_described_with_its_kind() {
@@ -59,7 +59,7 @@ mod tests {
         let descriptions = registry.descriptions();
         let names: BTreeSet<_> = descriptions.iter().map(|description| description.name).collect();
         assert_eq!(names.len(), descriptions.len(), "a name is registered twice");
-        let text = registry.text().unwrap();
+        let text = registry.text(MetricsFormat::OpenMetrics).unwrap();
         for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
             let (name, kind) = line.split_once(' ').unwrap();
             let is_it = |description: &&Description| {

@@ -509,7 +509,7 @@ mod tests {
 
     use super::super::record::tests::{region_account, request};
     use super::*;
-    use crate::telemetry::Registry;
+    use crate::telemetry::{MetricsFormat, Registry};
 
     /// A recorder, and the commands that its writer thread would get.
     fn recorder() -> (Recorder, Receiver<Command>) {
@@ -665,7 +665,7 @@ mod tests {
             checkpoints: ForwardLag { waiting: 6, lost: 7 },
         };
         status.set_metrics(&AuditMetrics::new(&mut registry));
-        let text = registry.text().unwrap();
+        let text = registry.text(MetricsFormat::Prometheus).unwrap();
         for line in [
             "hsmgate_audit_sequence 7",
             "hsmgate_audit_waiting_records 1",

@@ -69,7 +69,7 @@ impl PipelineMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{Limit, Registry};
+    use crate::telemetry::{Limit, MetricsFormat, Registry};
 
     #[test]
     fn what_is_counted_stands_in_the_text_under_its_name() {
@@ -81,7 +81,7 @@ mod tests {
         metrics.throttled.count(Limit::authentication);
         let code = "SignatureDoesNotMatch";
         metrics.authentication_failures.get_or_create(&CodeLabels { code }).inc();
-        let text = registry.text().unwrap();
+        let text = registry.text(MetricsFormat::Prometheus).unwrap();
         for line in [
             "hsmgate_requests_total{operation=\"Encrypt\",outcome=\"refused\"} 1",
             "# TYPE hsmgate_request_duration_seconds histogram",

@@ -1,7 +1,6 @@
 //! Metrics of the HTTP server.
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelValue;
 
@@ -91,8 +90,8 @@ metrics! {
         tls_handshake_failures: Counter = "hsmgate_tls_handshake_failures_total" [],
         /// Reloads of certificate files that failed; the previous certificate stays in use
         tls_reload_failures: Counter = "hsmgate_tls_reload_failures_total" [],
-        /// Days until the TLS certificate expires; absent over plain HTTP
-        certificate_days_left: Family<NoLabels, Gauge<f64, AtomicU64>> = "hsmgate_certificate_days_left" [],
+        /// Seconds until the TLS certificate expires; absent over plain HTTP
+        certificate_left: Family<NoLabels, Gauge> = "hsmgate_certificate_left_seconds" [],
         /// Requests that failed in a panic, which is a defect of the gateway; their outcome is
         /// unknown, and hsmgate_requests_total does not count them
         panics: Counter = "hsmgate_panics_total" [],
@@ -102,15 +101,20 @@ metrics! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Registry;
+    use crate::telemetry::{MetricsFormat, Registry};
 
     #[test]
     fn what_is_counted_stands_in_the_text_under_its_name() {
         let mut registry = Registry::default();
         let metrics = ServerMetrics::new(&mut registry);
-        assert!(!registry.text().unwrap().contains("\nhsmgate_certificate_days_left "));
-        metrics.certificate_days_left.get_or_create(&NoLabels {}).set(12.5);
-        let text = registry.text().unwrap();
-        assert!(text.contains("\nhsmgate_certificate_days_left 12.5\n"), "{text}");
+        assert!(
+            !registry
+                .text(MetricsFormat::Prometheus)
+                .unwrap()
+                .contains("\nhsmgate_certificate_left_seconds ")
+        );
+        metrics.certificate_left.get_or_create(&NoLabels {}).set(1250);
+        let text = registry.text(MetricsFormat::Prometheus).unwrap();
+        assert!(text.contains("\nhsmgate_certificate_left_seconds 1250\n"), "{text}");
     }
 }

@@ -162,8 +162,8 @@ impl ServerCertificate {
 
     /// Sets the metrics that are read on demand.
     pub fn observe(&self) {
-        let days = self.days_left(clock::now());
-        self.metrics.certificate_days_left.get_or_create(&NoLabels {}).set(days);
+        let seconds = self.not_after().unix().saturating_sub(clock::now().unix());
+        self.metrics.certificate_left.get_or_create(&NoLabels {}).set(seconds);
     }
 
     /// Requests a reload of the files, changed or not.

@@ -176,6 +176,8 @@ pub(super) async fn require(
     }
 }
 
+const MILLIS_PER_SECOND: f64 = 1000.0;
+
 /// What a gateway sees of the cluster.
 struct Sight {
     members: i64,
@@ -187,7 +189,9 @@ impl Sight {
     fn report(&self, metrics: &StoreMetrics, runs_jobs: bool) {
         metrics.cluster_members.set(self.members);
         metrics.cluster_runs_jobs.set(i64::from(runs_jobs));
-        metrics.cluster_clock_offset.set(self.clock_offset);
+        // Exact for more weeks than the clocks can differ in a cluster that works.
+        let millis = i32::try_from(self.clock_offset).map_or(f64::MAX, f64::from);
+        metrics.cluster_clock_offset.set(millis / MILLIS_PER_SECOND);
         metrics.cluster_changes_behind.set(self.changes_behind);
     }
 }

@@ -1,6 +1,16 @@
 //! Metrics of the store.
 
-use crate::telemetry::{Counter, Gauge, metrics};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::model::{KeyRecord, Time};
+use crate::telemetry::{Counter, Family, Gauge, label_sets, metrics};
+
+label_sets! {
+    KeyLabels { state: &'static str, spec: &'static str }
+    NoLabels {}
+}
 
 metrics! {
     /// Metrics of the store.
@@ -13,6 +23,11 @@ metrics! {
         write_failures: Counter = "hsmgate_store_write_failures_total" [],
         /// Rows of the database that cannot be read and are ignored; hsmgate doctor names them
         damaged_rows: Gauge = "hsmgate_store_damaged_rows" [],
+        /// Keys by state and spec, also those that callers do not see
+        keys: Family<KeyLabels, Gauge> = "hsmgate_keys" ["state", "spec"],
+        /// Seconds until the earliest destruction of a key that is scheduled, negative while it is overdue; absent
+        /// if there is none
+        next_deletion: Family<NoLabels, Gauge> = "hsmgate_next_key_deletion_left_seconds" [],
         /// Rights that operators have taken away without the token: in force, and not signed yet
         unsigned_revocations: Gauge = "hsmgate_store_unsigned_revocations" [],
         /// 1 while changes of other processes cannot be read completely: permissions that they
@@ -22,9 +37,30 @@ metrics! {
         cluster_members: Gauge = "hsmgate_cluster_members" [],
         /// 1 while this gateway runs the jobs of the cluster
         cluster_runs_jobs: Gauge = "hsmgate_cluster_runs_jobs" [],
-        /// Milliseconds by which the clock of this gateway is ahead of that of the database
-        cluster_clock_offset: Gauge = "hsmgate_cluster_clock_offset_milliseconds" [],
+        /// Seconds by which the clock of this gateway is ahead of that of the database
+        cluster_clock_offset: Gauge<f64, AtomicU64> = "hsmgate_cluster_clock_offset_seconds" [],
         /// Changes of keys, aliases and access documents in the database that this gateway has not read
         cluster_changes_behind: Gauge = "hsmgate_cluster_changes_behind" [],
+    }
+}
+
+impl StoreMetrics {
+    /// Counts the keys.
+    pub(super) fn observe_keys(&self, keys: &[Arc<KeyRecord>], now: Time) {
+        let mut counts: HashMap<KeyLabels, i64> = HashMap::new();
+        for key in keys {
+            let labels = KeyLabels { state: key.state.as_str(), spec: key.spec.as_str() };
+            *counts.entry(labels).or_default() += 1;
+        }
+        // A state that no key has any more is not shown with its last count.
+        self.keys.clear();
+        for (labels, count) in &counts {
+            self.keys.get_or_create(labels).set(*count);
+        }
+        self.next_deletion.clear();
+        if let Some(next) = keys.iter().filter_map(|key| key.delete_at).min() {
+            let left = next.unix().saturating_sub(now.unix());
+            self.next_deletion.get_or_create(&NoLabels {}).set(left);
+        }
     }
 }

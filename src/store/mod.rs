@@ -97,7 +97,7 @@ pub use shared_nonces::SharedNonces;
 pub use signing::SignedRows;
 pub use token_counter::{Revisions, TokenCounter};
 
-use crate::model::{Alias, KeyId, KeyRecord, KeyVersion, KeyVersionId, Quotas};
+use crate::model::{Alias, KeyId, KeyRecord, KeyVersion, KeyVersionId, Quotas, clock};
 use crate::telemetry::gauge_value;
 use aliases::read_alias;
 use catalogue::{Catalogue, CatalogueSecret};
@@ -288,6 +288,7 @@ impl Store {
         metrics.damaged_rows.set(gauge_value(self.damaged_rows().len()));
         metrics.unsigned_revocations.set(gauge_value(self.unsigned_revocations()));
         metrics.stale.set(i64::from(self.is_stale()));
+        metrics.observe_keys(self.inner.catalogue.read().keys(), clock::now());
     }
 
     /// The number of revocations that are in force and not signed yet, when principals and AccessKeys
@@ -456,7 +457,7 @@ mod test_server;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::model::clock;
+
     use crate::model::policy::KeyPolicy;
     use crate::model::{
         ImportedMaterial, InstanceId, IvLength, KeySpec, KeyState, KeyUsage, KeyVersion, Origin,

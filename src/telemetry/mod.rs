@@ -17,7 +17,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use registry::{
-    CONTENT_TYPE, Counter, Description, Family, Gauge, Limit, Registry, Seconds, Throttled,
+    Counter, Description, Family, Gauge, Limit, MetricsFormat, Registry, Seconds, Throttled,
     gauge_value,
 };
 pub(crate) use registry::{label_sets, metrics};

@@ -6,6 +6,7 @@
 //!
 //! A label never has a value that a caller chooses: no key id, no user, no address.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::Hash;
 use std::time::Duration;
@@ -20,8 +21,37 @@ pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Metric;
 
-/// The media type of [`Registry::text`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// A text format of metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsFormat {
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// The older text format of Prometheus, in which a counter has its suffix in each line.
+    Prometheus,
+}
+
+impl MetricsFormat {
+    const OPEN_METRICS: &str = "application/openmetrics-text";
+
+    /// The format for a client with this header `Accept`: OpenMetrics only if it asks for it.
+    pub fn accepted_by(accept: Option<&str>) -> Self {
+        match accept {
+            Some(accept) if accept.contains(Self::OPEN_METRICS) => Self::OpenMetrics,
+            _ => Self::Prometheus,
+        }
+    }
+
+    /// Its media type.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// The end of the name of each counter.
+const COUNTER_SUFFIX: &str = "_total";
 
 /// Upper bounds in seconds: a software token answers in under a millisecond, a deadline is seconds.
 const BUCKETS: [f64; 14] =
@@ -126,7 +156,7 @@ impl Registry {
     ) -> M {
         let (metric, help) = (M::default(), help.trim_start());
         // The library appends the suffix of a counter and the full stop of a help text.
-        self.metrics.register(name.trim_end_matches("_total"), help, metric.clone());
+        self.metrics.register(name.trim_end_matches(COUNTER_SUFFIX), help, metric.clone());
         let kind = metric.metric_type().as_str().to_owned();
         self.descriptions.push(Description { name, kind, labels, help });
         metric
@@ -137,14 +167,40 @@ impl Registry {
         self.throttled.clone()
     }
 
-    /// All metrics in the text format of OpenMetrics, which Prometheus reads.
+    /// All metrics as a text.
     ///
     /// # Errors
     /// When the library cannot write to a string.
-    pub fn text(&self) -> Result<String, fmt::Error> {
+    pub fn text(&self, format: MetricsFormat) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode(&mut text, &self.metrics)?;
-        Ok(text)
+        Ok(match format {
+            MetricsFormat::OpenMetrics => text,
+            MetricsFormat::Prometheus => self.with_suffixes(&text),
+        })
+    }
+
+    /// The text of OpenMetrics with the whole names of counters in the lines about them.
+    fn with_suffixes(&self, text: &str) -> String {
+        let counters: HashSet<&str> = self
+            .descriptions
+            .iter()
+            .filter(|description| description.kind == MetricType::Counter.as_str())
+            .filter_map(|description| description.name.strip_suffix(COUNTER_SUFFIX))
+            .collect();
+        let mut lines = String::with_capacity(text.len());
+        for line in text.lines().filter(|line| *line != "# EOF") {
+            let about = ["# HELP ", "# TYPE "].into_iter().find_map(|about| {
+                line.strip_prefix(about)?.split_once(' ').map(|(name, rest)| (about, name, rest))
+            });
+            match about {
+                Some((about, name, rest)) if counters.contains(name) => {
+                    lines.extend([about, name, COUNTER_SUFFIX, " ", rest, "\n"]);
+                }
+                _ => lines.extend([line, "\n"]),
+            }
+        }
+        lines
     }
 
     /// Every metric, in the order of registration.

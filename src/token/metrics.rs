@@ -110,7 +110,7 @@ impl TokenMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Registry;
+    use crate::telemetry::{MetricsFormat, Registry};
 
     #[test]
     fn what_is_counted_stands_in_the_text_under_its_name() {
@@ -126,7 +126,7 @@ mod tests {
             };
             CapabilityStatus { is_listed: capability != Capability::EcP256k, result }
         });
-        let text = registry.text().unwrap();
+        let text = registry.text(MetricsFormat::Prometheus).unwrap();
         for line in [
             "hsmgate_token_ready 1",
             "hsmgate_token_queue_depth{queue=\"calls\"} 2",

@@ -7,6 +7,7 @@ mod clients;
 mod configuration;
 mod errors;
 mod metrics;
+mod monitoring;
 mod operations;
 mod permissions;
 mod tokens;

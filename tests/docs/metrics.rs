@@ -10,7 +10,7 @@ use crate::check_page;
 const HEAD: &str = "# Metrics
 
 `GET /metrics` on the admin listener (`[admin]` in the [configuration](../configuration.md)) returns
-these metrics in the text format of OpenMetrics, which Prometheus reads. No label has a value that a
+these metrics in the text format of Prometheus, and in OpenMetrics for clients that ask for it. No label has a value that a
 client chooses: no key id, no user, no address. A metric with labels appears after its first count.
 
 This page is written from the metrics that `src/app/metrics.rs` registers, and checked against them; after a

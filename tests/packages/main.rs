@@ -8,6 +8,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "a test that cannot go on shall fail, and says what it skips"
 )]
@@ -16,6 +17,7 @@ mod built;
 mod chroot;
 mod container;
 mod debian;
+mod prometheus;
 mod python;
 mod tarball;
 

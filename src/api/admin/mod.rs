@@ -10,8 +10,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 
 pub use health::Health;
 
@@ -19,7 +19,7 @@ use crate::audit::Recorder;
 use crate::authn::ReplayGuard;
 use crate::server::tls::ServerCertificate;
 use crate::store::Store;
-use crate::telemetry::{self, Registry};
+use crate::telemetry::{MetricsFormat, Registry};
 use crate::token::Token;
 
 /// The components that the admin endpoints observe.
@@ -57,7 +57,7 @@ async fn readyz(State(health): State<Arc<Health>>) -> Response {
     }
 }
 
-async fn scrape(State(health): State<Arc<Health>>) -> Response {
+async fn scrape(State(health): State<Arc<Health>>, headers: HeaderMap) -> Response {
     let components = health.components();
     components.token.observe();
     components.store.observe();
@@ -65,8 +65,10 @@ async fn scrape(State(health): State<Arc<Health>>) -> Response {
     if let Some(certificate) = &components.certificate {
         certificate.observe();
     }
-    match components.registry.text() {
-        Ok(text) => answer(StatusCode::OK, telemetry::CONTENT_TYPE, text),
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = MetricsFormat::accepted_by(accept);
+    match components.registry.text(format) {
+        Ok(text) => answer(StatusCode::OK, format.content_type(), text),
         Err(error) => internal_error(&error),
     }
 }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::telemetry::Registry;
+use crate::telemetry::{MetricsFormat, Registry};
 
 const MAX_BODY_BYTES: usize = 256 * 1024;
 const CONNECTIONS: usize = 2;
@@ -357,7 +357,7 @@ async fn a_panic_is_answered_in_the_error_format_of_its_request() {
         assert_eq!(body, error);
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
     }
-    assert!(registry.text().unwrap().contains("hsmgate_panics_total 2\n"));
+    assert!(registry.text(MetricsFormat::Prometheus).unwrap().contains("hsmgate_panics_total 2\n"));
 }
 
 #[tokio::test(start_paused = true)]
