@@ -21,7 +21,9 @@ pub use lock::{LockError, ProcessLock};
 pub use metrics::Metrics;
 pub use offline::{close, find_other_gateway, open_locked, open_offline};
 
-use crate::config::{AuditSettings, CertificateFiles, CompatibilityOptions, KeyringSettings};
+use crate::config::{
+    AuditSettings, CertificateFiles, CompatibilityOptions, KeyringSettings, ProviderSettings,
+};
 use crate::model::{ApprovalRules, Quotas, RegionAccount};
 use crate::ops::CallRates;
 use crate::server::TrustedProxies;
@@ -50,6 +52,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The maximum numbers of objects.
     pub quotas: Quotas,
+    /// The identity providers of the configuration.
+    pub identity_providers: Vec<ProviderSettings>,
     /// The operations that need an approval.
     pub approvals: ApprovalRules,
     /// The options for compatibility.

@@ -68,7 +68,7 @@ struct ExtraGateway {
 impl ExtraGateway {
     async fn start(settings: Settings) -> anyhow::Result<Self> {
         let (stop, stopped) = watch::channel(false);
-        let (address, server, _access_key) = start(settings, stopped).await?;
+        let (address, server, _access_key) = Box::pin(start(settings, stopped)).await?;
         Ok(Self { address, stop, server })
     }
 
@@ -293,6 +293,7 @@ fn settings(
         },
         compatibility: CompatibilityOptions::default(),
         quotas: hsmgate::model::Quotas::default(),
+        identity_providers: Vec::new(),
         approvals: hsmgate::model::ApprovalRules::default(),
         destruction_hold: Duration::ZERO,
         rewraps_secrets: false,

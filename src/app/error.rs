@@ -2,7 +2,7 @@
 
 use super::lock::LockError;
 use crate::audit::AuditError;
-use crate::authn::{AccessKeyError, ReplayError, RowKeyError};
+use crate::authn::{AccessKeyError, ConfiguredProviderError, ReplayError, RowKeyError};
 use crate::keyring::KeyringError;
 use crate::keyring::store_counter::StoreCounterError;
 use crate::server::tls::TlsError;
@@ -44,6 +44,9 @@ pub enum StartError {
     /// The database is older than the token, or that cannot be checked.
     #[error(transparent)]
     StoreCounter(#[from] StoreCounterError),
+    /// An identity provider of the configuration cannot be used.
+    #[error(transparent)]
+    IdentityProvider(#[from] ConfiguredProviderError),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),

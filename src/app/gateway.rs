@@ -14,7 +14,9 @@ use super::{Limits, Listeners, Settings, StartError};
 use crate::api;
 use crate::api::admin::{self, Health, MonitoredComponents};
 use crate::audit::{AuditError, AuditLog, AuditMetrics, Recorder};
-use crate::authn::{Authenticator, ClientKeys, CredentialStore, IdentityVerifier, ReplayGuard};
+use crate::authn::{
+    Authenticator, ClientKeys, ConfiguredProviders, CredentialStore, IdentityVerifier, ReplayGuard,
+};
 use crate::authz::Authorizer;
 use crate::jobs::{JobContext, JobMetrics, Jobs};
 use crate::keyring::store_counter::StoreCounter;
@@ -120,6 +122,7 @@ pub struct Gateway {
     locks: GatewayLocks,
     backend: Backend,
     client_keys: Arc<ClientKeys>,
+    identity_providers: Arc<ConfiguredProviders>,
     replay: Arc<ReplayGuard>,
     audit: Option<AuditLog>,
     services: Arc<Services>,
@@ -175,6 +178,13 @@ impl Gateway {
         let region_account = settings.region_account.clone();
         let account = region_account.account.clone();
         let client_keys = Arc::new(ClientKeys::new(account.clone(), backend.store.clone()));
+        let identity_providers = ConfiguredProviders::open(
+            settings.identity_providers.clone(),
+            &backend.store,
+            metrics.authn.clone(),
+        )
+        .await?;
+        backend.access_keys.set_configured_providers(Arc::clone(&identity_providers));
         let audit = start_audit(&settings, &backend, metrics.audit.clone()).await?;
         let recorder = audit.as_ref().map_or(Recorder::off(), AuditLog::recorder);
         let http = http_settings(&settings.limits);
@@ -190,6 +200,7 @@ impl Gateway {
             audit: recorder.clone(),
             certificate: certificate.clone(),
             replay: Arc::clone(&replay),
+            identity_providers: Arc::clone(&identity_providers),
             registry: metrics.registry,
         };
         let open_admin =
@@ -204,7 +215,8 @@ impl Gateway {
             shared_nonces,
             metrics.authn,
         );
-        let identities = IdentityVerifier::new(account, backend.store.clone());
+        let identities =
+            IdentityVerifier::new(account, backend.store.clone(), Arc::clone(&identity_providers));
         let api = api::app(pipeline, authenticator, identities, Arc::clone(&client_keys));
         let lease = Arc::new(JobLease::new(backend.store.clone()));
         lease.renew().await?;
@@ -213,6 +225,7 @@ impl Gateway {
             locks,
             backend,
             client_keys,
+            identity_providers,
             replay,
             audit,
             services,
@@ -300,6 +313,7 @@ impl Gateway {
         });
         let certificate_watch =
             self.certificate.map(|certificate| tokio::spawn(certificate.watch_files()));
+        let key_watch = tokio::spawn(self.identity_providers.watch());
         let (stop_sender, stopped) = oneshot::channel();
         let health = self.admin.as_ref().map(|admin| Arc::clone(&admin.health));
         let admin = self.admin.map(|admin| tokio::spawn(admin.serve_until(stopped)));
@@ -316,6 +330,7 @@ impl Gateway {
         if let Some(certificate_watch) = certificate_watch {
             certificate_watch.abort();
         }
+        key_watch.abort();
         if let Some(admin) = admin
             && let Err(error) = admin.await
         {

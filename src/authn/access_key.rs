@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::claim::Claim;
+use super::configured_providers::ConfiguredProviders;
 use super::principal::{Principal, Session, SessionToken};
 use super::session_origin::SessionOrigin;
 use super::signature::{Acs3Key, verify_with};
@@ -207,6 +208,8 @@ pub struct CredentialStore {
     /// Held while everything is reloaded, so that no older state replaces a newer one.
     revision: Arc<Mutex<Option<i64>>>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The identity providers of the configuration, once they are open.
+    configured_providers: Arc<OnceLock<Arc<ConfiguredProviders>>>,
 }
 
 /// All credentials and principals at one time.
@@ -282,7 +285,14 @@ impl CredentialStore {
     }
 
     fn with_encryption_key(store: Store, token: Token, encryption_key: KeyIdentity) -> Self {
-        Self { store, token, encryption_key, revision: Arc::default(), snapshot: Arc::default() }
+        Self {
+            store,
+            token,
+            encryption_key,
+            revision: Arc::default(),
+            snapshot: Arc::default(),
+            configured_providers: Arc::default(),
+        }
     }
 
     /// The same AccessKeys, for changes on behalf of this operator, to be audited.
@@ -294,7 +304,18 @@ impl CredentialStore {
             encryption_key: self.encryption_key,
             revision: Arc::clone(&self.revision),
             snapshot: Arc::clone(&self.snapshot),
+            configured_providers: Arc::clone(&self.configured_providers),
         }
+    }
+
+    /// Lets sessions of these identity providers be used.
+    pub fn set_configured_providers(&self, providers: Arc<ConfiguredProviders>) {
+        let _ = self.configured_providers.set(providers);
+    }
+
+    /// The identity providers of the configuration, in a gateway.
+    pub fn configured_providers(&self) -> Option<&ConfiguredProviders> {
+        self.configured_providers.get().map(|providers| &**providers)
     }
 
     /// Whether the encryption key of the secrets is lost or unusable in the token; `false` if none

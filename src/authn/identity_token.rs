@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::configured_providers::ConfiguredProviders;
 use super::identity_keys::{IdentityKeys, MAX_KEY_ID_BYTES};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::policy::TrustValues;
@@ -71,6 +72,7 @@ impl fmt::Debug for IdentityClaim<'_> {
 pub struct IdentityVerifier {
     account: AccountId,
     store: Store,
+    configured: Arc<ConfiguredProviders>,
 }
 
 impl<'a> IdentityClaim<'a> {
@@ -90,8 +92,8 @@ impl<'a> IdentityClaim<'a> {
 
 impl IdentityVerifier {
     /// Creates a verifier.
-    pub fn new(account: AccountId, store: Store) -> Self {
-        Self { account, store }
+    pub fn new(account: AccountId, store: Store, configured: Arc<ConfiguredProviders>) -> Self {
+        Self { account, store, configured }
     }
 
     /// Verifies a token: provider, form, signature, issuer, times, audience, in this order.
@@ -110,7 +112,12 @@ impl IdentityVerifier {
         let signature = ErrorCode::TokenSignature;
         let keys = IdentityKeys::parse(&provider.keys)
             .map_err(|fault| ApiError::from(ErrorCode::ProviderKeys).because(fault))?;
-        let key = keys.find(header.key_id.as_deref(), algorithm).ok_or(signature)?;
+        let Some(key) = keys.find(header.key_id.as_deref(), algorithm) else {
+            if let Some(configured) = self.configured.find(provider.name.as_str()) {
+                configured.want_keys();
+            }
+            return Err(signature.into());
+        };
         if !key.has_signed(token.signed.as_bytes(), &token.signature) {
             return Err(signature.into());
         }
@@ -150,9 +157,14 @@ impl IdentityVerifier {
         let Some(arn) = &claim.provider else {
             return Err(refused("Parameter OIDCProviderArn is not valid"));
         };
-        let provider = self.store.document::<IdentityProvider>(arn.name.as_str());
-        let provider = provider.filter(|_provider| arn.account == self.account);
-        provider.ok_or_else(|| refused("No such OIDC Provider registered."))
+        let unknown = || refused("No such OIDC Provider registered.");
+        if arn.account != self.account {
+            return Err(unknown());
+        }
+        if let Some(configured) = self.configured.find(arn.name.as_str()) {
+            return configured.with_keys().ok_or_else(|| ErrorCode::ProviderKeys.into());
+        }
+        self.store.document::<IdentityProvider>(arn.name.as_str()).ok_or_else(unknown)
     }
 }
 

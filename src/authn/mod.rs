@@ -5,6 +5,7 @@
 pub mod access_key;
 pub mod claim;
 pub mod client_key;
+mod configured_providers;
 mod identity_keys;
 mod identity_token;
 mod metrics;
@@ -27,6 +28,9 @@ pub use access_key::{AccessKey, AccessKeyError, CredentialStore};
 pub use claim::{Claim, Scheme, SignedWith};
 pub use client_key::{
     ClientKeyClaim, ClientKeys, is_claim_signature_valid, is_rsa_signature_valid,
+};
+pub use configured_providers::{
+    ConfiguredProvider, ConfiguredProviderError, ConfiguredProviders, KeySourceError,
 };
 pub use identity_keys::{KeySetFault, MAX_KEY_SET_BYTES, check_key_set};
 pub use identity_token::{FederatedIdentity, IdentityClaim, IdentityVerifier};

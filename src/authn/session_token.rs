@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::access_key::{CredentialStore, ID_BYTES, NewCredential, Snapshot};
+use super::configured_providers::ConfiguredProviders;
 use super::principal::{Principal, Session, SessionToken};
 use super::session::Credentials;
 use super::session_origin::{AssumedBy, SessionOrigin};
@@ -128,8 +129,13 @@ impl CredentialStore {
         }
         let snapshot = self.snapshot();
         let role = snapshot.live(&state.role, &state.role_id).ok_or(absent)?;
-        let use_of_role =
-            UseOfRole { store: &self.store, snapshot: &snapshot, region_account, request };
+        let use_of_role = UseOfRole {
+            store: &self.store,
+            configured_providers: self.configured_providers(),
+            snapshot: &snapshot,
+            region_account,
+            request,
+        };
         if !use_of_role.is_allowed(role, state.began, &state.origin) {
             return Err(absent);
         }
@@ -157,6 +163,7 @@ impl Snapshot {
 /// The use of a session, at which everything that it was made of is checked again.
 struct UseOfRole<'a> {
     store: &'a Store,
+    configured_providers: Option<&'a ConfiguredProviders>,
     snapshot: &'a Snapshot,
     region_account: &'a RegionAccount,
     request: &'a RequestContext,
@@ -171,11 +178,19 @@ impl UseOfRole<'_> {
             SessionOrigin::Operator => true,
             SessionOrigin::Principal(by) => self.is_allowed_to(role, by),
             SessionOrigin::Federated(by) => {
-                let provider = self.store.document::<IdentityProvider>(by.provider.as_str());
-                provider.is_some_and(|provider| provider.id == by.provider_id)
+                self.provides(by.provider.as_str(), &by.provider_id)
                     && self.trusts(role, TrustCaller::Federated(&by.provider), &by.values)
             }
         }
+    }
+
+    /// Whether there is a provider with this name and id.
+    fn provides(&self, name: &str, id: &str) -> bool {
+        if let Some(provider) = self.configured_providers.and_then(|all| all.find(name)) {
+            return provider.id() == id;
+        }
+        let provider = self.store.document::<IdentityProvider>(name);
+        provider.is_some_and(|provider| provider.id == id)
     }
 
     fn is_allowed_to(&self, role: &Principal, by: &AssumedBy) -> bool {

@@ -13,7 +13,7 @@ use super::policy_arg;
 use super::settings::{ConfigAndFormat, ConfigAndReason};
 use crate::app::Backend;
 use crate::authn::check_key_set;
-use crate::config::Duty;
+use crate::config::{Config, Duty};
 use crate::model::{
     DEFAULT_MAX_TOKEN_AGE_SECONDS, IdentityProvider as Provider, ProviderName, TokenAlgorithm,
     clock, random,
@@ -110,7 +110,9 @@ impl ReplaceKeys {
 
 impl List {
     fn run(self) -> anyhow::Result<()> {
-        execute(&self.common.file, None, &ListProviders { json: self.common.json })
+        let settings = Config::load(self.common.file.path())?.identity_providers;
+        let configured = settings.into_iter().map(|one| one.provider).collect();
+        execute(&self.common.file, None, &ListProviders { json: self.common.json, configured })
     }
 }
 
@@ -157,6 +159,12 @@ impl OperatorCommand for CreateProvider {
 
     async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
         check(&self.provider)?;
+        let configured = on.access_keys().configured_providers();
+        if configured.is_some_and(|all| all.find(self.provider.name.as_str()).is_some()) {
+            let what =
+                format!("the identity provider {} is in the configuration", self.provider.name);
+            return Err(CliError::WrongState(what).into());
+        }
         match on.store().insert_document(self.provider.clone()).await {
             Ok(_inserted) => Ok(()),
             Err(StoreError::Exists) => {
@@ -223,6 +231,8 @@ impl OperatorCommand for DeleteProvider {
 #[derive(Serialize, Deserialize)]
 pub(super) struct ListProviders {
     json: bool,
+    /// Those of the configuration.
+    configured: Vec<Provider>,
 }
 
 impl OperatorCommand for ListProviders {
@@ -231,8 +241,14 @@ impl OperatorCommand for ListProviders {
     type On = Store;
 
     async fn run(&self, store: &Store, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
-        let all = store.documents::<Provider>();
-        let in_json = |one: &std::sync::Arc<Provider>| {
+        let stored = store.documents::<Provider>();
+        let all: Vec<&Provider> =
+            self.configured.iter().chain(stored.iter().map(|one| &**one)).collect();
+        let origin = |one: &Provider| {
+            let is_configured = self.configured.iter().any(|other| other.name == one.name);
+            if is_configured { "configuration" } else { "database" }
+        };
+        let in_json = |one: &&Provider| {
             json!({
                 "name": one.name,
                 "issuer": one.issuer,
@@ -240,10 +256,12 @@ impl OperatorCommand for ListProviders {
                 "algorithms": one.algorithms,
                 "max_age_seconds": one.max_age_seconds,
                 "created": one.created,
+                "origin": origin(one),
             })
         };
-        let row = |one: &std::sync::Arc<Provider>| {
-            let text = format!("{}  {}  {}", one.created, one.issuer, one.audiences.join(" "));
+        let row = |one: &&Provider| {
+            let audiences = one.audiences.join(" ");
+            let text = format!("{}  {}  {audiences}  {}", one.created, one.issuer, origin(one));
             (one.name.to_string(), text)
         };
         Ok(output.list(&all, self.json, in_json, row)?)

@@ -10,7 +10,7 @@ use super::open_files;
 use super::reason::Reason;
 use crate::app::{self, Backend};
 use crate::config::ownership::{InsecurePermissions, Role, check_permissions};
-use crate::config::{Config, Log, LogFormat, TokenConfig, TokenName};
+use crate::config::{Config, KeySource, Log, LogFormat, TokenConfig, TokenName};
 use crate::model::RegionAccount;
 use crate::ops::CallRates;
 use crate::server::TrustedProxies;
@@ -129,6 +129,7 @@ pub(super) fn without_permission_checks(config: Config) -> anyhow::Result<app::S
         },
         compatibility: config.compatibility,
         quotas: config.quotas,
+        identity_providers: config.identity_providers,
         approvals: config.approvals,
         destruction_hold: config.destruction_hold,
         rewraps_secrets: config.rewraps_secrets,
@@ -233,15 +234,21 @@ fn store_files(config: &Config) -> Vec<PathBuf> {
     file.map_or_else(Vec::new, |file| vec![beside(&file, "-wal"), beside(&file, "-shm"), file])
 }
 
-/// The files that only a gateway trusts: the audit file, and the CAs of forwarding targets and admin
-/// clients.
+/// The files that only a gateway trusts: the audit file, the CAs of forwarding targets and admin clients,
+/// and the identity providers with their keys and CAs.
 fn protected_gateway_paths(config: &Config) -> impl Iterator<Item = (PathBuf, Role)> {
     let files = [
         Some(config.audit.file.clone()),
         config.audit.forward.ca.clone(),
         config.admin.client_ca.clone(),
+        config.identity_providers_file.clone(),
     ];
-    files.into_iter().flatten().map(|file| (file, Role::Data))
+    let providers = config.identity_providers.iter().filter_map(|one| match &one.keys {
+        KeySource::File(path) => Some(path.clone()),
+        KeySource::Url { ca, .. } => ca.clone(),
+    });
+    let files = files.into_iter().flatten().chain(providers);
+    files.map(|file| (file, Role::Data)).collect::<Vec<_>>().into_iter()
 }
 
 /// The files and directories that other users must not be able to change.

@@ -9,15 +9,17 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::operators::{Account, Duty, Operators};
-use super::postgresql;
 use super::reader::Reader;
 use super::{
     AdminConfig, AuditSettings, CertificateFiles, CompatibilityOptions, Config, ForwardSettings,
-    KeyringSettings, Limits, Log, LogFormat, PinSource, ProxyNetworks, TokenConfig, TokenName,
-    TokenTimeouts,
+    KeyringSettings, Limits, Log, LogFormat, PinSource, ProviderSettings, ProxyNetworks,
+    TokenConfig, TokenName, TokenTimeouts,
 };
+use super::{identity_providers, postgresql};
 use crate::model::text_form::is_ascii_name;
 use crate::model::{ApprovalRules, IvBudget, Quotas, RegionAccount, TagKey};
+
+const PROVIDERS_FILE: &str = "identity.providers_file";
 
 /// The configuration, which counts only if the reader has no faults. Every text is parsed before
 /// returning, so that all faults are reported; flags and numbers have been parsed already.
@@ -33,6 +35,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let state_directory = reader.text("store.state_directory", absolute);
     let shares_nonces = reader.text("cluster.nonces", |word| Some(word == "cluster"));
     let limits = limits(reader);
+    let identity_providers = identity_providers(reader);
     let approvals = approvals(reader);
     let operators = operators(reader, state_directory.as_deref());
     let keyring = keyring(reader);
@@ -51,6 +54,8 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         state_directory: state_directory?,
         limits: limits?,
         quotas: Quotas::read(|name| reader.number(name))?,
+        identity_providers_file: reader.text(PROVIDERS_FILE, absolute),
+        identity_providers: identity_providers?,
         approvals: approvals?,
         operators: operators?,
         compatibility: compatibility(reader)?,
@@ -261,6 +266,17 @@ fn forward(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> ForwardSe
         ca: reader.text("audit.forward_ca", absolute),
         authorization_file: reader.text("audit.forward_authorization_file", absolute),
         directory: state_directory.map(Path::to_owned).unwrap_or_default(),
+    }
+}
+
+fn identity_providers(reader: &mut Reader<'_>) -> Option<Vec<ProviderSettings>> {
+    let Some(path) = reader.text(PROVIDERS_FILE, absolute) else { return Some(Vec::new()) };
+    match identity_providers::read(&path) {
+        Ok(providers) => Some(providers),
+        Err(fault) => {
+            reader.fault_of(PROVIDERS_FILE, fault);
+            None
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod check;
 mod environment;
 mod faults;
 mod forward;
+mod identity_providers;
 mod operators;
 pub mod ownership;
 pub(crate) mod postgresql;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub use faults::{ConfigError, ConfigFaults, Fault};
 pub use forward::{ForwardSettings, ForwardTarget};
+pub use identity_providers::{KeySource, ProviderSettings};
 pub use operators::{Duty, Operators, SocketPathTooLong};
 pub use secret::{PinSource, SecretError, read_pin_file};
 pub use settings::{MAX_RATE, SETTINGS, Setting};
@@ -61,6 +63,10 @@ pub struct Config {
     pub limits: Limits,
     /// The maximum numbers of objects.
     pub quotas: Quotas,
+    /// The file with identity providers.
+    pub identity_providers_file: Option<PathBuf>,
+    /// The identity providers of the configuration.
+    pub identity_providers: Vec<ProviderSettings>,
     /// The operations that need an approval.
     pub approvals: ApprovalRules,
     /// The socket for commands of operators, and their duties.

@@ -113,6 +113,7 @@ pub static SECTIONS: &[(&str, &str)] = &[
          user name or a uid. If no duty is set, the account of the gateway and root have all of them. \
          Lists can be shown with any duty (docs/access-control.md).",
     ),
+    ("identity", "Identity providers, whose tokens are exchanged for sessions (docs/identity.md)."),
     ("crypto", "Options of the cryptographic operations."),
     ("keys", "Scheduled changes of keys."),
     ("audit", "The record of every operation (docs/reference/audit-record.md)."),
@@ -398,6 +399,10 @@ settings! {
 
     /// Export the audit.
     "operators.audit": ACCOUNTS, Unset(NO_DUTY);
+
+    /// A TOML file with identity providers, each a section `[[provider]]`
+    /// (docs/identity.md#providers-in-the-configuration). Only its owner may change it.
+    "identity.providers_file": PATH, Unset("only those of `hsmgate identity-provider create`");
 
     /// Lets Encrypt accept a Plaintext that is not Base64: any UTF-8 text of at most 6,144 bytes is
     /// encrypted unchanged, and Decrypt returns it. Terraform's provider, Nacos and bank-vaults

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Uri};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -139,25 +139,65 @@ impl MessageStream {
     }
 }
 
+type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// A client that follows no redirection.
+fn http_client(tls: &TlsClient) -> HttpClient {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.enforce_http(false);
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config((*tls.0).clone())
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
+    Client::builder(TokioExecutor::new()).build(connector)
+}
+
+fn require_success(status: StatusCode) -> io::Result<()> {
+    if status.is_success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("the server responded with status {}", status.as_u16())))
+}
+
+/// A document on an HTTP server.
+pub struct HttpSource {
+    uri: Uri,
+    client: HttpClient,
+}
+
+impl HttpSource {
+    /// A source. The connection is opened with the first request.
+    pub fn new(uri: Uri, tls: &TlsClient) -> Self {
+        Self { uri, client: http_client(tls) }
+    }
+
+    /// Reads the document, of at most `limit` bytes. It follows no redirection.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, is not trusted or refuses, or the document is longer.
+    pub async fn get(&self, limit: usize) -> io::Result<Bytes> {
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = self.uri.clone();
+        let response = self.client.request(request).await.map_err(io::Error::other)?;
+        require_success(response.status())?;
+        let body = Limited::new(response.into_body(), limit).collect().await;
+        Ok(body.map_err(io::Error::other)?.to_bytes())
+    }
+}
+
 /// An HTTP server that receives data by POST.
 pub struct HttpReceiver {
     uri: Uri,
     authorization: Option<HeaderValue>,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpClient,
 }
 
 impl HttpReceiver {
     /// A receiver. The connection is opened with the first request.
     pub fn new(uri: Uri, authorization: Option<HeaderValue>, tls: &TlsClient) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config((*tls.0).clone())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
-        Self { uri, authorization, client: Client::builder(TokioExecutor::new()).build(connector) }
+        Self { uri, authorization, client: http_client(tls) }
     }
 
     /// Sends a request, and succeeds if the status of the response does.
@@ -175,9 +215,6 @@ impl HttpReceiver {
         let status = response.status();
         // The connection can be used again only if the response was read.
         let _body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await;
-        if status.is_success() {
-            return Ok(());
-        }
-        Err(io::Error::other(format!("the server responded with status {}", status.as_u16())))
+        require_success(status)
     }
 }

@@ -16,7 +16,7 @@ use http::{HeaderMap, StatusCode};
 pub use health::Health;
 
 use crate::audit::Recorder;
-use crate::authn::ReplayGuard;
+use crate::authn::{ConfiguredProviders, ReplayGuard};
 use crate::server::tls::ServerCertificate;
 use crate::store::Store;
 use crate::telemetry::{MetricsFormat, Registry};
@@ -34,6 +34,8 @@ pub struct MonitoredComponents {
     pub certificate: Option<Arc<ServerCertificate>>,
     /// The used nonces.
     pub replay: Arc<ReplayGuard>,
+    /// The identity providers of the configuration.
+    pub identity_providers: Arc<ConfiguredProviders>,
     /// The metrics of all rooms.
     pub registry: Registry,
 }
@@ -62,6 +64,7 @@ async fn scrape(State(health): State<Arc<Health>>, headers: HeaderMap) -> Respon
     components.token.observe();
     components.store.observe();
     components.audit.observe();
+    components.identity_providers.observe();
     if let Some(certificate) = &components.certificate {
         certificate.observe();
     }

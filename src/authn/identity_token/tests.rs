@@ -36,7 +36,7 @@ impl TestIssuer {
             created: Time::from_unix(1),
         };
         store.insert_document(provider).await.unwrap();
-        let verifier = IdentityVerifier::new(ACCOUNT.parse().unwrap(), store);
+        let verifier = IdentityVerifier::new(ACCOUNT.parse().unwrap(), store, Arc::default());
         Self { verifier, key, _directory: directory }
     }
 

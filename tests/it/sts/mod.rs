@@ -1,4 +1,5 @@
 //! The STS API: temporary credentials through the API.
 
 mod assume_role;
+mod configured_providers;
 mod federation;

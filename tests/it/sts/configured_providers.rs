@@ -1,0 +1,253 @@
+//! Identity providers of the configuration: their keys are read beside the requests and kept if that
+//! fails.
+
+use std::fs;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::admin_client::get;
+use crate::support::calls::until_code;
+use crate::support::gateway::refusal;
+use crate::support::identity::{AUDIENCE, Federation, ISSUER, Issuer};
+use crate::support::installation::{Installation, run};
+use crate::support::process::{eventually, until};
+
+const SIGNATURE: &str = "AuthenticationFail.OIDCToken.InvalidSignature";
+const BROKEN: &str = "AuthenticationFail.OIDCToken.IssuerConfigurationBroken";
+
+/// An https server on loopback that gives one answer after the other, with a certificate of its own CA.
+struct KeyServer {
+    url: String,
+    ca: String,
+    answer: Arc<Mutex<String>>,
+    _task: JoinSet<()>,
+}
+
+fn ok(keys: &Value) -> String {
+    let keys = keys.to_string();
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{keys}", keys.len())
+}
+
+impl KeyServer {
+    async fn start(installation: &Installation) -> Self {
+        let directory = installation.path("keys-tls");
+        let out = directory.to_str().unwrap();
+        let make = ["tls", "self-signed", "--name", "127.0.0.1", "--out", out];
+        run(installation.command(&make), b"").done();
+        let chain = CertificateDer::pem_file_iter(directory.join("server.pem")).unwrap();
+        let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
+        let key = PrivateKeyDer::from_pem_file(directory.join("server.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://127.0.0.1:{}/keys", listener.local_addr().unwrap().port());
+        let answer = Arc::new(Mutex::new("HTTP/1.1 503 Later\r\ncontent-length: 0\r\n\r\n".into()));
+        let given: Arc<Mutex<String>> = Arc::clone(&answer);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            loop {
+                let (stream, _peer) = listener.accept().await.unwrap();
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut request = vec![0; 4096];
+                let Ok(_length) = stream.read(&mut request).await else { continue };
+                let text = given.lock().clone();
+                let _ = stream.write_all(text.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        let ca = directory.join("ca.pem").to_str().unwrap().to_owned();
+        Self { url, ca, answer, _task: tasks }
+    }
+
+    fn answers(&self, answer: String) {
+        *self.answer.lock() = answer;
+    }
+}
+
+/// The same gateway with the provider `k8s` in its configuration. `source` are the lines with its keys.
+fn configured_with(federation: Federation, source: &str) -> Federation {
+    let Federation { installation, server, issuer, key } = federation;
+    installation.configured(&["identity-provider", "delete", "k8s"]).done();
+    assert_eq!(server.stop(), Some(0));
+    configure(&installation, source);
+    let server = installation.serve();
+    Federation { installation, server, issuer, key }
+}
+
+fn configure(installation: &Installation, source: &str) {
+    let file = installation.path("providers.toml");
+    let text = format!(
+        "[[provider]]\nname = \"k8s\"\nissuer = \"{ISSUER}\"\naudiences = [\"{AUDIENCE}\"]\n\
+         refresh_seconds = 1\n{source}\n"
+    );
+    fs::write(&file, text).unwrap();
+    installation.configure(|text| {
+        *text = text.replace("[admin]\naddress = \"\"", "[admin]\naddress = \"127.0.0.1:0\"");
+        if !text.contains("[identity]") {
+            let section = format!("[identity]\nproviders_file = \"{}\"\n", file.display());
+            text.push_str(&section);
+        }
+    });
+}
+
+/// Waits until a token is answered with this status and code.
+async fn until_exchanged(federation: &Federation, token: &str, code: &str) {
+    eventually(async || {
+        let answer = federation.exchange(token).await;
+        let found = if answer.status == 200 { String::new() } else { answer.refusal().1 };
+        if found == code { Ok(()) } else { Err(format!("{found:?}, not {code:?}")) }
+    })
+    .await;
+}
+
+async fn metric(federation: &Federation, name: &str) -> i64 {
+    let (_status, text) =
+        get(&format!("http://{}", federation.server.admin_address()), "/metrics").await;
+    let name = format!("{name}{{provider=\"k8s\"}} ");
+    let value = text.lines().find_map(|line| line.strip_prefix(&name));
+    value.map_or(-1, |value| value.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_at_an_address_are_read_beside_the_requests_and_kept_if_that_fails() {
+    let federation = Federation::open("").await;
+    let server = KeyServer::start(&federation.installation).await;
+    let source = format!("keys_url = \"{}\"\nkeys_ca = \"{}\"", server.url, server.ca);
+    let federation = configured_with(federation, &source);
+    let token = federation.issuer.token(&Issuer::claims());
+    assert_eq!(federation.exchange(&token).await.refusal(), refusal(401, BROKEN));
+    assert_eq!(metric(&federation, "hsmgate_identity_keys_age_seconds").await, -1);
+    server.answers(ok(&federation.issuer.key_set()));
+    until_exchanged(&federation, &token, "").await;
+    let age = metric(&federation, "hsmgate_identity_keys_age_seconds").await;
+    assert!((0..60).contains(&age), "{age}");
+
+    let elsewhere = Issuer::new();
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", other.local_addr().unwrap());
+    let long = "x".repeat(70_000);
+    for answer in [
+        "HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        format!("HTTP/1.1 302 Found\r\nlocation: {url}\r\ncontent-length: 0\r\n\r\n"),
+        ok(&json!({"keys": []})),
+        ok(&json!({"keys": [{"kty": "oct", "k": "AAAA"}]})),
+        ok(&json!({"keys": elsewhere.key_set()["keys"], "x": long})),
+        "no HTTP".to_owned(),
+    ] {
+        let failures = "hsmgate_identity_key_failures_total";
+        let before = metric(&federation, failures).await;
+        server.answers(answer.clone());
+        eventually(async || {
+            let now = metric(&federation, failures).await;
+            if now > before + 1 { Ok(()) } else { Err(now) }
+        })
+        .await;
+        assert_eq!(federation.exchange(&token).await.status, 200, "{answer:.80}");
+    }
+    let called = tokio::time::timeout(std::time::Duration::ZERO, other.accept()).await;
+    assert!(called.is_err(), "a redirection was followed");
+    assert!(federation.server.has_logged("event=\"identity.keys_not_loaded\""));
+
+    // After a rotation a removed key is not accepted any more.
+    let renewed = Issuer::new();
+    server.answers(ok(&renewed.key_set()));
+    until_exchanged(&federation, &renewed.token(&Issuer::claims()), "").await;
+    assert_eq!(federation.exchange(&token).await.refusal(), refusal(401, SIGNATURE));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_not_read_from_a_server_that_is_not_trusted() {
+    let federation = Federation::open("").await;
+    let server = KeyServer::start(&federation.installation).await;
+    server.answers(ok(&federation.issuer.key_set()));
+    let federation = configured_with(federation, &format!("keys_url = \"{}\"", server.url));
+    until(|| federation.server.has_logged("event=\"identity.keys_not_loaded\"")).await;
+    let token = federation.issuer.token(&Issuer::claims());
+    assert_eq!(federation.exchange(&token).await.refusal(), refusal(401, BROKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_in_a_file_are_read_again_and_sessions_end_with_the_provider() {
+    let federation = Federation::open("").await;
+    let file = federation.file("configured.json", &federation.issuer.key_set());
+    let mut federation = configured_with(federation, &format!("keys_file = \"{file}\""));
+    let token = federation.issuer.token(&Issuer::claims());
+    let session = federation.exchange(&token).await.json();
+    let key = federation.key.clone();
+    let encrypt = [("KeyId", key.as_str()), ("Plaintext", "SGVsbG8=")];
+    until_code(&federation.client(&session), "Encrypt", &encrypt, "").await;
+
+    let renewed = Issuer::new();
+    federation.file("configured.json", &renewed.key_set());
+    until_exchanged(&federation, &renewed.token(&Issuer::claims()), "").await;
+    assert_eq!(federation.exchange(&token).await.refusal(), refusal(401, SIGNATURE));
+    fs::write(&file, "{").unwrap();
+    until(|| federation.server.has_logged("event=\"identity.keys_not_loaded\"")).await;
+    let token = renewed.token(&Issuer::claims());
+    assert_eq!(federation.exchange(&token).await.status, 200, "the previous keys stay in use");
+    federation.file("configured.json", &renewed.key_set());
+
+    // The command line shows it, and creates none with its name.
+    let listed =
+        federation.installation.configured(&["identity-provider", "list", "--json"]).json();
+    assert_eq!(listed[0]["origin"], "configuration");
+    assert_eq!(listed[0]["name"], "k8s");
+    let jwks = federation.file("jwks.json", &renewed.key_set());
+    let create = ["identity-provider", "create", "k8s", "--issuer", "i", "--audience", "a"];
+    let create = [&create[..], &["--jwks", &jwks]].concat();
+    let told = federation.installation.configured(&create).failed(5);
+    assert!(told.contains("is in the configuration"), "{told}");
+
+    // After a restart the session is still one of this provider, and without the provider it is none.
+    let absent = "InvalidAccessKeyId.NotFound";
+    for (name, code) in [("k8s", ""), ("other", absent)] {
+        let Federation { installation, server, issuer, key } = federation;
+        assert_eq!(server.stop(), Some(0));
+        let providers = installation.path("providers.toml");
+        let text = fs::read_to_string(&providers).unwrap().replace("k8s", name);
+        fs::write(&providers, text).unwrap();
+        let server = installation.serve();
+        federation = Federation { installation, server, issuer, key };
+        until_code(&federation.client(&session), "Encrypt", &encrypt, code).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_of_the_configuration_that_cannot_be_used_stops_the_start() {
+    let federation = Federation::open("").await;
+    let file = federation.file("configured.json", &federation.issuer.key_set());
+    let Federation { installation, server, issuer: _, key: _ } = federation;
+    assert_eq!(server.stop(), Some(0));
+    let weak = json!({"keys": [{"kty": "oct", "k": "AAAA"}]});
+    let broken = installation.path("weak.json");
+    fs::write(&broken, weak.to_string()).unwrap();
+    for (source, fault) in [
+        (format!("keys_file = \"{file}\""), "in the configuration and in the database"),
+        ("keys_file = \"/none/keys.json\"".to_owned(), "/none/keys.json"),
+        ("keys_url = \"http://keys.example/\"".to_owned(), "must be an https URL"),
+        (format!("keys_file = \"{}\"", broken.display()), "symmetric"),
+    ] {
+        configure(&installation, &source);
+        let config = installation.path("hsmgate.toml");
+        let serve = ["serve", "--config", config.to_str().unwrap()];
+        let outcome = installation.run_under(&["timeout", "60"], &serve);
+        assert!([Some(1), Some(2)].contains(&outcome.code), "{outcome:?}");
+        assert!(outcome.stderr.contains(fault), "{outcome:?}, not {fault}");
+        installation.configured(&["identity-provider", "delete", "k8s"]);
+    }
+}
