@@ -207,6 +207,13 @@ impl Gateway {
             |listener| AdminServer::open(listener, admin_tls, components, metrics.server);
         let admin = listeners.admin.map(open_admin).transpose()?;
         let pipeline = Pipeline::new(Arc::clone(&services), recorder, failures, metrics.pipeline);
+        let identities = IdentityVerifier::new(
+            account,
+            backend.store.clone(),
+            Arc::clone(&identity_providers),
+            Arc::clone(&replay),
+            shared_nonces.clone(),
+        );
         let authenticator = Authenticator::new(
             region_account,
             Arc::clone(&backend.access_keys),
@@ -215,8 +222,6 @@ impl Gateway {
             shared_nonces,
             metrics.authn,
         );
-        let identities =
-            IdentityVerifier::new(account, backend.store.clone(), Arc::clone(&identity_providers));
         let api = api::app(pipeline, authenticator, identities, Arc::clone(&client_keys));
         let lease = Arc::new(JobLease::new(backend.store.clone()));
         lease.renew().await?;

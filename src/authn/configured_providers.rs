@@ -176,6 +176,11 @@ impl ConfiguredProvider {
         &self.settings.provider.id
     }
 
+    /// Whether a token is accepted only once.
+    pub fn accepts_once(&self) -> bool {
+        self.settings.accepts_once
+    }
+
     /// The provider with its keys. `None` while they could not be read.
     pub fn with_keys(&self) -> Option<Arc<IdentityProvider>> {
         self.loaded.load().as_ref().map(|loaded| Arc::clone(&loaded.provider))

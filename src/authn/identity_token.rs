@@ -14,12 +14,14 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 use super::configured_providers::ConfiguredProviders;
 use super::identity_keys::{IdentityKeys, MAX_KEY_ID_BYTES};
+use super::pending_nonce::PendingNonce;
+use super::replay::{NonceUse, ReplayGuard};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::policy::TrustValues;
 use crate::model::{
     AccessKeyId, AccountId, IdentityProvider, ProviderArn, ProviderName, Time, TokenAlgorithm,
 };
-use crate::store::Store;
+use crate::store::{SharedNonces, Store};
 
 /// The longest token in bytes (STS, AssumeRoleWithOIDC, OIDCToken).
 const MAX_TOKEN_BYTES: usize = 20_000;
@@ -52,6 +54,8 @@ pub struct FederatedIdentity {
     pub expires: Time,
     /// What its failures were counted against.
     pub limited_by: AccessKeyId,
+    /// Whether another gateway of the cluster has accepted the token is not known yet.
+    pub pending_use: PendingNonce,
 }
 
 /// A token as sent, of which nothing is proven.
@@ -73,6 +77,9 @@ pub struct IdentityVerifier {
     account: AccountId,
     store: Store,
     configured: Arc<ConfiguredProviders>,
+    replay: Arc<ReplayGuard>,
+    /// The nonces of all gateways of the cluster.
+    shared_nonces: Option<SharedNonces>,
 }
 
 impl<'a> IdentityClaim<'a> {
@@ -92,8 +99,14 @@ impl<'a> IdentityClaim<'a> {
 
 impl IdentityVerifier {
     /// Creates a verifier.
-    pub fn new(account: AccountId, store: Store, configured: Arc<ConfiguredProviders>) -> Self {
-        Self { account, store, configured }
+    pub fn new(
+        account: AccountId,
+        store: Store,
+        configured: Arc<ConfiguredProviders>,
+        replay: Arc<ReplayGuard>,
+        shared_nonces: Option<SharedNonces>,
+    ) -> Self {
+        Self { account, store, configured, replay, shared_nonces }
     }
 
     /// Verifies a token: provider, form, signature, issuer, times, audience, in this order.
@@ -136,6 +149,14 @@ impl IdentityVerifier {
             return Err(ErrorCode::TokenAudience.into());
         }
         let limited_by = claim.limited_by.clone().ok_or(ErrorCode::TokenInvalid)?;
+        let is_once = self.configured.find(provider.name.as_str());
+        let pending_use = match is_once.filter(|provider| provider.accepts_once()) {
+            Some(_) => {
+                let issued = Time::from_unix(claims.issued);
+                self.use_up(&limited_by, token.signed, issued, now)?
+            }
+            None => PendingNonce::default(),
+        };
         Ok(FederatedIdentity {
             provider: provider.name.clone(),
             provider_id: provider.id.clone(),
@@ -148,7 +169,30 @@ impl IdentityVerifier {
             issued: Time::from_unix(claims.issued),
             expires: Time::from_unix(claims.expires),
             limited_by,
+            pending_use,
         })
+    }
+
+    /// Uses up a token as the nonce of its subject. What is signed counts: an ES256 signature has a
+    /// second form, which anyone can compute.
+    fn use_up(
+        &self,
+        subject: &AccessKeyId,
+        signed: &str,
+        issued: Time,
+        now: Time,
+    ) -> Result<PendingNonce, ApiError> {
+        let nonce = URL_SAFE_NO_PAD.encode(digest(&SHA256, signed.as_bytes()));
+        match self.replay.try_use(subject, &nonce, issued, now) {
+            Ok(NonceUse::First) => {}
+            Ok(NonceUse::Repeated) => return Err(used_token()),
+            // Its first use may have been forgotten.
+            Ok(NonceUse::TooOld) => return Err(ErrorCode::TokenExpired.into()),
+            Err(error) => return Err(ApiError::from(ErrorCode::Unavailable).because(error)),
+        }
+        let Some(shared) = &self.shared_nonces else { return Ok(PendingNonce::default()) };
+        let (nonce, expires) = ReplayGuard::shared_entry(subject, &nonce, issued);
+        Ok(PendingNonce::new(shared.write(nonce, expires)))
     }
 
     fn provider(&self, claim: &IdentityClaim<'_>) -> Result<Arc<IdentityProvider>, ApiError> {
@@ -165,6 +209,26 @@ impl IdentityVerifier {
             return configured.with_keys().ok_or_else(|| ErrorCode::ProviderKeys.into());
         }
         self.store.document::<IdentityProvider>(arn.name.as_str()).ok_or_else(unknown)
+    }
+}
+
+/// The error for a token that was used before, of a provider whose tokens are accepted once.
+fn used_token() -> ApiError {
+    ApiError::with_message(ErrorCode::TokenInvalid, "The OIDCToken was used before.")
+}
+
+impl FederatedIdentity {
+    /// Waits until no other gateway of the cluster can accept the token, if it is accepted once.
+    ///
+    /// # Errors
+    /// `AuthenticationFail.OIDCToken.Invalid` when another gateway has accepted it;
+    /// `ServiceUnavailableTemporary` when the database does not respond.
+    pub async fn require_first_use(&self) -> Result<(), ApiError> {
+        let Some(pending) = self.pending_use.take() else { return Ok(()) };
+        pending.require_first().await.map_err(|error| match error.code() {
+            ErrorCode::SignatureNonceUsed => used_token(),
+            _ => error,
+        })
     }
 }
 

@@ -15,6 +15,10 @@ use crate::model::{
 const DEFAULT_REFRESH_SECONDS: u64 = 300;
 const REFRESH_SECONDS: std::ops::RangeInclusive<u64> = 1..=86_400;
 
+/// The greatest age of a token that is accepted once, in seconds. With the tolerated difference of the
+/// clocks it is the time for which nonces are kept.
+const MAX_AGE_OF_ONE_USE_SECONDS: i64 = 840;
+
 /// An identity provider of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderSettings {
@@ -24,6 +28,8 @@ pub struct ProviderSettings {
     pub keys: KeySource,
     /// How often they are read again.
     pub refresh: Duration,
+    /// Whether a token is accepted only once.
+    pub accepts_once: bool,
 }
 
 /// Where the key set of a provider is.
@@ -59,6 +65,8 @@ struct ProviderEntry {
     algorithms: Option<Vec<String>>,
     max_age_seconds: Option<i64>,
     refresh_seconds: Option<u64>,
+    #[serde(default)]
+    accept_once: bool,
 }
 
 /// Reads the file with the providers.
@@ -115,15 +123,23 @@ impl ProviderEntry {
             audiences: self.audiences,
             algorithms: algorithms.map_err(|fault| format!("{fault}"))?,
             keys: String::new(),
-            max_age_seconds: self.max_age_seconds.unwrap_or(DEFAULT_MAX_TOKEN_AGE_SECONDS),
+            max_age_seconds: self.max_age_seconds.unwrap_or(if self.accept_once {
+                MAX_AGE_OF_ONE_USE_SECONDS
+            } else {
+                DEFAULT_MAX_TOKEN_AGE_SECONDS
+            }),
             created: Time::from_unix(0),
         };
         provider.check()?;
+        if self.accept_once && provider.max_age_seconds > MAX_AGE_OF_ONE_USE_SECONDS {
+            return Err("with accept_once max_age_seconds must be at most 840".to_owned());
+        }
         let refresh = self.refresh_seconds.unwrap_or(DEFAULT_REFRESH_SECONDS);
         if !REFRESH_SECONDS.contains(&refresh) {
             return Err("refresh_seconds must be 1 to 86400".to_owned());
         }
-        Ok(ProviderSettings { provider, keys, refresh: Duration::from_secs(refresh) })
+        let refresh = Duration::from_secs(refresh);
+        Ok(ProviderSettings { provider, keys, refresh, accepts_once: self.accept_once })
     }
 }
 
@@ -170,6 +186,9 @@ mod tests {
         assert_eq!(ci.provider.algorithms, [TokenAlgorithm::Es256]);
         assert_eq!((ci.provider.max_age_seconds, ci.refresh.as_secs()), (900, 60));
         assert_eq!(parse("").unwrap(), []);
+        let once = parse(&format!("{K8S}keys_file = \"/k\"\naccept_once = true\n")).unwrap();
+        assert!(once[0].accepts_once && once[0].provider.max_age_seconds == 840);
+        assert!(!k8s.accepts_once);
     }
 
     #[test]
@@ -188,6 +207,7 @@ mod tests {
             (format!("{K8S}{file}algorithms = [\"HS256\"]\n"), "token algorithm"),
             (format!("{K8S}{file}algorithms = []\n"), "an algorithm is necessary"),
             (format!("{K8S}{file}max_age_seconds = 1\n"), "60 to 604800"),
+            (format!("{K8S}{file}accept_once = true\nmax_age_seconds = 841\n"), "at most 840"),
             (format!("{K8S}{file}refresh_seconds = 0\n"), "refresh_seconds must be 1 to 86400"),
             (format!("{K8S}{file}{K8S}{file}"), "two providers have this name"),
             (format!("{K8S}{file}kyes = 1\n"), "line 6: "),

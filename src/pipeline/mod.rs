@@ -289,7 +289,10 @@ impl Identified<'_> {
         let record = pipeline.audit.open(details.take());
         let outcome = match operation {
             Ok(operation) => {
-                let run = std::pin::pin!(async { operation.run(&cx) });
+                let run = std::pin::pin!(async {
+                    cx.identity().require_first_use().await?;
+                    operation.run(&cx)
+                });
                 record.of(run, || cx.used_resources()).await
             }
             Err(error) => record.refused(Err(error)).await,

@@ -3,6 +3,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use serde_json::{Value, json};
 
 use super::*;
+use crate::authn::LastJournal;
 use crate::store::tests::open;
 
 const NOW: i64 = 1_764_320_000;
@@ -36,7 +37,11 @@ impl TestIssuer {
             created: Time::from_unix(1),
         };
         store.insert_document(provider).await.unwrap();
-        let verifier = IdentityVerifier::new(ACCOUNT.parse().unwrap(), store, Arc::default());
+        let replay = directory.path().join("replay");
+        let replay =
+            ReplayGuard::open(&replay, &LastJournal::Absent, Time::from_unix(NOW)).unwrap();
+        let (account, none) = (ACCOUNT.parse().unwrap(), Arc::default());
+        let verifier = IdentityVerifier::new(account, store, none, Arc::new(replay), None);
         Self { verifier, key, _directory: directory }
     }
 

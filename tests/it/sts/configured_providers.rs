@@ -4,6 +4,8 @@
 use std::fs;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
@@ -17,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::support::admin_client::get;
 use crate::support::calls::until_code;
 use crate::support::gateway::refusal;
-use crate::support::identity::{AUDIENCE, Federation, ISSUER, Issuer};
+use crate::support::identity::{AUDIENCE, Federation, ISSUER, Issuer, encode};
 use crate::support::installation::{Installation, run};
 use crate::support::process::{eventually, until};
 
@@ -225,6 +227,60 @@ async fn keys_in_a_file_are_read_again_and_sessions_end_with_the_provider() {
         federation = Federation { installation, server, issuer, key };
         until_code(&federation.client(&session), "Encrypt", &encrypt, code).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_accepted_once_if_its_provider_says_so_after_a_restart_too() {
+    let federation = Federation::open("").await;
+    let file = federation.file("configured.json", &federation.issuer.key_set());
+    let source = format!("keys_file = \"{file}\"\naccept_once = true");
+    let federation = configured_with(federation, &source);
+    let used = refusal(401, "AuthenticationFail.OIDCToken.Invalid");
+    // Of a token of this second a gateway that has just started knows whether it was used.
+    let tokens = eventually(async || {
+        let issuer = &federation.issuer;
+        let tokens = [issuer.token(&Issuer::claims()), issuer.ec_token(&Issuer::claims())];
+        let answer = federation.exchange(&tokens[0]).await;
+        if answer.status == 200 { Ok(tokens) } else { Err(answer.body) }
+    })
+    .await;
+    let [rsa, ec] = &tokens;
+    assert_eq!(federation.exchange(rsa).await.refusal(), used);
+    assert_eq!(federation.exchange(&format!("{rsa}\n")).await.refusal(), used);
+    let both = tokio::join!(federation.exchange(ec), federation.exchange(ec));
+    assert_eq!(both.0.status.min(both.1.status), 200);
+    assert_eq!(both.0.status.max(both.1.status), 401, "one of two at the same time");
+    assert_eq!(federation.exchange(&other_form(ec)).await.refusal(), used, "the other signature");
+    let mut claims = Issuer::claims();
+    claims["jti"] = json!("2");
+    assert_eq!(federation.exchange(&federation.issuer.token(&claims)).await.status, 200);
+    claims["iat"] = json!(claims["iat"].as_i64().unwrap() - 901);
+    let old = federation.exchange(&federation.issuer.token(&claims)).await;
+    assert_eq!(old.refusal(), refusal(401, "AuthenticationFail.OIDCToken.Expired"));
+
+    let Federation { installation, server, issuer, key } = federation;
+    assert_eq!(server.stop(), Some(0));
+    let server = installation.serve();
+    let federation = Federation { installation, server, issuer, key };
+    assert_eq!(federation.exchange(rsa).await.refusal(), used);
+    assert_eq!(federation.exchange(ec).await.refusal(), used);
+    let logged = federation.server.log();
+    assert!(!logged.contains(&rsa[..40]), "{logged}");
+}
+
+/// The token with the other signature (r, n - s), which is valid too and needs no key.
+fn other_form(token: &str) -> String {
+    const ORDER: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let order = hex::decode(ORDER).unwrap();
+    let mut borrow = 0;
+    for index in (0..32).rev() {
+        let difference = i32::from(order[index]) - i32::from(signature[32 + index]) - borrow;
+        borrow = i32::from(difference < 0);
+        signature[32 + index] = u8::try_from(difference.rem_euclid(256)).unwrap();
+    }
+    format!("{signed}.{}", encode(signature))
 }
 
 #[tokio::test(flavor = "multi_thread")]
