@@ -77,7 +77,7 @@ fn the_clients_in_go_pass_every_step() {
 }
 
 /// Why the clients cannot be run here, if they cannot.
-fn reason_to_skip() -> Option<String> {
+pub(crate) fn reason_to_skip() -> Option<String> {
     let Ok(version) = go_command(Path::new("."), &["env", "GOVERSION"]) else {
         return Some("there is no go".to_owned());
     };

@@ -48,7 +48,7 @@ fn the_clients_in_java_pass_every_step() {
 }
 
 /// Why the clients cannot be run here, if they cannot.
-fn reason_to_skip() -> Option<String> {
+pub(crate) fn reason_to_skip() -> Option<String> {
     if run(Command::new("mvn").arg("--version")).is_none() {
         return Some("there is no Maven".to_owned());
     }

@@ -21,6 +21,7 @@
 mod client;
 mod gateways;
 mod go;
+mod identity;
 mod java;
 #[path = "../support/mod.rs"]
 mod support;

@@ -29,6 +29,7 @@ setup_java() {
         fi
     fi
     mvn --quiet --batch-mode --file java/pom.xml process-classes
+    mvn --quiet --batch-mode --file java/identity/pom.xml process-classes
 }
 
 setup_go
