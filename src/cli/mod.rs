@@ -35,6 +35,7 @@ mod audit;
 mod backup;
 mod bench;
 mod change_pin;
+mod changed_settings;
 pub mod client;
 mod client_file;
 mod client_key;

@@ -11,6 +11,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use tokio::runtime::{self, Runtime};
 
+use super::changed_settings::StartSettings;
 use super::exit::is_pin_refused;
 use super::handover::{Report, SupervisorChannel};
 use super::operator::OperatorServer;
@@ -92,6 +93,7 @@ impl Serve {
     ) -> anyhow::Result<()> {
         let ServerSignals { mut stop, hangups, user } = signals;
         let ignoring = tokio::spawn(user.ignore());
+        let start_settings = StartSettings::read(self.file.path())?;
         let region_account = start.settings.region_account.clone();
         let call_rates = start.settings.limits.call_rates;
         let operators = start.operators.clone();
@@ -119,6 +121,7 @@ impl Serve {
             if let Some(certificate) = &certificate {
                 certificate.request_reload();
             }
+            start_settings.log_changes();
         }));
         let is_restarting = Arc::new(AtomicBool::new(false));
         let token = gateway.token().clone();

@@ -39,6 +39,24 @@ async fn unused_signals_do_not_stop_a_gateway_and_its_supervisor() {
 }
 
 #[tokio::test]
+async fn sighup_tells_which_settings_wait_for_a_reload() {
+    let (installation, _user) = Installation::prepared();
+    let server = installation.serve_with(&[]);
+    let file = installation.path("hsmgate.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let hang_up = async |text: &str, told: &str| {
+        std::fs::write(&file, text).unwrap();
+        server.signal("HUP");
+        until(|| server.has_logged(told)).await;
+    };
+    assert!(!text.contains("[quotas]"), "{text}");
+    hang_up(&format!("{text}\n[quotas]\nkeys = 17\nkey_versions = 18\n"), "config.changed").await;
+    assert!(server.has_logged("settings=\"quotas.keys, quotas.key_versions\""));
+    hang_up("nonsense", "config.invalid").await;
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[tokio::test]
 async fn a_gateway_shuts_down_in_order_on_sigquit() {
     let gateway = Gateway::start();
     gateway.call("DescribeRegions", &[]).await;
