@@ -3,6 +3,8 @@
 //! resource; its plan is empty only if the answer has the values that it sent. It recognizes a
 //! deleted resource by the error codes that it knows.
 
+mod secrets;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hsmgate::api::rpc::sign::rpc1_string_to_sign;
