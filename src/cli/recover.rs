@@ -22,6 +22,7 @@ const MAX_RECORDED_KEYS: usize = 1000;
 /// What the labels in the token do not contain.
 const NOT_RECOVERABLE: &[&str] = &[
     "aliases",
+    "secrets and their values",
     "tags and descriptions",
     "key policies, access points, network rules",
     "users, roles, AccessKeys, client keys",

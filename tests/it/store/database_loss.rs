@@ -71,6 +71,7 @@ async fn every_old_ciphertext_decrypts_after_the_catalogue_was_rebuilt_from_the_
     // The key that encrypts AccessKeys was found when the database was opened.
     assert_eq!(services, ["audit-checkpoint"]);
     assert!(text(&found["not_rebuilt"][0]).contains("aliases"));
+    assert_eq!(found["not_rebuilt"][1], "secrets and their values");
     let again: Value = installation.configured(&["recover", "--reason", "a test", "--json"]).json();
     assert_eq!(again["keys"], serde_json::json!([]), "it may be run again");
 
