@@ -21,6 +21,17 @@ async fn works(token: &Token, key: KeyIdentity) -> Result<(), TokenError> {
     Ok(())
 }
 
+/// As [`works`], for a caller who repeats a call for which the objects were locked too long: a machine
+/// that does not run the thread with the lock makes others wait.
+async fn works_repeatedly(token: &Token, key: KeyIdentity) -> Result<(), TokenError> {
+    loop {
+        match works(token, key).await {
+            Err(TokenError::Busy) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Waits until the token is ready, or away for the reason.
 async fn until(token: &Token, wanted: Option<UnavailableReason>) {
     let waiting = async {
@@ -144,13 +155,13 @@ fn keys_come_and_go_beside_encryption_and_logouts() {
         let changes = tokio::spawn(async move {
             for _ in 0..100 {
                 let passing = key(&other, KeySpec::Aes256).await;
-                works(&other, passing).await.unwrap();
+                works_repeatedly(&other, passing).await.unwrap();
                 change(&other, move |worker| worker.destroy(passing)).await.unwrap();
             }
         });
         let mut round = 0_u32;
         while !changes.is_finished() {
-            works(&token, lasting).await.unwrap();
+            works_repeatedly(&token, lasting).await.unwrap();
             round += 1;
             if round.is_multiple_of(50) {
                 // Twice at once is no logout, and no harm either.
