@@ -12,10 +12,12 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use support::gateway::Gateway;
 use support::identity::{Federation, Issuer, PROVIDER, ROLE};
-use support::softhsm::scratch;
+use support::softhsm::{module, scratch};
 
 #[test]
 fn the_new_python_sdk_passes_every_case_signed_with_acs3() {
@@ -138,6 +140,52 @@ async fn the_default_chains_encrypt_with_a_token_in_place_of_an_access_key() {
         expect_success(&ran, &format!("the log of the gateway:\n{}", federation.server.log()));
         assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "passed", "{way}");
     }
+}
+
+/// Ciphertexts of a state that an earlier program has made.
+const GOLDEN: &str = "tests/golden/0.2.0-schema-18-audit-2-journal-2";
+
+/// Nobody is locked in: neither gateway nor database takes part.
+#[test]
+fn a_ciphertext_is_decrypted_with_the_token_and_its_pin_alone() {
+    expect_success(&SET_UP, "");
+    let golden = root().join(GOLDEN);
+    let state = std::fs::read_to_string(golden.join("golden.json")).expect("the golden state");
+    let state: serde_json::Value = serde_json::from_str(&state).expect("JSON");
+    let home = tempfile::tempdir_in(scratch()).expect("a temporary directory");
+    let copied = run(Command::new("cp").arg("-r").arg(golden.join("tokens")).arg(home.path()));
+    expect_success(&copied, "");
+    let config = home.path().join("softhsm2.conf");
+    let tokens = home.path().join("tokens");
+    std::fs::write(&config, format!("directories.tokendir = {}\n", tokens.display()))
+        .expect("a file");
+    let mut decrypted = 0;
+    for call in state["calls"].as_array().expect("calls") {
+        let param = |wanted: &str| {
+            let params = call["params"].as_array().into_iter().flatten();
+            params.filter(|param| param[0] == wanted).find_map(|param| param[1].as_str())
+        };
+        let plaintext = call["outcome"]["Answer"]["Plaintext"].as_str();
+        let (Some(blob), Some(plaintext)) = (param("CiphertextBlob"), plaintext) else { continue };
+        if call["action"] != "Decrypt" {
+            continue;
+        }
+        let blob_file = home.path().join("blob");
+        std::fs::write(&blob_file, blob).expect("a file");
+        let ran = run(Command::new(root().join("target/sdk/python/bin/python"))
+            .arg(root().join("examples/exit/decrypt.py"))
+            .arg("--module")
+            .arg(module())
+            .args(["--token", "production", "--pin-file"])
+            .arg(golden.join("pin"))
+            .args(["--context", param("EncryptionContext").unwrap_or("{}")])
+            .env("SOFTHSM2_CONF", &config)
+            .stdin(std::fs::File::open(&blob_file).expect("a file")));
+        expect_success(&ran, blob);
+        assert_eq!(STANDARD.encode(&ran.stdout), plaintext, "{blob}");
+        decrypted += 1;
+    }
+    assert!(decrypted > 10, "{decrypted}");
 }
 
 /// Whether interpreters and SDKs are there, asked once for all tests.
