@@ -13,7 +13,7 @@
 //! It sees every head as it was sent, while the library drops a `Content-Length` next to a
 //! `Transfer-Encoding`. So it also detects a request with both, for which a proxy may see another
 //! end (RFC 9112, section 6.1). For that it also follows chunked bodies, but shortens no request
-//! line after one, unless the body is [`EMPTY_CHUNKS`]: the SDK for Java sends it with every call.
+//! line after one, unless the body has no chunks: the SDK for Java sends such a body with every call.
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use tokio::io::ReadBuf;
