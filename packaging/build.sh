@@ -89,7 +89,9 @@ wheel() {
 sbom() {
     cargo cyclonedx --version >/dev/null 2>&1 || cargo install cargo-cyclonedx --locked
     cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename hsmgate.cdx
-    mv hsmgate.cdx.json "$out/hsmgate-$version.cdx.json"
+    # It writes one for each package of the workspace, with the path of the checkout.
+    sed "s,file://$PWD,file:///hsmgate,g" hsmgate.cdx.json > "$out/hsmgate-$version.cdx.json"
+    find . -name hsmgate.cdx.json -not -path './target/*' -delete
 }
 
 mkdir -p "$out"
