@@ -1,8 +1,8 @@
 //! The packages that `make packages` builds, installed as their users do: with the commands of README.md
 //! in a chroot whose files are those of this machine and whose changes are thrown away.
 //!
-//! A chroot needs root; without it a line says so. With the variable `CI` set to `true`, what is skipped
-//! has failed.
+//! A chroot needs root, namespaces and overlayfs; where they are not permitted, a line says so and the test
+//! passes.
 
 #![expect(
     clippy::unwrap_used,
