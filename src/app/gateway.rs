@@ -253,6 +253,11 @@ impl Gateway {
         self.address
     }
 
+    /// The health that its admin listener shows, if it has one.
+    pub fn health(&self) -> Option<Arc<Health>> {
+        self.admin.as_ref().map(|admin| Arc::clone(&admin.health))
+    }
+
     /// The address of the admin listener, if any.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|admin| admin.address)

@@ -20,6 +20,7 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The health of the gateway.
 pub struct Health {
     components: MonitoredComponents,
+    is_starting: AtomicBool,
     is_stopping: AtomicBool,
     /// Held during the store check, so that concurrent probes cause only one.
     last: Mutex<Option<(Instant, Readiness)>>,
@@ -44,7 +45,13 @@ struct Dependency {
 impl Health {
     /// Creates the health of a gateway with these components.
     pub fn new(components: MonitoredComponents) -> Self {
-        Self { components, is_stopping: AtomicBool::new(false), last: Mutex::new(None) }
+        let (is_starting, is_stopping) = Default::default();
+        Self { components, is_starting, is_stopping, last: Mutex::new(None) }
+    }
+
+    /// Whether something is still missing that clients expect, although the gateway serves.
+    pub fn set_starting(&self, is_starting: bool) {
+        self.is_starting.store(is_starting, Ordering::Relaxed);
     }
 
     /// From now on the gateway is not ready: it finishes the requests in progress.
@@ -67,6 +74,9 @@ impl Health {
                 readiness
             }
         };
+        if self.is_starting.load(Ordering::Relaxed) {
+            readiness.status = "starting";
+        }
         if self.is_stopping.load(Ordering::Relaxed) {
             readiness.status = "stopping";
         }

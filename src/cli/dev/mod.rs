@@ -212,6 +212,11 @@ impl Dev {
         let ignoring = tokio::spawn(UserSignals::catch()?.ignore());
         let region_account = settings.region_account.clone();
         let gateway = Gateway::start(settings, listeners).await?;
+        // Who waits until it is ready expects the demo key.
+        let health = gateway.health();
+        if let Some(health) = &health {
+            health.set_starting(true);
+        }
         let operator_server = OperatorServer::open(&gateway, operators)?;
         let file = self.access_key(dev_directory, &gateway, region_account, ca_file).await?;
         let store = gateway.store().clone();
@@ -227,8 +232,10 @@ impl Dev {
         let serving = gateway.serve_until(OperatorServer::stop_with(operator_server, stop));
         let opening = async {
             let opened = self.prepare_demo(dev_directory, &file, &store).await;
-            if opened.is_err() {
-                failed.notify_one();
+            match (&opened, health) {
+                (Ok(()), Some(health)) => health.set_starting(false),
+                (Ok(()), None) => {}
+                (Err(_), _) => failed.notify_one(),
             }
             opened
         };
