@@ -72,6 +72,7 @@ impl AuditLog {
         let (timeout, required) = (settings.timeout, settings.required);
         let interval = settings.checkpoint_interval;
         let known = trust.known.clone();
+        let stored = known.as_ref().and_then(|known| known.checkpoint.clone());
         let opened = blocking(move || writer::open(settings, &trust)).await?;
         let opened = opened.of_gateway(store.member());
         // From the first record on, the file may be ahead of the head in the store.
@@ -102,8 +103,9 @@ impl AuditLog {
             recorder: recorder.clone(),
             signer,
             store,
+            // A start after a kill may have found one that the store lacks.
+            is_stored: is_older_accepted || checkpoint == stored,
             checkpoint,
-            is_stored: true,
             unconfirmed: None,
             retry_at: None,
         };

@@ -86,7 +86,7 @@ fn continued(
             Some(known) => discontinued(known.head, stored),
         }));
     };
-    let last = last_checkpoint(path)?;
+    let last = last_checkpoint_since(path, known.map_or(Head::START, |known| known.head))?;
     let signed = last.as_ref().filter(|last| trust.keys.iter().any(|key| key.has_signed(last)));
     let is_unsigned = last.is_some() && signed.is_none();
     let ahead =
@@ -239,6 +239,21 @@ fn last_checkpoint(path: &Path) -> io::Result<Option<Checkpoint>> {
         line.and_then(|line| line.frame.checkpoint())
             .map_or(ControlFlow::Continue(()), ControlFlow::Break)
     })
+}
+
+/// The last checkpoint in the file, or else in the files before it up to that with `known`: a gateway
+/// that was killed in a rotation has ended the earlier file with a checkpoint that the store lacks.
+fn last_checkpoint_since(path: &Path, known: Head) -> io::Result<Option<Checkpoint>> {
+    let mut last = last_checkpoint(path)?;
+    if last.is_none() {
+        for (earlier, _offset) in parts_after(path, known)?.iter().flatten().rev().skip(1) {
+            last = last_checkpoint(earlier)?;
+            if last.is_some() {
+                break;
+            }
+        }
+    }
+    Ok(last)
 }
 
 /// A file in the same directory that ends with this record.
@@ -413,6 +428,28 @@ mod tests {
         std::fs::write(&file.path, lines).unwrap();
         let begun = file.chain_end(known(old, false, false), vec![signer.key()]);
         assert_eq!((begun.head, begun.reason), (covered, "discontinued"));
+    }
+
+    #[test]
+    fn a_rotation_whose_checkpoint_the_store_lacks_is_continued_after_it() {
+        let signer = TestSigner::new();
+        let mut file = Written::new(Head::START);
+        file.put(Kind::Event, &json!({"requestId": "r"}));
+        let before = file.head;
+        let checkpoint = signer.sign(before, None);
+        file.put(Kind::Checkpoint, &checkpoint);
+        file.put(Kind::Close, &json!({"reason": "rotated"}));
+        std::fs::rename(&file.path, file.path.with_extension("1")).unwrap();
+        file.put(Kind::Open, &json!({"previous": file.head, "reason": "rotated"}));
+        file.put(Kind::Event, &json!({"requestId": "r"}));
+        for known in [Some(known(before, false, false)), None] {
+            let keys = vec![signer.key()];
+            let trust = TrustedState { known, keys, ..TrustedState::default() };
+            let tail = Tail { head: Some(file.head), torn_bytes: 0 };
+            let begun = chain_end(&file.path, tail, &trust).unwrap();
+            assert_eq!((begun.head, begun.reason), (file.head, "start"));
+            assert_eq!(begun.checkpoint.as_ref(), Some(&checkpoint));
+        }
     }
 
     #[test]
