@@ -35,7 +35,8 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let state_directory = reader.text("store.state_directory", absolute);
     let shares_nonces = reader.text("cluster.nonces", |word| Some(word == "cluster"));
     let limits = limits(reader);
-    let identity_providers = identity_providers(reader);
+    let providers_file = reader.text(PROVIDERS_FILE, absolute);
+    let identity_providers = identity_providers(reader, providers_file.as_deref());
     let approvals = approvals(reader);
     let operators = operators(reader, state_directory.as_deref());
     let keyring = keyring(reader);
@@ -54,7 +55,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         state_directory: state_directory?,
         limits: limits?,
         quotas: Quotas::read(|name| reader.number(name))?,
-        identity_providers_file: reader.text(PROVIDERS_FILE, absolute),
+        identity_providers_file: providers_file,
         identity_providers: identity_providers?,
         approvals: approvals?,
         operators: operators?,
@@ -269,9 +270,12 @@ fn forward(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> ForwardSe
     }
 }
 
-fn identity_providers(reader: &mut Reader<'_>) -> Option<Vec<ProviderSettings>> {
-    let Some(path) = reader.text(PROVIDERS_FILE, absolute) else { return Some(Vec::new()) };
-    match identity_providers::read(&path) {
+fn identity_providers(
+    reader: &mut Reader<'_>,
+    file: Option<&Path>,
+) -> Option<Vec<ProviderSettings>> {
+    let Some(path) = file else { return Some(Vec::new()) };
+    match identity_providers::read(path) {
         Ok(providers) => Some(providers),
         Err(fault) => {
             reader.fault_of(PROVIDERS_FILE, fault);

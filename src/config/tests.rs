@@ -186,6 +186,14 @@ fn a_fault_of_a_variable_names_it_and_not_its_value() {
 }
 
 #[test]
+fn a_providers_file_that_is_no_path_is_told_once() {
+    let text = format!("{SHORTEST}\n[identity]\nproviders_file = \"providers.toml\"\n");
+    let faults = Config::parse(&text).unwrap_err();
+    let told = faults.iter().filter(|fault| fault.subject == "identity.providers_file");
+    assert_eq!(told.count(), 1, "{faults}");
+}
+
+#[test]
 fn a_variable_that_is_not_utf_8_is_a_fault() {
     let variables = [("HSMGATE_TLS__KEY".to_owned(), None)];
     let told = Config::parse_with(SHORTEST, &Environment::of(variables)).unwrap_err().to_string();
