@@ -30,4 +30,5 @@ pub(crate) mod scale;
 pub(crate) mod signed_calls;
 pub(crate) mod small_disk;
 pub(crate) mod softhsm;
+pub(crate) mod tls_server;
 pub(crate) mod tokens;

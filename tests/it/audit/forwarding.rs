@@ -9,9 +9,6 @@ use std::time::Duration;
 
 use hsmgate::audit::{Expectation, Verifier};
 use parking_lot::Mutex;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
@@ -24,6 +21,7 @@ use crate::support::audit_file::records;
 use crate::support::installation::{AccessKey, Installation, Server};
 use crate::support::process::{signal, until};
 use crate::support::recorded::{Recorded, lines};
+use crate::support::tls_server::acceptor;
 
 /// What a collector has received.
 type Received = Arc<Mutex<Vec<String>>>;
@@ -229,20 +227,8 @@ async fn an_outage_may_outlast_the_gateway_and_its_files() {
 async fn syslog_over_tls_trusts_only_the_given_ca() {
     let (installation, admin) = Installation::prepared();
     let directory = installation.path("tls");
-    let make = ["tls", "self-signed", "--out", directory.to_str().unwrap(), "--name", "127.0.0.1"];
-    crate::support::installation::run(installation.command(&make), b"").done();
-    let chain = CertificateDer::pem_file_iter(directory.join("server.pem")).unwrap();
-    let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_file(directory.join("server.key")).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
     let received = Received::default();
-    let protocol = Protocol::SyslogTls(TlsAcceptor::from(Arc::new(config)));
+    let protocol = Protocol::SyslogTls(acceptor(&installation, &directory));
     let collector = Collector::start(0, protocol, &received).await;
     let port = collector.port;
     let configure = |ca: &str| {

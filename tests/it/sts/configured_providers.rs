@@ -7,21 +7,18 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use crate::support::admin_client::get;
 use crate::support::calls::until_code;
 use crate::support::gateway::refusal;
 use crate::support::identity::{AUDIENCE, Federation, ISSUER, Issuer, encode};
-use crate::support::installation::{Installation, run};
+use crate::support::installation::Installation;
 use crate::support::process::{eventually, until};
+use crate::support::tls_server::acceptor;
 
 const SIGNATURE: &str = "AuthenticationFail.OIDCToken.InvalidSignature";
 const BROKEN: &str = "AuthenticationFail.OIDCToken.IssuerConfigurationBroken";
@@ -42,20 +39,7 @@ fn ok(keys: &Value) -> String {
 impl KeyServer {
     async fn start(installation: &Installation) -> Self {
         let directory = installation.path("keys-tls");
-        let out = directory.to_str().unwrap();
-        let make = ["tls", "self-signed", "--name", "127.0.0.1", "--out", out];
-        run(installation.command(&make), b"").done();
-        let chain = CertificateDer::pem_file_iter(directory.join("server.pem")).unwrap();
-        let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
-        let key = PrivateKeyDer::from_pem_file(directory.join("server.key")).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(installation, &directory);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://127.0.0.1:{}/keys", listener.local_addr().unwrap().port());
         let answer = Arc::new(Mutex::new("HTTP/1.1 503 Later\r\ncontent-length: 0\r\n\r\n".into()));
