@@ -149,13 +149,11 @@ impl IdentityVerifier {
             return Err(ErrorCode::TokenAudience.into());
         }
         let limited_by = claim.limited_by.clone().ok_or(ErrorCode::TokenInvalid)?;
-        let is_once = self.configured.find(provider.name.as_str());
-        let pending_use = match is_once.filter(|provider| provider.accepts_once()) {
-            Some(_) => {
-                let issued = Time::from_unix(claims.issued);
-                self.use_up(&limited_by, token.signed, issued, now)?
-            }
-            None => PendingNonce::default(),
+        let configured = self.configured.find(provider.name.as_str());
+        let pending_use = if configured.is_some_and(|provider| provider.accepts_once()) {
+            self.use_up(&limited_by, token.signed, Time::from_unix(claims.issued), now)?
+        } else {
+            PendingNonce::default()
         };
         Ok(FederatedIdentity {
             provider: provider.name.clone(),

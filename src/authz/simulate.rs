@@ -110,8 +110,8 @@ pub fn simulate(request: &SimulatedRequest<'_>) -> Result<SimulationResult, Unre
         key_policy: key_policy.as_ref(),
     };
     let policy_request = request.policy_request(request.action);
-    let result = SimulationResult::of(&decide(&policies, &policy_request));
-    Ok(if request.secret.is_some() { result.of_secret() } else { result })
+    let of_resource = if request.secret.is_some() { SECRET_POLICY } else { KEY_POLICY };
+    Ok(SimulationResult::of(&decide(&policies, &policy_request), of_resource))
 }
 
 /// Decides a request for a secret that a client key has signed. Its access point decides alone.
@@ -155,7 +155,7 @@ fn simulate_client_key(
     let account = &request.region_account.account;
     let denial = key_policy.and_then(|policy| decide_client_key(policy, by, account, &named));
     match denial {
-        Some(denial) => SimulationResult::of(&denial),
+        Some(denial) => SimulationResult::of(&denial, KEY_POLICY),
         None => SimulationResult::allowed_by_access_point(&policy),
     }
 }
@@ -190,14 +190,8 @@ impl SimulationResult {
         }
     }
 
-    /// The result with the right name of the policy of a secret.
-    fn of_secret(self) -> Self {
-        let is_of_secret = self.policy.as_deref() == Some(KEY_POLICY);
-        let policy = if is_of_secret { Some(SECRET_POLICY.to_owned()) } else { self.policy };
-        Self { policy, ..self }
-    }
-
-    fn of(decision: &Decision<'_>) -> Self {
+    /// `of_resource` is what the policy of the resource is called.
+    fn of(decision: &Decision<'_>, of_resource: &str) -> Self {
         let (reason, matched) = match decision {
             Decision::Allowed(matched) if matched.policy_type == PolicyType::Root => {
                 ("the root may do everything that no policy denies", Some(matched))
@@ -212,7 +206,7 @@ impl SimulationResult {
         Self {
             allowed: decision.is_allowed(),
             reason,
-            policy: matched.and_then(MatchedStatement::policy),
+            policy: matched.and_then(|matched| matched.policy(of_resource)),
             statement: statement.map(|(number, _)| number),
             sid: statement.and_then(|(_, one)| one.sid.as_deref()).map(str::to_owned),
             effect: statement.map(|(_, one)| match one.effect {
@@ -224,10 +218,10 @@ impl SimulationResult {
 }
 
 impl MatchedStatement<'_> {
-    fn policy(&self) -> Option<String> {
+    fn policy(&self, of_resource: &str) -> Option<String> {
         match self.policy_type {
             PolicyType::Session => Some("session policy".to_owned()),
-            PolicyType::Key => Some(KEY_POLICY.to_owned()),
+            PolicyType::Key => Some(of_resource.to_owned()),
             PolicyType::Principal(name) => Some(name.to_owned()),
             PolicyType::Root => None,
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use prometheus_client::encoding::EncodeLabelValue;
 
-use crate::telemetry::{Counter, Family, Gauge, label_sets, metrics};
+use crate::telemetry::{Counter, Family, Gauge, NoLabels, label_sets, metrics};
 
 /// The limit that refused a new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -64,8 +64,6 @@ impl fmt::Display for ConnectionFailure {
 label_sets! {
     ConnectionLimitLabels { limit: ConnectionLimit }
     ConnectionFailureLabels { reason: ConnectionFailure }
-    /// For a metric that may be absent, which only a family can be.
-    NoLabels {}
 }
 
 metrics! {
@@ -98,6 +96,13 @@ metrics! {
     }
 }
 
+impl ServerMetrics {
+    /// Sets the time until the certificate expires, in seconds.
+    pub(super) fn set_certificate_left(&self, seconds: i64) {
+        self.certificate_left.get_or_create(&NoLabels {}).set(seconds);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,14 +112,10 @@ mod tests {
     fn what_is_counted_stands_in_the_text_under_its_name() {
         let mut registry = Registry::default();
         let metrics = ServerMetrics::new(&mut registry);
-        assert!(
-            !registry
-                .text(MetricsFormat::Prometheus)
-                .unwrap()
-                .contains("\nhsmgate_certificate_left_seconds ")
-        );
-        metrics.certificate_left.get_or_create(&NoLabels {}).set(1250);
-        let text = registry.text(MetricsFormat::Prometheus).unwrap();
+        let text = |registry: &Registry| registry.text(MetricsFormat::Prometheus).unwrap();
+        assert!(!text(&registry).contains("\nhsmgate_certificate_left_seconds "));
+        metrics.set_certificate_left(1250);
+        let text = text(&registry);
         assert!(text.contains("\nhsmgate_certificate_left_seconds 1250\n"), "{text}");
     }
 }

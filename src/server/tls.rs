@@ -25,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
-use super::metrics::{NoLabels, ServerMetrics};
+use super::metrics::ServerMetrics;
 use crate::config::secret::read_private_text;
 use crate::config::{CertificateFiles, SecretError};
 use crate::model::{Time, clock};
@@ -163,7 +163,7 @@ impl ServerCertificate {
     /// Sets the metrics that are read on demand.
     pub fn observe(&self) {
         let seconds = self.not_after().unix().saturating_sub(clock::now().unix());
-        self.metrics.certificate_left.get_or_create(&NoLabels {}).set(seconds);
+        self.metrics.set_certificate_left(seconds);
     }
 
     /// Requests a reload of the files, changed or not.

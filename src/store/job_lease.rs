@@ -176,8 +176,6 @@ pub(super) async fn require(
     }
 }
 
-const MILLIS_PER_SECOND: f64 = 1000.0;
-
 /// What a gateway sees of the cluster.
 struct Sight {
     members: i64,
@@ -191,7 +189,7 @@ impl Sight {
         metrics.cluster_runs_jobs.set(i64::from(runs_jobs));
         // Exact for more weeks than the clocks can differ in a cluster that works.
         let millis = i32::try_from(self.clock_offset).map_or(f64::MAX, f64::from);
-        metrics.cluster_clock_offset.set(millis / MILLIS_PER_SECOND);
+        metrics.cluster_clock_offset.set(millis / 1000.0);
         metrics.cluster_changes_behind.set(self.changes_behind);
     }
 }

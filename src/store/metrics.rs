@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::model::{KeyRecord, Time};
-use crate::telemetry::{Counter, Family, Gauge, label_sets, metrics};
+use crate::telemetry::{Counter, Family, Gauge, NoLabels, label_sets, metrics};
 
 label_sets! {
     KeyLabels { state: &'static str, spec: &'static str }
-    NoLabels {}
 }
 
 metrics! {

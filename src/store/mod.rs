@@ -288,7 +288,8 @@ impl Store {
         metrics.damaged_rows.set(gauge_value(self.damaged_rows().len()));
         metrics.unsigned_revocations.set(gauge_value(self.unsigned_revocations()));
         metrics.stale.set(i64::from(self.is_stale()));
-        metrics.observe_keys(self.inner.catalogue.read().keys(), clock::now());
+        // A copy of the list: requests wait for the catalogue only as long as that takes.
+        metrics.observe_keys(&self.keys(), clock::now());
     }
 
     /// The number of revocations that are in force and not signed yet, when principals and AccessKeys
@@ -457,7 +458,6 @@ mod test_server;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-
     use crate::model::policy::KeyPolicy;
     use crate::model::{
         ImportedMaterial, InstanceId, IvLength, KeySpec, KeyState, KeyUsage, KeyVersion, Origin,

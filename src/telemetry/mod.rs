@@ -17,8 +17,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use registry::{
-    Counter, Description, Family, Gauge, Limit, MetricsFormat, Registry, Seconds, Throttled,
-    gauge_value,
+    Counter, Description, Family, Gauge, Limit, MetricsFormat, NoLabels, Registry, Seconds,
+    Throttled, gauge_value,
 };
 pub(crate) use registry::{label_sets, metrics};
 

@@ -100,6 +100,10 @@ macro_rules! label_sets {
 }
 pub(crate) use label_sets;
 
+/// For a metric that may be absent, which only a family can be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NoLabels {}
+
 /// The metrics of a process.
 #[derive(Debug)]
 pub struct Registry {

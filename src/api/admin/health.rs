@@ -45,8 +45,12 @@ struct Dependency {
 impl Health {
     /// Creates the health of a gateway with these components.
     pub fn new(components: MonitoredComponents) -> Self {
-        let (is_starting, is_stopping) = Default::default();
-        Self { components, is_starting, is_stopping, last: Mutex::new(None) }
+        Self {
+            components,
+            is_starting: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
+            last: Mutex::new(None),
+        }
     }
 
     /// Whether something is still missing that clients expect, although the gateway serves.

@@ -302,9 +302,9 @@ dispatch! {
     super::super::principal::DeletePrincipal,
     super::super::principal::DetachPolicy,
     super::super::principal::ListPrincipals,
+    super::super::rewrap::RewrapSecrets,
     super::super::role::EndSessions,
     super::super::role::UpdateRole,
-    super::super::rewrap::RewrapSecrets,
     super::super::sts::AssumeRole,
 }
 
