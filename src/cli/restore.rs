@@ -17,10 +17,10 @@ use crate::audit;
 use crate::authn::{REPLAY_JOURNAL, row_key};
 use crate::config::{Config, Duty};
 use crate::keyring::store_counter;
-use crate::model::clock;
+use crate::model::{InstanceId, clock};
 use crate::store::{
-    AccessMode, BINDING_METADATA, DamagedRow, LockedStore, Replaced, Replacement, Store,
-    TOKEN_SERIAL,
+    AccessMode, BINDING_METADATA, DamagedRow, INSTANCE_ID, LockedStore, Replaced, Replacement,
+    Store, TOKEN_SERIAL,
 };
 use crate::token::{ServiceKey, Token};
 
@@ -150,6 +150,11 @@ async fn refuse_foreign(
         let here = match *name {
             "region" => Some(config.region_account.region.to_string()),
             "account" => Some(config.region_account.account.to_string()),
+            // A damaged id names no instance: a restore brings it back.
+            INSTANCE_ID => {
+                let here = replacement.replaced_metadata(INSTANCE_ID);
+                here.filter(|id| id.parse::<InstanceId>().is_ok()).map(ToOwned::to_owned)
+            }
             other => replacement.replaced_metadata(other).map(ToOwned::to_owned),
         };
         let there = copy.metadata(name).await?;

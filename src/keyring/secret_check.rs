@@ -33,9 +33,7 @@ impl<'a> SecretCheck<'a> {
         token: &'a Token,
         region_account: &'a RegionAccount,
     ) -> Result<Self, StoreError> {
-        // A read of the instance would name a new one.
-        let has_instance = store.has_instance().await?;
-        let instance = if has_instance { Some(store.instance().await?.id) } else { None };
+        let instance = store.known_instance().await?;
         Ok(Self { store, token, instance, region_account })
     }
 

@@ -6,7 +6,8 @@
 use super::{MetadataValue, Store, StoreError};
 use crate::model::{Instance, InstanceId, RegionAccount, clock};
 
-const INSTANCE_ID: &str = "instance-id";
+/// The name of the metadata with the id of the instance.
+pub const INSTANCE_ID: &str = "instance-id";
 const INSTANCE_CREATED: &str = "instance-created";
 /// The name of the metadata with the serial number of the token.
 pub const TOKEN_SERIAL: &str = "token-serial";
@@ -163,25 +164,51 @@ impl Store {
         Ok(())
     }
 
-    /// The KMS instance that the store is, named by the first start. Of its id and date only the one
-    /// that cannot be read is made again.
+    /// The KMS instance that the store is, named by the first start. Secrets are encrypted for this id, and
+    /// clients name it, so a lost id is not replaced by another one. A lost date is.
     ///
     /// # Errors
-    /// When the database cannot be read or written.
+    /// [`StoreError::InstanceLost`]; when the database cannot be read or written.
     pub async fn instance(&self) -> Result<Instance, StoreError> {
+        let known = self.known_instance().await?;
         let created = self.read_metadata(INSTANCE_CREATED, |text| text.parse().ok()).await?.value();
-        let id = self.read_metadata(INSTANCE_ID, |text| text.parse().ok()).await?.value();
+        let mut entries = Vec::new();
         let instance = Instance {
-            id: id.clone().unwrap_or_else(InstanceId::random),
+            id: known.clone().unwrap_or_else(InstanceId::random),
             created: created.unwrap_or_else(clock::now),
         };
         if created.is_none() {
-            self.set_metadata(INSTANCE_CREATED, &instance.created.to_string()).await?;
+            entries.push((INSTANCE_CREATED, instance.created.to_string()));
         }
-        if id.is_none() {
-            self.set_metadata(INSTANCE_ID, instance.id.as_str()).await?;
+        if known.is_none() {
+            entries.push((INSTANCE_ID, instance.id.to_string()));
+        }
+        if !entries.is_empty() {
+            self.set_metadata_entries(&entries).await?;
         }
         Ok(instance)
+    }
+
+    /// The id of the instance. `None` before the first start of a gateway.
+    ///
+    /// # Errors
+    /// [`StoreError::InstanceLost`] when the store had an id and does not have it now; when the database
+    /// cannot be read.
+    pub async fn known_instance(&self) -> Result<Option<InstanceId>, StoreError> {
+        match self.read_metadata(INSTANCE_ID, |text| text.parse().ok()).await? {
+            MetadataValue::Read(id) => Ok(Some(id)),
+            MetadataValue::Absent if !self.had_instance().await? => Ok(None),
+            MetadataValue::Absent | MetadataValue::Damaged => Err(StoreError::InstanceLost),
+        }
+    }
+
+    /// Whether the store shows without the id that it had one. A new store may have keys, those that
+    /// `recover` has brought back, but no date.
+    async fn had_instance(&self) -> Result<bool, StoreError> {
+        let created = self.read_metadata(INSTANCE_CREATED, |text| Some(text.to_owned())).await?;
+        let was_started = created != MetadataValue::Absent;
+        let is_damaged = !self.damaged_rows().is_empty();
+        Ok(is_damaged || !self.secrets().is_empty() || was_started && !self.keys().is_empty())
     }
 
     /// Whether a gateway has ever started with this store, which names the instance.
@@ -199,4 +226,47 @@ fn metadata_of(region_account: &RegionAccount) -> [(&'static str, &'static str, 
         ("region", REGION, region_account.region.to_string()),
         ("account", ACCOUNT, region_account.account.to_string()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{Bench, sample_key};
+
+    #[tokio::test]
+    async fn a_new_store_gets_an_id_and_keeps_it() {
+        let Bench { store, .. } = &Bench::new().await;
+        assert_eq!(store.known_instance().await.unwrap(), None);
+        // As by recover.
+        store.insert_key(sample_key()).await.unwrap();
+        let instance = store.instance().await.unwrap();
+        assert_eq!(store.instance().await.unwrap(), instance);
+        assert_eq!(store.known_instance().await.unwrap(), Some(instance.id));
+    }
+
+    #[tokio::test]
+    async fn a_lost_id_is_not_replaced() {
+        let bench = Bench::new().await;
+        let store = &bench.store;
+        store.instance().await.unwrap();
+        store.insert_key(sample_key()).await.unwrap();
+        for value in ["x", "kst-"] {
+            store.set_metadata(INSTANCE_ID, value).await.unwrap();
+            assert!(matches!(store.instance().await, Err(StoreError::InstanceLost)), "{value}");
+            assert!(matches!(store.known_instance().await, Err(StoreError::InstanceLost)));
+        }
+        assert_eq!(store.metadata(INSTANCE_ID).await.unwrap().as_deref(), Some("kst-"));
+        bench.change("DELETE FROM facts WHERE name = 'instance-id'").await;
+        assert!(matches!(store.instance().await, Err(StoreError::InstanceLost)));
+    }
+
+    #[tokio::test]
+    async fn a_lost_date_is_replaced() {
+        let Bench { store, .. } = &Bench::new().await;
+        let id = store.instance().await.unwrap().id;
+        store.set_metadata(INSTANCE_CREATED, "x").await.unwrap();
+        assert_eq!(store.instance().await.unwrap().id, id);
+        let again = store.instance().await.unwrap();
+        assert_eq!(store.instance().await.unwrap(), again);
+    }
 }

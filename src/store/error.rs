@@ -47,6 +47,12 @@ pub enum StoreError {
         /// The fault.
         source: Cause,
     },
+    /// The metadata entry with the id of the instance is lost. An operator must restore it.
+    #[error(
+        "the store has lost the id of its instance (metadata entry instance-id), without which no secret can \
+         be decrypted: restore a backup with `hsmgate restore`; no other id was made"
+    )]
+    InstanceLost,
     /// The schema is not that of this program, and could not be migrated to it.
     #[error("cannot migrate the store's schema to the version of this program")]
     Migration {

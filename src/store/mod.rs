@@ -75,7 +75,9 @@ use tokio::sync::Mutex;
 pub use access_keys::{AccessKeyRow, MAX_ACTIVE_KEYS, SessionRow};
 pub use access_state::AccessState;
 pub use approvals::DecisionError;
-pub use binding::{AccessMode, BINDING_METADATA, BindingError, TOKEN_SERIAL, TokenTexts};
+pub use binding::{
+    AccessMode, BINDING_METADATA, BindingError, INSTANCE_ID, TOKEN_SERIAL, TokenTexts,
+};
 pub use catalogue::AliasRecord;
 pub use check::{DatabaseCheck, Schema};
 pub use cluster_status::{ClusterStatus, Member};
