@@ -31,7 +31,7 @@ use crate::server::tls::TlsError;
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// Parameters that go into a form: proxies log addresses.
-const NOT_IN_ADDRESS: &str = "SecretData";
+const NOT_IN_ADDRESS: [&str; 2] = ["Plaintext", "SecretData"];
 
 /// Beyond this many bytes parameters go into a form: `http::Uri` takes 65,534.
 const MAX_QUERY_BYTES: usize = 60_000;
@@ -290,8 +290,8 @@ pub fn signed_request(
     date_and_nonce: DateAndNonce<'_>,
 ) -> Result<Request<Full<Bytes>>, http::Error> {
     let text = encoded(params);
-    let is_form =
-        text.len() > MAX_QUERY_BYTES || params.iter().any(|(name, _value)| *name == NOT_IN_ADDRESS);
+    let is_confidential = params.iter().any(|(name, _value)| NOT_IN_ADDRESS.contains(name));
+    let is_form = text.len() > MAX_QUERY_BYTES || is_confidential;
     let (query, body) = if is_form { (String::new(), text) } else { (text, String::new()) };
     let mut headers = HeaderMap::new();
     headers.insert(HOST, HeaderValue::from_str(target.authority.as_str())?);

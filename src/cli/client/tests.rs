@@ -124,9 +124,9 @@ async fn each_signed_request_is_proved() {
 #[test]
 fn a_call_goes_into_the_query_as_from_the_sdks() {
     let target = target("http://127.0.0.1:8200/").unwrap();
-    let params = [("Plaintext", "SGk="), ("KeyId", "alias/x y")];
-    let request = signed_request(&target, "Encrypt", &params, date_and_nonce()).unwrap();
-    assert_eq!(request.uri(), "http://127.0.0.1:8200/?KeyId=alias%2Fx%20y&Plaintext=SGk%3D");
+    let params = [("Digest", "SGk="), ("KeyId", "alias/x y")];
+    let request = signed_request(&target, "AsymmetricSign", &params, date_and_nonce()).unwrap();
+    assert_eq!(request.uri(), "http://127.0.0.1:8200/?Digest=SGk%3D&KeyId=alias%2Fx%20y");
     assert_eq!(request.headers()["host"], "127.0.0.1:8200");
     assert!(!request.headers().contains_key("content-type"));
 }
@@ -211,13 +211,16 @@ async fn a_gateway_that_is_not_there_cannot_be_reached() {
     assert!(matches!(client.call("Encrypt", &[]).await, Err(CallError::Unreachable(_))));
 }
 
+/// Proxies keep addresses in their logs.
 #[tokio::test]
-async fn the_value_of_a_secret_is_not_in_the_address() {
+async fn a_confidential_value_is_not_in_the_address() {
     let target = target("http://127.0.0.1:1").unwrap();
-    let params = [("SecretName", "db"), ("SecretData", "hunter2")];
-    let request = signed_request(&target, "PutSecretValue", &params, date_and_nonce()).unwrap();
-    assert_eq!(request.uri().query(), None);
-    let (action, pairs) = prove(request.map(Body::new)).await.unwrap();
-    assert_eq!(action, "PutSecretValue");
-    assert!(pairs.contains(&"SecretData=hunter2".to_owned()), "{pairs:?}");
+    for (action, name) in [("PutSecretValue", "SecretData"), ("Encrypt", "Plaintext")] {
+        let params = [("SecretName", "db"), (name, "hunter2")];
+        let request = signed_request(&target, action, &params, date_and_nonce()).unwrap();
+        assert_eq!(request.uri().query(), None);
+        let (proved, pairs) = prove(request.map(Body::new)).await.unwrap();
+        assert_eq!(proved, action);
+        assert!(pairs.contains(&format!("{name}=hunter2")), "{pairs:?}");
+    }
 }
