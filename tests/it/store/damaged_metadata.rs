@@ -99,8 +99,7 @@ async fn rights_can_be_revoked_despite_a_damaged_region() {
     installation.configured(&["access-key", "disable", &user.id]).done();
 }
 
-const SECRET: [(&str, &str); 3] =
-    [("SecretName", "s"), ("VersionId", "v1"), ("SecretData", "abc")];
+const SECRET: [(&str, &str); 3] = [("SecretName", "s"), ("VersionId", "v1"), ("SecretData", "abc")];
 
 /// An installation with a secret, and the id of its instance.
 async fn with_secret() -> (Installation, AccessKey, String) {
@@ -145,7 +144,10 @@ async fn a_start_without_the_id_of_the_instance_is_refused_until_it_is_restored(
         let serve = ["serve", "--config", config.to_str().unwrap()];
         // A gateway that serves is ended with exit code 124.
         let refused = installation.run_under(&["timeout", "60"], &serve).failed(1);
-        assert!(refused.contains("instance-id") && refused.contains("hsmgate restore"), "{refused}");
+        assert!(
+            refused.contains("instance-id") && refused.contains("hsmgate restore"),
+            "{refused}"
+        );
         installation.configured(&["restore", "--from", backup, "--reason", "a test"]).done();
         assert_secret_is_read(&installation, &user).await;
         assert_eq!(instance_id(&installation).await, id);
