@@ -132,7 +132,7 @@ const SERVER_USES: &[&str] = &[
     "model::{Time, clock}",
     "model::{clock, source_of}",
     "server::",
-    "telemetry::{Counter, Family, Gauge, label_sets, metrics}",
+    "telemetry::{Counter, Family, Gauge, NoLabels, label_sets, metrics}",
     "telemetry::Counter",
 ];
 
