@@ -158,7 +158,7 @@ commands! {
         /// Manage users and their policies; only list, detach and delete work without a running gateway
         #[command(subcommand)]
         User(principal::Principal) with PrincipalKind::User;
-        /// Manage roles; only list, detach, end-sessions and delete work without a running gateway
+        /// Manage roles; only list, detach, end-sessions, update --no-trust and delete work without a running gateway
         #[command(subcommand)]
         Role(role::Role);
         /// Manage the issuers whose tokens a role may trust; only list and delete work without a running

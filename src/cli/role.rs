@@ -37,7 +37,7 @@ pub(super) struct Update {
     /// The file with the trust policy
     #[arg(long, value_name = "FILE", conflicts_with = "no_trust")]
     trust: Option<PathBuf>,
-    /// Let no one assume it
+    /// Let no one assume it; works without a running gateway
     #[arg(long)]
     no_trust: bool,
     /// The longest validity of its sessions in seconds
@@ -60,6 +60,10 @@ impl Role {
 
 impl Update {
     fn run(&self) -> anyhow::Result<()> {
+        if self.no_trust && self.max_session.is_none() {
+            let role = self.name_arg.name(PrincipalKind::Role)?;
+            return self.name_arg.execute(&RemoveTrust { role });
+        }
         let update = UpdateRole {
             role: self.name_arg.name(PrincipalKind::Role)?,
             trust: self.trust.as_deref().map(policy_arg::text).transpose()?,
@@ -130,6 +134,31 @@ impl OperatorCommand for UpdateRole {
     }
 }
 
+/// Lets no one assume a role.
+#[derive(Serialize, Deserialize)]
+pub(super) struct RemoveTrust {
+    role: PrincipalName,
+}
+
+impl OperatorCommand for RemoveTrust {
+    const NAME: &'static str = "role update --no-trust";
+    const DUTY: Option<Duty> = Some(Duty::Revoke);
+    type On = Store;
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![("Principal", self.role.to_string())]
+    }
+
+    async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+        found(store.revoke(Revocation::RemoveTrust(self.role.clone())).await?, &self.role)
+    }
+}
+
+fn found(found: bool, role: &PrincipalName) -> anyhow::Result<()> {
+    let absent = || CliError::NotFound(format!("{role} does not exist"));
+    found.then_some(()).ok_or_else(|| absent().into())
+}
+
 /// Ends all sessions of a role.
 #[derive(Serialize, Deserialize)]
 pub(super) struct EndSessions {
@@ -148,9 +177,7 @@ impl OperatorCommand for EndSessions {
     async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
         // A session that begins in this second may have begun before.
         let from = clock::now().plus_seconds(1);
-        if store.revoke(Revocation::EndSessions { role: self.role.clone(), from }).await? {
-            return Ok(());
-        }
-        Err(CliError::NotFound(format!("{} does not exist", self.role)).into())
+        let ended = Revocation::EndSessions { role: self.role.clone(), from };
+        found(store.revoke(ended).await?, &self.role)
     }
 }

@@ -137,6 +137,10 @@ impl AccessState {
                     let roles = self.principals.iter_mut().filter(|one| one.name == *role);
                     roles.for_each(|one| revocations::end_sessions(&mut one.details, *from));
                 }
+                Revocation::RemoveTrust(role) => {
+                    let roles = self.principals.iter_mut().filter(|one| one.name == *role);
+                    roles.for_each(|one| one.details.trust = None);
+                }
                 Revocation::DeleteClientKey(_) | Revocation::DeleteIdentityProvider(_) => {}
             }
         }

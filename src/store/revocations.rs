@@ -46,6 +46,8 @@ pub enum Revocation {
         /// When the first session begins that does not end.
         from: Time,
     },
+    /// No one may assume a role.
+    RemoveTrust(PrincipalName),
 }
 
 static REVOCATIONS: Table = Table::unsigned("revocations", "id, kind, subject, policy");
@@ -64,6 +66,7 @@ impl Revocation {
             Self::DeleteClientKey(_) => "delete-client-key",
             Self::DeleteIdentityProvider(_) => "delete-identity-provider",
             Self::EndSessions { .. } => "end-sessions",
+            Self::RemoveTrust(_) => "remove-trust",
         }
     }
 
@@ -73,7 +76,7 @@ impl Revocation {
             Self::DeletePrincipal(principal) | Self::DetachPolicy { principal, .. } => {
                 principal.to_string()
             }
-            Self::EndSessions { role, .. } => role.to_string(),
+            Self::EndSessions { role, .. } | Self::RemoveTrust(role) => role.to_string(),
             Self::DeleteClientKey(id) => id.to_string(),
             Self::DeleteIdentityProvider(name) => name.to_string(),
         }
@@ -108,6 +111,10 @@ impl Revocation {
             Self::EndSessions { from, .. } => {
                 ("EndSessions", vec![("Principal", subject), ("From", from.to_string())])
             }
+            Self::RemoveTrust(_) => {
+                let none = ("TrustPolicy", String::new());
+                ("UpdateRole", vec![("Principal", subject), none])
+            }
         }
     }
 
@@ -127,6 +134,7 @@ impl Revocation {
                 role: fields.parsed("subject")?,
                 from: fields.parsed("policy")?,
             },
+            "remove-trust" => Self::RemoveTrust(fields.parsed("subject")?),
             _ => return Err(fields.corrupt("kind", "unknown kind")),
         };
         Ok((fields.get("id")?, revocation))
@@ -269,7 +277,7 @@ impl Write {
             Revocation::DeleteIdentityProvider(_) => {
                 "SELECT 1 FROM documents WHERE name = $1 AND kind = 'identity-provider'"
             }
-            Revocation::EndSessions { role, .. } => {
+            Revocation::EndSessions { role, .. } | Revocation::RemoveTrust(role) => {
                 if is_deleted(&Revocation::DeletePrincipal(role.clone())) {
                     return Ok(false);
                 }
@@ -318,6 +326,9 @@ impl Write {
             }
             Revocation::EndSessions { role, from } => {
                 self.change_details(role, |details| end_sessions(details, *from)).await.map(drop)
+            }
+            Revocation::RemoveTrust(role) => {
+                self.change_details(role, |details| details.trust = None).await.map(drop)
             }
         }
     }

@@ -447,6 +447,7 @@ async fn offline(federation: Federation, commands: &[&[&str]], sql: &'static str
     }
     installation.configured(&["role", "end-sessions", "none"]).failed(3);
     installation.configured(&["identity-provider", "delete", "none"]).failed(3);
+    installation.configured(&["role", "update", "none", "--no-trust"]).failed(3);
     installation.tamper(sql).await;
     fs::rename(installation.path("away"), installation.path("tokens")).unwrap();
     let server = installation.serve();
@@ -470,6 +471,14 @@ async fn sessions_are_ended_without_a_gateway_and_without_the_token() {
         federation = offline(federation, &[end], sql).await;
         until_code(&federation.client(&session), "Encrypt", &encrypt, absent).await;
     }
+
+    let session = federation.exchange(&token).await.json();
+    until_code(&federation.client(&session), "Encrypt", &encrypt, "").await;
+    let distrust: &[&str] = &["role", "update", "shop", "--no-trust"];
+    federation = offline(federation, &[distrust], "SELECT 1").await;
+    until_code(&federation.client(&session), "Encrypt", &encrypt, absent).await;
+    assert_eq!(federation.exchange(&token).await.refusal(), refusal(401, NO_PERMISSION));
+    federation.trust("shop", SUBJECT);
 
     let session = federation.exchange(&token).await.json();
     until_code(&federation.client(&session), "Encrypt", &encrypt, "").await;

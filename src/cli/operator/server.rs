@@ -304,6 +304,7 @@ dispatch! {
     super::super::principal::ListPrincipals,
     super::super::rewrap::RewrapSecrets,
     super::super::role::EndSessions,
+    super::super::role::RemoveTrust,
     super::super::role::UpdateRole,
     super::super::sts::AssumeRole,
 }

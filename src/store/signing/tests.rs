@@ -3,10 +3,10 @@ use std::collections::BTreeSet;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::*;
-use crate::model::policy::AttachedPolicy;
+use crate::model::policy::{AttachedPolicy, TrustPolicy};
 use crate::model::{
     AccessPoint, ApprovalSubject, FromParam, IdentityProvider, KeyId, KeyRecord, KeyState,
-    PrincipalName, Time,
+    PrincipalDetails, PrincipalName, Time,
 };
 use crate::store::secrets::tests::insert_sample_secret;
 use crate::store::tests::{Bench, TestDatabase, open, sample_key};
@@ -276,6 +276,12 @@ async fn a_row_with_a_wrong_mac_is_not_changed_but_can_be_deleted() {
 async fn a_locked_store_takes_rights_away_and_gives_none() {
     let bench = bench(1).await;
     bench.store.insert_document(identity_provider()).await.unwrap();
+    let trust = r#"{"Version":"1","Statement":{"Effect":"Allow","Action":"sts:AssumeRole",
+        "Principal":{"RAM":"acs:ram::1234567890123456:root"}}}"#;
+    let trust = TrustPolicy::parse(trust).unwrap();
+    let bob = PrincipalName::user("bob").unwrap();
+    let trusting = |details: &mut PrincipalDetails| details.trust = Some(trust);
+    bench.store.change_principal_details(&bob, trusting).await.unwrap();
     let locked = crate::store::LockedStore::open(&bench.url).await.unwrap();
     let store = locked.unchecked();
     let id = access_key("user/bob").id;
@@ -289,7 +295,8 @@ async fn a_locked_store_takes_rights_away_and_gives_none() {
     assert!(store.revoke(Revocation::DetachPolicy { principal, policy }).await.unwrap());
     let from = Time::from_unix(1_700_000_100);
     let role = PrincipalName::user("bob").unwrap();
-    assert!(store.revoke(Revocation::EndSessions { role, from }).await.unwrap());
+    assert!(store.revoke(Revocation::EndSessions { role: role.clone(), from }).await.unwrap());
+    assert!(store.revoke(Revocation::RemoveTrust(role)).await.unwrap());
     let provider = Revocation::DeleteIdentityProvider("k8s".parse().unwrap());
     assert!(store.revoke(provider.clone()).await.unwrap());
     assert!(!store.revoke(provider).await.unwrap(), "deleted already");
@@ -297,19 +304,21 @@ async fn a_locked_store_takes_rights_away_and_gives_none() {
         Revocation::DeleteAccessKey("LTAI-unknown".parse().unwrap()),
         Revocation::DeleteIdentityProvider("unknown".parse().unwrap()),
         Revocation::EndSessions { role: PrincipalName::role("unknown").unwrap(), from },
+        Revocation::RemoveTrust(PrincipalName::role("unknown").unwrap()),
     ] {
         assert!(!store.revoke(unknown).await.unwrap());
     }
     for signed in [false, true] {
         if signed {
-            assert_eq!(bench.store.sign_revocations().await.unwrap(), 4);
+            assert_eq!(bench.store.sign_revocations().await.unwrap(), 5);
         }
         let state = bench.store.access_state().await.unwrap();
-        assert_eq!(state.pending_revocations, if signed { 0 } else { 4 });
+        assert_eq!(state.pending_revocations, if signed { 0 } else { 5 });
         let key = state.keys.iter().find(|key| key.id == id).unwrap();
         assert!(!key.is_active);
         assert!(state.principals[0].policies.is_empty(), "{state:?}");
         assert_eq!(state.principals[1].details.sessions_from, Some(from));
+        assert_eq!(state.principals[1].details.trust, None);
         let read = open(&bench.url).await.unwrap();
         assert_eq!(read.documents::<IdentityProvider>(), []);
         assert_eq!(state.damaged, []);
