@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
@@ -216,7 +216,7 @@ impl ConfiguredProvider {
     }
 
     async fn read(&self) -> Result<(), KeySourceError> {
-        let keys = self.source.read().await?;
+        let keys = self.source.read().await?.keys;
         check_key_set(&keys)?;
         let provider = match self.with_keys() {
             Some(before) if before.keys == keys => before,
@@ -265,21 +265,57 @@ impl OpenSource {
         })
     }
 
-    async fn read(&self) -> Result<String, KeySourceError> {
+    async fn read(&self) -> Result<ReadKeys, KeySourceError> {
         match self {
             Self::File(path) => {
                 let file = path.clone();
                 let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(file)).await;
-                read.unwrap_or_else(|ended| Err(std::io::Error::other(ended)))
-                    .map_err(|source| KeySourceError::File { path: path.clone(), source })
+                let keys = read
+                    .unwrap_or_else(|ended| Err(std::io::Error::other(ended)))
+                    .map_err(|source| KeySourceError::File { path: path.clone(), source })?;
+                Ok(ReadKeys { keys, date: None })
             }
             Self::Url(server) => {
                 let read = server.get(MAX_KEY_SET_BYTES);
                 let read = tokio::time::timeout(FETCH_TIMEOUT, read).await;
-                let bytes = read.unwrap_or_else(|_late| Err(std::io::ErrorKind::TimedOut.into()));
-                let bytes = bytes.map_err(KeySourceError::Server)?;
-                String::from_utf8(bytes.to_vec()).map_err(|_form| KeySetFault::Malformed.into())
+                let read = read.unwrap_or_else(|_late| Err(std::io::ErrorKind::TimedOut.into()));
+                let read = read.map_err(KeySourceError::Server)?;
+                let keys = String::from_utf8(read.body.to_vec());
+                let keys = keys.map_err(|_form| KeySetFault::Malformed)?;
+                Ok(ReadKeys { keys, date: read.date })
             }
         }
+    }
+}
+
+/// A key set, as its source has given it.
+struct ReadKeys {
+    keys: String,
+    /// The time of its server.
+    date: Option<SystemTime>,
+}
+
+/// What a source of keys has given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckedKeySource {
+    /// The number of keys that can verify tokens.
+    pub keys: usize,
+    /// How far the clock of its server is ahead of that of this machine, in whole seconds.
+    pub ahead_seconds: Option<i64>,
+}
+
+impl CheckedKeySource {
+    /// Reads the keys of a provider, and compares the clock of their server with `now`.
+    ///
+    /// # Errors
+    /// When the keys cannot be read or used.
+    pub async fn read(settings: &ProviderSettings) -> Result<Self, KeySourceError> {
+        let read = OpenSource::new(&settings.keys)?.read().await?;
+        let now = clock::now().unix();
+        let ahead_seconds = read.date.and_then(|date| {
+            let date = date.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+            i64::try_from(date).ok()?.checked_sub(now)
+        });
+        Ok(Self { keys: check_key_set(&read.keys)?, ahead_seconds })
     }
 }

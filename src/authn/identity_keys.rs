@@ -74,12 +74,12 @@ struct KeySet {
     keys: Vec<Value>,
 }
 
-/// Checks a key set.
+/// Checks a key set. Returns the number of keys that can verify tokens.
 ///
 /// # Errors
 /// With its first fault.
-pub fn check_key_set(text: &str) -> Result<(), KeySetFault> {
-    IdentityKeys::parse(text).map(drop)
+pub fn check_key_set(text: &str) -> Result<usize, KeySetFault> {
+    IdentityKeys::parse(text).map(|keys| keys.0.len())
 }
 
 impl IdentityKeys {

@@ -30,7 +30,7 @@ const MAX_SUBJECT_BYTES: usize = 1024;
 /// The most audiences of a token.
 const MAX_AUDIENCES: usize = 64;
 /// The tolerated difference of the clocks of issuer and gateway, in seconds.
-const LEEWAY_SECONDS: i64 = 60;
+pub const TOKEN_LEEWAY_SECONDS: i64 = 60;
 /// The longest validity of a token in seconds, unless the provider allows older ones.
 const MAX_VALIDITY_SECONDS: i64 = 24 * 3600;
 /// The registered algorithms (RFC 7518): the names that an error repeats.
@@ -360,10 +360,11 @@ impl Claims {
 
     fn check_times(&self, provider: &IdentityProvider, now: Time) -> Result<(), ApiError> {
         let now = now.unix();
-        let is_expired = now > self.expires.saturating_add(LEEWAY_SECONDS);
-        let is_early = self.issued > now + LEEWAY_SECONDS
-            || self.not_before.is_some_and(|from| from > now + LEEWAY_SECONDS);
-        let is_old = now.saturating_sub(self.issued) > provider.max_age_seconds + LEEWAY_SECONDS;
+        let is_expired = now > self.expires.saturating_add(TOKEN_LEEWAY_SECONDS);
+        let is_early = self.issued > now + TOKEN_LEEWAY_SECONDS
+            || self.not_before.is_some_and(|from| from > now + TOKEN_LEEWAY_SECONDS);
+        let is_old =
+            now.saturating_sub(self.issued) > provider.max_age_seconds + TOKEN_LEEWAY_SECONDS;
         let longest = provider.max_age_seconds.max(MAX_VALIDITY_SECONDS);
         let is_long = self.expires.saturating_sub(self.issued) > longest;
         if is_expired || is_early || is_old || is_long {

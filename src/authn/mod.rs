@@ -30,10 +30,13 @@ pub use client_key::{
     ClientKeyClaim, ClientKeys, is_claim_signature_valid, is_rsa_signature_valid,
 };
 pub use configured_providers::{
-    ConfiguredProvider, ConfiguredProviderError, ConfiguredProviders, KeySourceError,
+    CheckedKeySource, ConfiguredProvider, ConfiguredProviderError, ConfiguredProviders,
+    KeySourceError,
 };
 pub use identity_keys::{KeySetFault, MAX_KEY_SET_BYTES, check_key_set};
-pub use identity_token::{FederatedIdentity, IdentityClaim, IdentityVerifier};
+pub use identity_token::{
+    FederatedIdentity, IdentityClaim, IdentityVerifier, TOKEN_LEEWAY_SECONDS,
+};
 pub use metrics::AuthnMetrics;
 pub use pending_nonce::{NonceAnswer, PendingNonce};
 pub use principal::{Principal, Session};

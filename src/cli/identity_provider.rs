@@ -131,7 +131,8 @@ fn key_set(path: &Path) -> anyhow::Result<String> {
 
 fn check(provider: &Provider) -> Result<(), CliError> {
     provider.check().map_err(CliError::usage)?;
-    check_key_set(&provider.keys).map_err(|fault| CliError::usage(fault.to_string()))
+    let keys = check_key_set(&provider.keys).map(drop);
+    keys.map_err(|fault| CliError::usage(fault.to_string()))
 }
 
 fn absent(name: &ProviderName) -> anyhow::Error {

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -161,6 +161,15 @@ fn require_success(status: StatusCode) -> io::Result<()> {
     Err(io::Error::other(format!("the server responded with status {}", status.as_u16())))
 }
 
+/// A document that an HTTP server has sent.
+#[derive(Debug)]
+pub struct HttpDocument {
+    /// The document.
+    pub body: Bytes,
+    /// The time of the server, in whole seconds (RFC 9110, section 6.6.1), if it has sent it.
+    pub date: Option<SystemTime>,
+}
+
 /// A document on an HTTP server.
 pub struct HttpSource {
     uri: Uri,
@@ -177,13 +186,15 @@ impl HttpSource {
     ///
     /// # Errors
     /// When the server cannot be reached, is not trusted or refuses, or the document is longer.
-    pub async fn get(&self, limit: usize) -> io::Result<Bytes> {
+    pub async fn get(&self, limit: usize) -> io::Result<HttpDocument> {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = self.uri.clone();
         let response = self.client.request(request).await.map_err(io::Error::other)?;
         require_success(response.status())?;
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
         let body = Limited::new(response.into_body(), limit).collect().await;
-        Ok(body.map_err(io::Error::other)?.to_bytes())
+        Ok(HttpDocument { body: body.map_err(io::Error::other)?.to_bytes(), date })
     }
 }
 

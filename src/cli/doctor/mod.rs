@@ -1,6 +1,7 @@
 //! `hsmgate doctor`: checks everything that a gateway depends on, and changes nothing.
 
 mod access;
+mod identity;
 mod keys;
 mod operators;
 mod secrets;
@@ -122,6 +123,7 @@ async fn run_checks(config: Config, is_deep: bool) -> Vec<Check> {
     checks.extend(unchecked.map(store::dangling_references));
     checks.extend(system::certificate(&config));
     checks.push(system::clock(unchecked).await);
+    checks.extend(identity::providers(&config, unchecked).await);
     let token = token::open(&config).await.map_err(|failed| checks.push(failed)).ok();
     let mut answers = false;
     if let Some(token) = &token {

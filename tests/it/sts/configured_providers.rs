@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hsmgate::model::clock;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::support::admin_client::get;
 use crate::support::calls::until_code;
-use crate::support::gateway::refusal;
+use crate::support::gateway::{refusal, text};
 use crate::support::identity::{AUDIENCE, Federation, ISSUER, Issuer, encode};
 use crate::support::installation::Installation;
 use crate::support::process::{eventually, until};
@@ -289,5 +290,41 @@ async fn a_provider_of_the_configuration_that_cannot_be_used_stops_the_start() {
         assert!([Some(1), Some(2)].contains(&outcome.code), "{outcome:?}");
         assert!(outcome.stderr.contains(fault), "{outcome:?}, not {fault}");
         installation.configured(&["identity-provider", "delete", "k8s"]);
+    }
+}
+
+/// The check of the doctor for the provider `k8s`: its result, and what was found.
+fn doctor(installation: &Installation) -> (String, String) {
+    let run = installation.configured(&["doctor", "--json"]);
+    let report: Value = serde_json::from_slice(&run.stdout).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    let check = checks.iter().find(|one| one["name"] == "identity provider k8s").unwrap();
+    (text(&check["verdict"]).to_owned(), text(&check["found"]).to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_doctor_reads_the_keys_and_compares_the_clock_of_their_server() {
+    let federation = Federation::open("").await;
+    let keys = federation.issuer.key_set();
+    assert_eq!(doctor(&federation.installation), ("ok".to_owned(), "2 keys".to_owned()));
+    let server = KeyServer::start(&federation.installation).await;
+    let source = format!("keys_url = \"{}\"\nkeys_ca = \"{}\"", server.url, server.ca);
+    let federation = configured_with(federation, &source);
+    let dated = |ahead: i64| {
+        let time = std::time::UNIX_EPOCH
+            + std::time::Duration::from_secs((clock::now().unix() + ahead).try_into().unwrap());
+        let date = format!("200 OK\r\ndate: {}", httpdate::fmt_http_date(time));
+        ok(&keys).replacen("200 OK", &date, 1)
+    };
+    for (answer, verdict, found) in [
+        (ok(&keys), "ok", "2 keys"),
+        (dated(0), "ok", "2 keys; its clock agrees"),
+        (dated(-30), "warning", "s behind that of this machine"),
+        (dated(300), "failed", "s ahead of that of this machine"),
+        ("HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n".to_owned(), "failed", "status 404"),
+    ] {
+        server.answers(answer);
+        let check = doctor(&federation.installation);
+        assert!(check.0 == verdict && check.1.contains(found), "{check:?}, not {verdict} {found}");
     }
 }
