@@ -46,7 +46,7 @@ pub use replay::{LastJournal, NonceUse, REPLAY_JOURNAL, ReplayError, ReplayGuard
 pub use row_key::RowKeyError;
 pub use session::{AssumeRoleRequest, Credentials};
 pub use session_origin::{AssumedBy, FederatedBy, SessionOrigin};
-pub use session_token::{NewSession, is_trusted};
+pub use session_token::{NewSession, decide_trust};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{

@@ -22,7 +22,7 @@ use super::session::Credentials;
 use super::session_origin::{AssumedBy, SessionOrigin};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::policy::{
-    ASSUME_ROLE, Policy, PolicyRequest, Resource, ResourceName, TrustCaller, TrustValues,
+    ASSUME_ROLE, Policy, PolicyRequest, Resource, ResourceName, Trust, TrustCaller, TrustValues,
 };
 use crate::model::{
     AccessKeyId, AccountId, IdentityProvider, PrincipalId, PrincipalName, RegionAccount,
@@ -206,18 +206,18 @@ impl UseOfRole<'_> {
     }
 
     fn trusts(&self, role: &Principal, caller: TrustCaller<'_>, values: &TrustValues) -> bool {
-        is_trusted(self.region_account, role, caller, values, self.request)
+        decide_trust(self.region_account, role, caller, values, self.request).is_allowed()
     }
 }
 
-/// Whether the trust policy of a role lets a caller assume it.
-pub fn is_trusted(
+/// What the trust policy of a role says about a caller.
+pub fn decide_trust<'role>(
     region_account: &RegionAccount,
-    role: &Principal,
+    role: &'role Principal,
     caller: TrustCaller<'_>,
     values: &TrustValues,
     request: &RequestContext,
-) -> bool {
+) -> Trust<'role> {
     let policy_request = PolicyRequest {
         action: ASSUME_ROLE,
         resource: Resource::new(region_account, ResourceName::Role(&role.name)),
@@ -228,7 +228,7 @@ pub fn is_trusted(
     };
     let trust = role.details.trust.as_ref();
     let account = &region_account.account;
-    trust.is_some_and(|trust| trust.decide(account, caller, &policy_request).is_allowed())
+    trust.map_or(Trust::NotAllowed, |trust| trust.decide(account, caller, &policy_request))
 }
 
 /// The AccessKey id of a session.

@@ -72,7 +72,7 @@ pub use metrics::AuthzMetrics;
 pub use role::{AssumableRole, AssumedSession, wrong_duration};
 pub use secret::{AuthorizedSecret, CanChangeSecret, CanUseSecretValue};
 pub use simulate::{
-    SimulatedCaller, SimulatedRequest, SimulationResult, UnreadablePolicy, simulate,
+    SimulatedCaller, SimulatedRequest, SimulatedRole, SimulationResult, UnreadablePolicy, simulate,
 };
 
 use crate::error::{ApiError, ErrorCode};

@@ -7,7 +7,7 @@ use super::evaluate::decide;
 use super::{Authorizer, Permission};
 use crate::authn::{
     AssumedBy, CredentialStore, Credentials, FederatedBy, FederatedIdentity, NewSession, Principal,
-    SessionOrigin, is_trusted,
+    SessionOrigin, decide_trust,
 };
 use crate::error::{ApiError, ErrorCode};
 use crate::model::policy::{Resource, ResourceName, TrustCaller, TrustValues};
@@ -68,7 +68,8 @@ impl Authorizer {
         let role = role.filter(|_role| arn.account == self.region_account.account);
         let role = role.ok_or_else(|| no_role(arn))?;
         let by = TrustCaller::Federated(&identity.provider);
-        if !is_trusted(&self.region_account, &role, by, &identity.values, request) {
+        let trust = decide_trust(&self.region_account, &role, by, &identity.values, request);
+        if !trust.is_allowed() {
             return Err(ErrorCode::TokenNoPermission.into());
         }
         let origin = SessionOrigin::Federated(Box::new(FederatedBy {
@@ -144,7 +145,8 @@ impl Authorizer {
             ..TrustValues::default()
         };
         let by = TrustCaller::Principal(&caller.principal.name);
-        let trusted = is_trusted(&self.region_account, &role, by, &values, request.request);
+        let trust = decide_trust(&self.region_account, &role, by, &values, request.request);
+        let trusted = trust.is_allowed();
         let session = caller
             .session
             .as_ref()

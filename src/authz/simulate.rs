@@ -8,18 +8,20 @@ use super::access_point::{ClientKeyRequest, allowing_policy, allowing_secret_pol
 use super::evaluate::{
     ApplicablePolicies, Decision, MatchedStatement, PolicyType, decide, decide_client_key,
 };
-use crate::authn::Principal;
+use crate::authn::{Principal, decide_trust};
 use crate::model::policy::{
-    Effect, KeyPolicy, Policy, PolicyFault, PolicyRequest, Resource, ResourceName,
+    ASSUME_ROLE, Effect, KeyPolicy, Policy, PolicyFault, PolicyRequest, Resource, ResourceName,
+    Statement, Trust, TrustCaller, TrustValues,
 };
 use crate::model::{
-    AccessName, AccessPolicy, ClientKeyId, EncryptionContext, KeyRecord, RegionAccount,
-    RequestContext, SecretRecord, TagKey, TagValue,
+    AccessName, AccessPolicy, ClientKeyId, EncryptionContext, IdentityProvider, KeyRecord,
+    PrincipalKind, PrincipalName, RegionAccount, RequestContext, SecretRecord, TagKey, TagValue,
 };
 use crate::store::Store;
 
 const KEY_POLICY: &str = "key policy";
 const SECRET_POLICY: &str = "secret policy";
+const TRUST_POLICY: &str = "trust policy";
 
 /// A simulated request.
 pub struct SimulatedRequest<'a> {
@@ -37,12 +39,25 @@ pub struct SimulatedRequest<'a> {
     pub record: Option<&'a KeyRecord>,
     /// The secret, if it exists.
     pub secret: Option<&'a SecretRecord>,
+    /// The role, if the resource is one.
+    pub role: Option<SimulatedRole<'a>>,
     /// The source and time of the request.
     pub request: RequestContext,
     /// Tags instead of those of the key or the secret.
     pub tags: Option<&'a BTreeMap<TagKey, TagValue>>,
     /// The encryption context.
     pub context: &'a EncryptionContext,
+}
+
+/// The role of a simulated request.
+#[derive(Clone, Copy)]
+pub struct SimulatedRole<'a> {
+    /// Its name.
+    pub name: &'a PrincipalName,
+    /// The role, if it exists.
+    pub found: Option<&'a Principal>,
+    /// What the requester proves beside its identity.
+    pub values: &'a TrustValues,
 }
 
 /// The requester of a simulated request.
@@ -66,6 +81,8 @@ pub enum SimulatedCaller<'a> {
         /// The permission of client keys for the action, if they can have it.
         permission: Option<&'a str>,
     },
+    /// The subject of a token that this identity provider has signed.
+    Federated(&'a IdentityProvider),
 }
 
 /// The result of a simulation.
@@ -75,8 +92,8 @@ pub struct SimulationResult {
     pub allowed: bool,
     /// The reason, as text.
     pub reason: &'static str,
-    /// What decided: `session policy`, `key policy`, `secret policy`, or the name of a policy of the
-    /// principal or of the access point.
+    /// What decided: `session policy`, `key policy`, `secret policy`, `trust policy`, or the name of a
+    /// policy of the principal or of the access point.
     pub policy: Option<String>,
     /// The index of the statement in its document, from 0.
     pub statement: Option<usize>,
@@ -99,9 +116,19 @@ pub fn simulate(request: &SimulatedRequest<'_>) -> Result<SimulationResult, Unre
     let of_key = request.record.and_then(|record| record.policy.as_deref());
     let of_secret = request.secret.and_then(|secret| secret.policy.as_deref());
     let key_policy = of_key.or(of_secret).map(KeyPolicy::parse).transpose()?;
-    let SimulatedCaller::Principal { principal, session } = request.caller else {
-        return Ok(simulate_client_key(request, key_policy.as_ref()));
+    let (principal, session) = match request.caller {
+        SimulatedCaller::Principal { principal, session } => (principal, session),
+        SimulatedCaller::ClientKey { .. } => {
+            return Ok(simulate_client_key(request, key_policy.as_ref()));
+        }
+        SimulatedCaller::Federated(provider) => {
+            return Ok(simulate_token(request, provider));
+        }
     };
+    let assumes = request.role.is_some() && request.action == ASSUME_ROLE;
+    if assumes && principal.name.kind() == PrincipalKind::Root {
+        return Ok(SimulationResult::denied("roles may not be assumed by the root"));
+    }
     let policies = ApplicablePolicies {
         account: &request.region_account.account,
         principal: &principal.name,
@@ -111,7 +138,45 @@ pub fn simulate(request: &SimulatedRequest<'_>) -> Result<SimulationResult, Unre
     };
     let policy_request = request.policy_request(request.action);
     let of_resource = if request.secret.is_some() { SECRET_POLICY } else { KEY_POLICY };
-    Ok(SimulationResult::of(&decide(&policies, &policy_request), of_resource))
+    let result = SimulationResult::of(&decide(&policies, &policy_request), of_resource);
+    match request.role {
+        Some(role) if assumes && result.allowed => {
+            let by = TrustCaller::Principal(&principal.name);
+            Ok(simulate_trust(request, role, by, role.values))
+        }
+        _ => Ok(result),
+    }
+}
+
+/// Decides whether the subject of a token may assume the role.
+fn simulate_token(request: &SimulatedRequest<'_>, provider: &IdentityProvider) -> SimulationResult {
+    let denied = SimulationResult::denied;
+    let Some(role) = request.role.filter(|_role| request.action == ASSUME_ROLE) else {
+        return denied("a token permits only sts:AssumeRole for a role");
+    };
+    let mut values = role.values.clone();
+    if values.issuer.as_deref() != Some(&provider.issuer) {
+        return denied("the issuer is not that of the provider");
+    }
+    values.audiences.retain(|one| provider.audiences.iter().any(|other| **other == **one));
+    if values.audiences.is_empty() {
+        return denied("the provider accepts none of the audiences");
+    }
+    simulate_trust(request, role, TrustCaller::Federated(&provider.name), &values)
+}
+
+/// Decides by the trust policy of the role.
+fn simulate_trust(
+    request: &SimulatedRequest<'_>,
+    role: SimulatedRole<'_>,
+    caller: TrustCaller<'_>,
+    values: &TrustValues,
+) -> SimulationResult {
+    let Some(found) = role.found else {
+        return SimulationResult::denied("the role does not exist");
+    };
+    let place = request.region_account;
+    SimulationResult::of_trust(&decide_trust(place, found, caller, values, &request.request))
 }
 
 /// Decides a request for a secret that a client key has signed. Its access point decides alone.
@@ -162,7 +227,9 @@ fn simulate_client_key(
 
 impl SimulatedRequest<'_> {
     fn policy_request<'q>(&'q self, action: &'q str) -> PolicyRequest<'q> {
-        let name = ResourceName::Other(self.resource);
+        let name = self
+            .role
+            .map_or(ResourceName::Other(self.resource), |role| ResourceName::Role(role.name));
         let of_key = self.record.map(|record| &record.tags);
         let own_tags = of_key.or(self.secret.map(|secret| &secret.tags));
         PolicyRequest {
@@ -202,17 +269,39 @@ impl SimulationResult {
             Decision::NotInSessionPolicy => ("the session policy does not allow it", None),
             Decision::OutOfSteps => ("the policies need more steps than a decision has", None),
         };
-        let statement = matched.and_then(|matched| matched.statement);
-        Self {
+        let result = Self {
             allowed: decision.is_allowed(),
-            reason,
             policy: matched.and_then(|matched| matched.policy(of_resource)),
-            statement: statement.map(|(number, _)| number),
-            sid: statement.and_then(|(_, one)| one.sid.as_deref()).map(str::to_owned),
-            effect: statement.map(|(_, one)| match one.effect {
+            ..Self::denied(reason)
+        };
+        result.by(matched.and_then(|matched| matched.statement))
+    }
+
+    fn of_trust(trust: &Trust<'_>) -> Self {
+        let (reason, decided) = match *trust {
+            Trust::Allowed(number, statement) => {
+                ("a statement allows it", Some((number, statement)))
+            }
+            Trust::Denied(number, statement) => {
+                ("a statement denies it", Some((number, statement)))
+            }
+            Trust::NotAllowed => ("no statement of the trust policy allows it", None),
+            Trust::OutOfSteps => ("the policies need more steps than a decision has", None),
+        };
+        let policy = decided.map(|_| TRUST_POLICY.to_owned());
+        Self { allowed: trust.is_allowed(), policy, ..Self::denied(reason) }.by(decided)
+    }
+
+    /// With the statement that decided.
+    fn by(self, decided: Option<(usize, &Statement)>) -> Self {
+        Self {
+            statement: decided.map(|(number, _)| number),
+            sid: decided.and_then(|(_, one)| one.sid.as_deref()).map(str::to_owned),
+            effect: decided.map(|(_, one)| match one.effect {
                 Effect::Allow => "Allow",
                 Effect::Deny => "Deny",
             }),
+            ..self
         }
     }
 }

@@ -399,3 +399,41 @@ async fn every_scheme_assumes_a_role_in_both_formats() {
         refusal(400, "InvalidVersion")
     );
 }
+
+/// The caller needs a policy of its own and the trust policy of the role.
+#[tokio::test]
+async fn a_simulation_tells_whether_a_user_may_assume_a_role() {
+    let condition = json!({"StringEquals": {"sts:ExternalId": "deal-7"}});
+    let account = json!({"RAM": [format!("acs:ram::{ACCOUNT}:root")]});
+    let test_account = TestAccount::open(&trusting(&account, &condition)).await;
+    let bob = test_account.installation.create_access_key("bob", &[]);
+    let simulate = |principal: &str, external_id: &str| {
+        let external_id = format!("sts:ExternalId={external_id}");
+        let run = test_account.installation.configured(&[
+            "policy",
+            "simulate",
+            "--principal",
+            principal,
+            "--action",
+            "sts:AssumeRole",
+            "--resource",
+            "role/ci",
+            "--condition",
+            &external_id,
+        ]);
+        String::from_utf8(run.stdout).unwrap()
+    };
+    let by_trust = "allow: a statement allows it: trust policy, Statement[0]\n";
+    let not_trusted = "deny: no statement of the trust policy allows it\n";
+    for (key, principal, external_id, expected, told) in [
+        (&test_account.alice, "user/alice", "deal-7", "", by_trust),
+        (&test_account.alice, "user/alice", "deal-8", "NoPermission", not_trusted),
+        (&bob, "user/bob", "deal-7", "NoPermission", "deny: no statement allows it\n"),
+    ] {
+        let client = test_account.sts(key);
+        let params = [&ASSUME[..], &[("ExternalId", external_id)]].concat();
+        assert_eq!(code(&client, "AssumeRole", &params).await, expected, "{principal}");
+        assert_eq!(simulate(principal, external_id), told, "{principal} {external_id}");
+    }
+    assert_eq!(simulate("root", "deal-7"), "deny: roles may not be assumed by the root\n");
+}

@@ -139,3 +139,59 @@ async fn parameters_are_checked_and_the_provider_before_the_role() {
     let listed = listed.json();
     assert_eq!((&listed[0]["name"], &listed[0]["issuer"]), (&json!("k8s"), &json!(ISSUER)));
 }
+
+/// A simulation and an exchange by the same token have the same result.
+#[tokio::test]
+async fn a_simulation_tells_which_subjects_may_assume_a_role() {
+    let federation = Federation::open("authentication_failures_per_second = 0\n").await;
+    let installation = &federation.installation;
+    let trust = json!({"Version": "1", "Statement": [
+        {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Federated": [PROVIDER]},
+         "Condition": {"StringLike": {"oidc:sub": "system:serviceaccount:shop:*"}}},
+        {"Sid": "not the builder", "Effect": "Deny", "Action": "sts:AssumeRole",
+         "Principal": {"Federated": [PROVIDER]},
+         "Condition": {"StringEquals": {"oidc:sub": "system:serviceaccount:shop:builder"}}}]});
+    let trust = federation.file("trust.json", &trust);
+    installation.configured(&["role", "update", "shop", "--trust", &trust]).done();
+    let simulate = |role: &str, conditions: &[(&str, &str)]| {
+        let conditions = conditions.iter().map(|(key, value)| format!("--condition={key}={value}"));
+        let conditions: Vec<_> = conditions.collect();
+        let mut arguments =
+            vec!["policy", "simulate", "--principal", "oidc-provider/k8s", "--resource", role];
+        arguments.extend(["--action", "sts:AssumeRole"]);
+        arguments.extend(conditions.iter().map(String::as_str));
+        installation.configured(&arguments)
+    };
+    let with = |subject: &str, audience: &str| {
+        let mut claims = Issuer::claims();
+        claims["sub"] = subject.into();
+        claims["aud"] = audience.into();
+        federation.issuer.token(&claims)
+    };
+    let builder = "system:serviceaccount:shop:builder";
+    let denied = "deny: a statement denies it: trust policy, Statement[1] (not the builder)\n";
+    for (subject, audience, status, told) in [
+        (SUBJECT, AUDIENCE, 200, "allow: a statement allows it: trust policy, Statement[0]\n"),
+        (builder, AUDIENCE, 401, denied),
+        ("elsewhere", AUDIENCE, 401, "deny: no statement of the trust policy allows it\n"),
+        (SUBJECT, "third", 401, "deny: the provider accepts none of the audiences\n"),
+    ] {
+        let answer = federation.exchange(&with(subject, audience)).await;
+        assert_eq!(answer.status, status, "{subject} {audience}: {}", answer.body);
+        let run = simulate(ROLE, &[("oidc:sub", subject), ("oidc:aud", audience)]);
+        assert_eq!(run.code, Some(if status == 200 { 0 } else { 4 }), "{subject} {audience}");
+        assert_eq!(String::from_utf8_lossy(&run.stdout), told);
+    }
+    let of_subject = [("oidc:sub", SUBJECT), ("oidc:aud", AUDIENCE)];
+    let unknown = simulate("role/unknown", &of_subject);
+    assert_eq!(unknown.stdout, b"deny: the role does not exist\n");
+    let issuer =
+        simulate("role/shop", &[&of_subject[..], &[("oidc:iss", "https://other")]].concat());
+    assert_eq!(issuer.stdout, b"deny: the issuer is not that of the provider\n");
+    let told = simulate("role/shop", &[("oidc:aud", AUDIENCE)]).failed(2);
+    assert!(told.contains("a token has a subject"), "{told}");
+    let told = simulate("role/shop", &of_subject[..1]).failed(2);
+    assert!(told.contains("several audiences"), "{told}");
+    let key = simulate("key/key-hsm00000000000000000z", &of_subject);
+    assert_eq!(key.stdout, b"deny: a token permits only sts:AssumeRole for a role\n");
+}
