@@ -210,6 +210,7 @@ impl Jobs {
         jobs.run(STORE_WATCH_INTERVAL, "store check", own(), watch_store);
         jobs.run_refresh(own());
         jobs.run(LAST_USED_INTERVAL, "last uses of AccessKeys", own(), store_access_key_uses);
+        jobs.run(LAST_USED_INTERVAL, "last uses of key versions", own(), store_version_uses);
         jobs.run(LAST_USED_INTERVAL, "expired sessions", shared(), remove_expired_sessions);
         jobs.run(LAST_USED_INTERVAL, "last uses of client keys", own(), store_client_key_uses);
         jobs.run(NONCE_CLEANUP_INTERVAL, "removal of expired nonces", own(), remove_expired_nonces);
@@ -395,6 +396,10 @@ async fn record_operators(job: Job) -> Result<(), JobError> {
 
 async fn store_access_key_uses(job: Job) -> Result<(), JobError> {
     Ok(job.context.access_keys.flush_last_used().await?)
+}
+
+async fn store_version_uses(job: Job) -> Result<(), JobError> {
+    Ok(job.context.store.flush_version_uses().await?)
 }
 
 async fn remove_expired_sessions(job: Job) -> Result<(), JobError> {

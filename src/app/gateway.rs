@@ -356,6 +356,8 @@ impl Gateway {
         warn_failed(stored, "access_key.last_use_not_stored", "store the last uses of AccessKeys");
         let stored = self.client_keys.flush_last_used().await;
         warn_failed(stored, "client_key.last_use_not_stored", "store the last uses of client keys");
+        let stored = self.backend.store.flush_version_uses().await;
+        warn_failed(stored, "key.last_use_not_stored", "store the last uses of key versions");
         let raised = if self.lease.store().is_some() { self.counter.raise().await } else { Ok(()) };
         let released = self.lease.release().await;
         warn_failed(released, "cluster.jobs_not_released", "release the lease of the jobs");

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -22,11 +21,11 @@ use super::configured_providers::ConfiguredProviders;
 use super::principal::{Principal, Session, SessionToken};
 use super::session_origin::SessionOrigin;
 use super::signature::{Acs3Key, verify_with};
-use crate::model::InvalidId;
 use crate::model::policy::{Policy, PolicyFault};
 use crate::model::{
     AccessKeyId, Iv, IvLength, KeySpec, KeyUsage, KeyVersionId, PrincipalName, Time, clock,
 };
+use crate::model::{InvalidId, LastUse};
 use crate::store::{
     AccessKeyRow, AccessMode, DamagedRow, MetadataValue, Part, SessionRow, Store, StoreError,
 };
@@ -42,7 +41,6 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 /// The random bytes of an id and of a secret.
 pub(super) const ID_BYTES: usize = 18;
 pub(super) const SECRET_BYTES: usize = 24;
-const SECONDS_PER_HOUR: i64 = 3600;
 /// The plaintext of the test that a key encrypts and decrypts.
 const TEST_PLAINTEXT: &[u8] = b"hsmgate: does the key encrypt and decrypt?";
 
@@ -121,14 +119,7 @@ pub struct AccessKey {
     pub session: Option<Arc<Session>>,
     /// The secret as stored, to recognize it without a token call.
     encrypted_secret: Vec<u8>,
-    usage: Arc<LastUsed>,
-}
-
-/// The hours, since 1970, in which an AccessKey was last used and whose use is stored; 0 for never.
-#[derive(Debug, Default)]
-struct LastUsed {
-    last_hour: AtomicI64,
-    stored_hour: AtomicI64,
+    last_use: LastUse,
 }
 
 impl AccessKey {
@@ -139,10 +130,7 @@ impl AccessKey {
 
     /// Records a use. [`CredentialStore::flush_last_used`] writes it to the store.
     pub(super) fn record_use(&self, now: Time) {
-        let hour = now.unix() / SECONDS_PER_HOUR;
-        if self.usage.last_hour.load(Ordering::Relaxed) != hour {
-            self.usage.last_hour.store(hour, Ordering::Relaxed);
-        }
+        self.last_use.record(now);
     }
 }
 
@@ -189,7 +177,7 @@ impl AccessKey {
             is_active: true,
             session: Some(Arc::new(session)),
             encrypted_secret: Vec::new(),
-            usage: Arc::default(),
+            last_use: LastUse::default(),
         }
     }
 }
@@ -384,21 +372,16 @@ impl CredentialStore {
     /// When the store fails; the next call stores them.
     pub async fn flush_last_used(&self) -> Result<(), AccessKeyError> {
         let snapshot = self.snapshot.load_full();
-        let usage: Vec<_> = snapshot
-            .keys
-            .values()
-            .map(|key| (key, key.usage.last_hour.load(Ordering::Relaxed)))
-            .filter(|(key, hour)| key.usage.stored_hour.load(Ordering::Relaxed) < *hour)
-            .collect();
-        if usage.is_empty() {
+        let hour = |key: &Arc<AccessKey>| Some((key.id.clone(), key.last_use.unstored()?));
+        let uses: Vec<_> = snapshot.keys.values().filter_map(hour).collect();
+        if uses.is_empty() {
             return Ok(());
         }
-        let hours = usage
-            .iter()
-            .map(|(key, hour)| (key.id.clone(), Time::from_unix(hour * SECONDS_PER_HOUR)));
-        self.store.save_last_uses(&hours.collect::<Vec<_>>()).await?;
-        for (key, hour) in usage {
-            key.usage.stored_hour.store(hour, Ordering::Relaxed);
+        self.store.save_last_uses(&uses).await?;
+        for (id, hour) in &uses {
+            if let Some(key) = snapshot.keys.get(id) {
+                key.last_use.note_stored(*hour);
+            }
         }
         Ok(())
     }
@@ -609,7 +592,7 @@ pub(super) fn decrypt_with_any_iv(
 
 /// The state of a row's secret.
 enum Secret {
-    Plaintext(SecretString, Arc<LastUsed>),
+    Plaintext(SecretString, LastUse),
     /// It cannot be decrypted with the token's key.
     Undecryptable,
     /// The token has to decrypt it first.
@@ -633,13 +616,13 @@ fn secret_of(row: &AccessKeyRow, before: &Snapshot, decrypted: &Decrypted) -> Se
     if let Some(key) =
         before.keys.get(&row.id).filter(|key| key.encrypted_secret == row.encrypted_secret)
     {
-        return Secret::Plaintext(key.secret.clone(), Arc::clone(&key.usage));
+        return Secret::Plaintext(key.secret.clone(), key.last_use.clone());
     }
     if before.undecryptable.get(&row.id) == Some(&row.encrypted_secret) {
         return Secret::Undecryptable;
     }
     match decrypted.get(&row.id).filter(|(encrypted, _secret)| *encrypted == row.encrypted_secret) {
-        Some((_encrypted, Some(secret))) => Secret::Plaintext(secret.clone(), Arc::default()),
+        Some((_encrypted, Some(secret))) => Secret::Plaintext(secret.clone(), LastUse::default()),
         Some((_encrypted, None)) => Secret::Undecryptable,
         None => Secret::Encrypted,
     }
@@ -649,11 +632,11 @@ fn access_key(
     row: AccessKeyRow,
     principal: Arc<Principal>,
     secret: SecretString,
-    usage: Arc<LastUsed>,
+    last_use: LastUse,
 ) -> Result<AccessKey, AccessKeyError> {
-    let stored = row.last_used.map_or(0, |time| time.unix() / SECONDS_PER_HOUR);
-    usage.last_hour.fetch_max(stored, Ordering::Relaxed);
-    usage.stored_hour.fetch_max(stored, Ordering::Relaxed);
+    if let Some(stored) = row.last_used {
+        last_use.note_stored(stored);
+    }
     let session = row.session.map(|session| read_session(&row.id, session)).transpose()?;
     Ok(AccessKey {
         id: row.id,
@@ -663,7 +646,7 @@ fn access_key(
         is_active: row.is_active,
         session: session.map(Arc::new),
         encrypted_secret: row.encrypted_secret,
-        usage,
+        last_use,
     })
 }
 

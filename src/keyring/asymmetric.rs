@@ -74,7 +74,7 @@ impl Keyring {
         digest: Digest,
         execution: Execution<'_>,
     ) -> Result<Vec<u8>, KeyringError> {
-        let (pair, algorithm) = (version.identity, version.algorithm);
+        let (pair, algorithm) = (version.identity_for_use(), version.algorithm);
         let sign = move |worker: &mut Worker<'_>| worker.sign(pair, algorithm, &digest.0);
         let raw = self.token.run_with(pair, execution.budget(), sign).await?;
         match algorithm {
@@ -94,7 +94,7 @@ impl Keyring {
         signature: Vec<u8>,
         execution: Execution<'_>,
     ) -> Result<bool, KeyringError> {
-        let (pair, algorithm) = (version.identity, version.algorithm);
+        let (pair, algorithm) = (version.identity_for_use(), version.algorithm);
         let raw = match algorithm {
             SignAlgorithm::EcdsaSha256 => public_key::signature_from_der(&signature),
             SignAlgorithm::RsaPssSha256 | SignAlgorithm::RsaPkcs1Sha256 => Some(signature),
@@ -114,7 +114,7 @@ impl Keyring {
         plaintext: &[u8],
         budget: &Budget,
     ) -> Result<Vec<u8>, KeyringError> {
-        let public = self.read_public_key(version.identity, budget).await?;
+        let public = self.read_public_key(version.identity_for_use(), budget).await?;
         let key = OaepKey::from_der(&public.to_der()?, version.algorithm)?;
         Ok(key.encrypt(plaintext)?)
     }
@@ -129,7 +129,7 @@ impl Keyring {
         ciphertext: Vec<u8>,
         budget: &Budget,
     ) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
-        let (pair, hash) = (version.identity, version.algorithm);
+        let (pair, hash) = (version.identity_for_use(), version.algorithm);
         let decrypt = move |worker: &mut Worker<'_>| worker.rsa_decrypt(pair, hash, &ciphertext);
         Ok(self.token.run_with(pair, budget, decrypt).await?)
     }

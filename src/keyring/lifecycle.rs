@@ -155,7 +155,7 @@ impl Keyring {
             if decide(record)? {
                 let number = record.next_version_number();
                 let (created, iv_length) = (now, self.new_iv_length(record.spec));
-                let version = KeyVersion { id, number, created, is_live: false, iv_length };
+                let version = KeyVersion { id, number, iv_length, ..KeyVersion::initial(created) };
                 record.versions.push(version);
             }
             Ok::<_, KeyringError>(())

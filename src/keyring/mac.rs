@@ -40,7 +40,7 @@ impl Keyring {
         message: Vec<u8>,
         execution: Execution<'_>,
     ) -> Result<Vec<u8>, KeyringError> {
-        let (key, algorithm) = (version.identity, version.algorithm);
+        let (key, algorithm) = (version.identity_for_use(), version.algorithm);
         let mac = move |worker: &mut Worker<'_>| worker.mac(key, algorithm, &message);
         Ok(self.token.run_with(key, execution.budget(), mac).await?)
     }

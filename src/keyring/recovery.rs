@@ -163,7 +163,13 @@ fn merge_found(
         let is_taken = record.versions.iter().any(|version| version.number == *number);
         let number = if is_taken { record.next_version_number() } else { *number };
         let (id, iv_length) = (*id, *iv_length);
-        record.versions.push(KeyVersion { id, number, created: now, is_live: true, iv_length });
+        record.versions.push(KeyVersion {
+            id,
+            number,
+            is_live: true,
+            iv_length,
+            ..KeyVersion::initial(now)
+        });
     }
     if record.spec.is_symmetric_cipher() {
         let newest = record.live_versions().max_by_key(|version| version.number);

@@ -71,7 +71,7 @@ impl Keyring {
         aad: Vec<u8>,
         execution: Execution<'_>,
     ) -> Result<EncryptedSecret, KeyringError> {
-        let identity = version.identity;
+        let identity = version.identity_for_use();
         let options = EncryptOptions { iv: None, is_verified: true };
         let job = move |worker: &mut Worker<'_>| {
             let random = worker.random(DATA_KEY_BYTES + NONCE_LEN)?;
@@ -98,7 +98,7 @@ impl Keyring {
         aad: Vec<u8>,
         call: LastCall<'_>,
     ) -> Result<SecretData, KeyringError> {
-        let identity = version.identity;
+        let identity = version.identity_for_use();
         let wrapped_key = divided(version, secret.wrapped_key)?;
         let job = move |worker: &mut Worker<'_>| {
             let (iv, ciphertext) = (&wrapped_key.iv, &wrapped_key.ciphertext);

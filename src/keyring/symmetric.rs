@@ -54,7 +54,8 @@ impl Keyring {
         execution: LastExecution<'_>,
     ) -> Result<CiphertextBlob, KeyringError> {
         let options = EncryptOptions { iv, is_verified: self.verifies_next_encryption() };
-        self.encrypt_as(version.identity, options, plaintext, aad, execution.into_call()).await
+        self.encrypt_as(version.identity_for_use(), options, plaintext, aad, execution.into_call())
+            .await
     }
 
     /// As [`Keyring::encrypt`], for a plaintext that exists nowhere else: the private key of a data
@@ -68,7 +69,7 @@ impl Keyring {
     ) -> Result<CiphertextBlob, KeyringError> {
         let options = EncryptOptions { iv: None, is_verified: self.verifies_data_keys };
         let call = LastCall::new(execution.budget(), None);
-        self.encrypt_as(version.identity, options, private, aad, call).await
+        self.encrypt_as(version.identity_for_use(), options, private, aad, call).await
     }
 
     fn verifies_next_encryption(&self) -> bool {
@@ -131,7 +132,8 @@ impl Keyring {
         execution: LastExecution<'_>,
     ) -> Result<(Zeroizing<Vec<u8>>, CiphertextBlob), KeyringError> {
         let form = DataKeyForm { make: |random| random, bytes: |random| random };
-        self.encrypted_data_key(version.identity, bytes, aad, form, execution.into_call()).await
+        self.encrypted_data_key(version.identity_for_use(), bytes, aad, form, execution.into_call())
+            .await
     }
 
     /// As [`Keyring::data_key`], but encrypts the Base64 text of the random bytes.
@@ -149,7 +151,8 @@ impl Keyring {
             make: |random| Plaintext::encode(&random),
             bytes: |text| text.expose().as_bytes(),
         };
-        self.encrypted_data_key(version.identity, bytes, aad, form, execution.into_call()).await
+        self.encrypted_data_key(version.identity_for_use(), bytes, aad, form, execution.into_call())
+            .await
     }
 
     async fn encrypted_data_key<T: Send + 'static>(
@@ -235,7 +238,7 @@ impl Keyring {
         call: LastCall<'_>,
         form: fn(Zeroizing<Vec<u8>>) -> Result<T, InvalidId>,
     ) -> Result<T, KeyringError> {
-        let identity = version.identity;
+        let identity = version.identity_for_use();
         let blob = version.divided(blob)?;
         let job = move |worker: &mut Worker<'_>| {
             let plaintext = worker.decrypt(identity, &blob.iv, Some(&aad), &blob.ciphertext)?;

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use super::{KeyAction, identity, state};
 use crate::authz::AuthorizedKey;
 use crate::error::ErrorCode;
-use crate::model::{KeyRecord, KeyVersion, KeyVersionId};
+use crate::model::{KeyRecord, KeyVersion, KeyVersionId, LastUse, clock};
 use crate::token::KeyIdentity;
 
 /// Selects a version of a key.
@@ -30,6 +30,7 @@ pub enum VersionSelector {
 pub struct UsableVersion<'k, P, A> {
     pub(super) identity: KeyIdentity,
     pub(super) algorithm: A,
+    last_use: &'k LastUse,
     key: PhantomData<&'k AuthorizedKey<P>>,
 }
 
@@ -72,12 +73,18 @@ impl<'k, P> UsableVersion<'k, P, ()> {
     ) -> Result<Self, ErrorCode> {
         let record = key.record();
         state::check(record.state, wanted)?;
-        let identity = identity(record, selector.find(record)?);
-        Ok(Self { identity, algorithm: (), key: PhantomData })
+        let version = selector.find(record)?;
+        let (identity, last_use) = (identity(record, version), &version.last_use);
+        Ok(Self { identity, algorithm: (), last_use, key: PhantomData })
     }
 
     pub(super) fn with<A>(self, algorithm: A) -> UsableVersion<'k, P, A> {
-        UsableVersion { identity: self.identity, algorithm, key: PhantomData }
+        UsableVersion {
+            identity: self.identity,
+            algorithm,
+            last_use: self.last_use,
+            key: PhantomData,
+        }
     }
 
     pub(super) fn with_aes_gcm(self) -> UsableVersion<'k, P, AesGcm> {
@@ -93,5 +100,11 @@ impl<P, A> UsableVersion<'_, P, A> {
     /// The id of the version.
     pub fn id(&self) -> KeyVersionId {
         self.identity.id()
+    }
+
+    /// The identity for a call that a caller asked for. Records the use.
+    pub(super) fn identity_for_use(&self) -> KeyIdentity {
+        self.last_use.record(clock::now());
+        self.identity
     }
 }

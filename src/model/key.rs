@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::text_form::api_enum;
 use super::{
-    ImportedMaterial, InstanceId, IvLength, KeyId, KeySpec, KeyUsage, KeyVersionId, Rotation,
-    TagKey, TagValue, Time,
+    ImportedMaterial, InstanceId, IvLength, KeyId, KeySpec, KeyUsage, KeyVersionId, LastUse,
+    Rotation, TagKey, TagValue, Time,
 };
 
 api_enum! {
@@ -79,13 +79,15 @@ pub struct KeyVersion {
     pub is_live: bool,
     /// The length of the IVs of its ciphertexts, if it encrypts with AES-GCM.
     pub iv_length: IvLength,
+    /// When a caller last used it.
+    pub last_use: LastUse,
 }
 
 impl KeyVersion {
     /// The first version of a key, not live yet.
     pub fn initial(created: Time) -> Self {
         let (id, iv_length) = (KeyVersionId::random(), IvLength::default());
-        Self { id, number: 1, created, is_live: false, iv_length }
+        Self { id, number: 1, created, is_live: false, iv_length, last_use: LastUse::default() }
     }
 }
 

@@ -21,7 +21,8 @@ pub mod iv_budget;
 pub mod json_text;
 pub mod key;
 pub mod key_ref;
-pub mod list;
+pub mod last_use;
+mod list;
 pub mod material;
 pub mod page;
 pub mod params;
@@ -65,6 +66,7 @@ pub use key::{
     KeyRecord, KeyState, KeyStorage, KeyVersion, MAX_KEY_POLICY_BYTES, Origin, ProtectionLevel,
 };
 pub use key_ref::KeyRef;
+pub use last_use::LastUse;
 pub use list::BoundedList;
 pub use material::{ImportId, ImportParameters, ImportToken, ImportedMaterial, WrappingAlgorithm};
 pub use page::{Page, PageOf};

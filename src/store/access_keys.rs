@@ -172,13 +172,7 @@ impl Store {
     /// When the database cannot be written.
     pub async fn save_last_uses(&self, uses: &[(AccessKeyId, Time)]) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        for (id, hour) in uses {
-            let update = sqlx::query(
-                "UPDATE access_keys SET last_used = $2 \
-                 WHERE id = $1 AND COALESCE(last_used, 0) < $2",
-            );
-            write.execute(update.bind(id.to_string()).bind(hour.unix())).await?;
-        }
+        write.save_last_uses(&ACCESS_KEYS, uses).await?;
         write.finish().await
     }
 }

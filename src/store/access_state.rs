@@ -1,22 +1,17 @@
 //! All principals and AccessKeys as one state, and the counter of their changes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
-
 use super::access_keys::{AccessKeyRow, read_access_key};
 use super::connection::Connection;
-use super::error::is_decode_error;
+use super::last_use;
 use super::principals::read_principal;
 use super::revocations::{self, Pending, Revocation};
 use super::row::Scope;
 use super::scope_reading::ScopeReading;
 use super::tables::{ACCESS_KEYS, ACCESS_REVISION, PRINCIPALS};
 use super::{DamagedRow, Principal, Store, StoreError, unsigned_metadata};
-use crate::model::Time;
 
 /// All principals and AccessKeys.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +41,7 @@ impl Store {
         let mut reading = ScopeReading::new(&mut connection, Scope::Access, key);
         let principals = reading.rows(&PRINCIPALS, "").await?;
         let keys = reading.rows(&ACCESS_KEYS, "").await?;
-        let last_uses = last_uses(reading.connection()).await?;
+        let last_uses = last_use::read(reading.connection(), &ACCESS_KEYS).await?;
         let revocations = revocations::read(reading.connection()).await?;
         let check = reading.check(&known).await?;
         connection.rollback().await?;
@@ -149,22 +144,4 @@ impl AccessState {
     fn forget_damage(&mut self, table: &str, row: &str) {
         self.damaged.retain(|one| (one.table, one.row.as_str()) != (table, row));
     }
-}
-
-/// The hours of the last uses, by AccessKey. They grant nothing and are not signed; those that cannot
-/// be read are skipped.
-async fn last_uses(connection: &mut Connection) -> Result<HashMap<String, Time>, StoreError> {
-    let select = "SELECT id, last_used FROM access_keys WHERE last_used IS NOT NULL";
-    let mut uses = HashMap::new();
-    let see = |row: Result<AnyRow, sqlx::Error>| {
-        let field = row.map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?)));
-        match field {
-            Ok(field) => uses.extend(field.map(|(id, unix)| (id, Time::from_unix(unix)))),
-            Err(error) if is_decode_error(&error) => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    };
-    connection.each_row(sqlx::query(select), see).await?;
-    Ok(uses)
 }

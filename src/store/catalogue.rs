@@ -142,6 +142,18 @@ impl Catalogue {
         }
     }
 
+    /// Lets a record that was read again share the last uses of its versions with the record that requests
+    /// may still use.
+    pub(super) fn share_last_uses(&self, record: &mut KeyRecord) {
+        let Some(known) = self.key(record.id) else { return };
+        for version in &mut record.versions {
+            let known = known.versions.iter().find(|known| known.id == version.id);
+            if let Some(known) = known {
+                version.last_use = known.last_use.clone();
+            }
+        }
+    }
+
     /// Inserts a record, or replaces the one with its id.
     pub(super) fn put_key(&mut self, record: &Arc<KeyRecord>) {
         self.forget_record(record.id);

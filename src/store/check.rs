@@ -72,7 +72,8 @@ impl Store {
              UNION ALL SELECT MAX(removed) FROM key_tombstones \
              UNION ALL SELECT MAX(created) FROM principals \
              UNION ALL SELECT MAX(created) FROM access_keys \
-             UNION ALL SELECT MAX(last_used) FROM access_keys) AS times";
+             UNION ALL SELECT MAX(last_used) FROM access_keys \
+             UNION ALL SELECT MAX(last_used) FROM key_versions) AS times";
         let newest: Option<i64> = self.inner.connection().await?.value(sqlx::query(NEWEST)).await?;
         Ok(newest.map(Time::from_unix))
     }

@@ -12,7 +12,7 @@ use super::tables::{KEYS, VERSIONS};
 use super::value::Value;
 use crate::model::policy::KeyPolicy;
 use crate::model::{
-    ImportedMaterial, IvLength, KeyId, KeyRecord, KeyVersion, Rotation, TagKey, TagValue,
+    ImportedMaterial, IvLength, KeyId, KeyRecord, KeyVersion, LastUse, Rotation, TagKey, TagValue,
 };
 
 /// The values of a key's row, in the order of [`KEYS`].
@@ -146,6 +146,7 @@ pub(super) fn read_version(row: &AnyRow) -> Result<(KeyId, KeyVersion), StoreErr
         is_live: fields.boolean("is_live")?,
         iv_length: IvLength::of_bytes(fields.number("iv_bytes")?)
             .ok_or_else(|| fields.corrupt("iv_bytes", "it is not the length of an IV"))?,
+        last_use: LastUse::default(),
     };
     read_invocations(row)?;
     Ok((fields.parsed("key_id")?, version))

@@ -8,6 +8,7 @@ use sqlx::Row as _;
 use super::connection::Connection;
 use super::damage::{ReadRows, from_hex};
 use super::key_row::{key_values, read_key, read_version, version_changes, version_values};
+use super::last_use;
 use super::scope_reading::{ScopeCheck, ScopeReading, TableRows};
 use super::signature::StoredRow;
 use super::tables::{ALIASES, KEYS, TOMBSTONES, VERSIONS};
@@ -78,6 +79,36 @@ impl Store {
         }
         write.put_tombstone(&id.to_string(), clock::now().unix()).await?;
         write.commit(move |catalogue| catalogue.remove_key(id)).await
+    }
+
+    /// Stores the hours of last use of key versions that are not stored yet. They are not signed.
+    ///
+    /// # Errors
+    /// When the database cannot be written; the next call stores them.
+    pub async fn flush_version_uses(&self) -> Result<(), StoreError> {
+        let keys = self.keys();
+        let versions = keys.iter().flat_map(|key| &key.versions);
+        let uses: Vec<_> =
+            versions.filter_map(|one| Some((one, one.last_use.unstored()?))).collect();
+        let rows: Vec<_> = uses.iter().map(|(version, hour)| (version.id, *hour)).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut write = self.write().await?;
+        write.save_last_uses(&VERSIONS, &rows).await?;
+        write.finish().await?;
+        for (version, hour) in uses {
+            version.last_use.note_stored(hour);
+        }
+        Ok(())
+    }
+
+    /// The beginning of the hour in which a gateway last stored a use of each version.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn version_uses(&self) -> Result<HashMap<String, Time>, StoreError> {
+        last_use::read(&mut self.inner.connection().await?, &VERSIONS).await
     }
 
     /// When a key was deleted. The tombstone distinguishes a destroyed key from a lost one. A tombstone
@@ -163,7 +194,11 @@ impl Write {
     }
 
     /// Commits a key, and puts it into memory.
-    pub(super) async fn commit_key(self, record: KeyRecord) -> Result<Arc<KeyRecord>, StoreError> {
+    pub(super) async fn commit_key(
+        self,
+        mut record: KeyRecord,
+    ) -> Result<Arc<KeyRecord>, StoreError> {
+        self.inner().catalogue.read().share_last_uses(&mut record);
         let record = Arc::new(record);
         let remembered = Arc::clone(&record);
         self.commit(move |catalogue| catalogue.put_key(&remembered)).await?;
@@ -423,6 +458,47 @@ mod tests {
         assert_eq!(bench.store.key(id).unwrap().created, Time::from_unix(1_700_000_016));
         assert_eq!(bench.store.keys().len(), 1);
         bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn a_use_is_stored_once_an_hour_and_survives_what_another_process_changes() {
+        let bench = Bench::new().await;
+        let key = bench.store.insert_key(sample_key()).await.unwrap();
+        let [first, second] = [&key.versions[0], &key.versions[1]];
+        let stored = async |version: &KeyVersion| {
+            bench.store.version_uses().await.unwrap().get(&version.id.to_string()).copied()
+        };
+        first.last_use.record(Time::from_unix(1_800_000_100));
+        // Requests still use the records that they found before the catalogue was read again.
+        let there = open(&bench.url).await.unwrap();
+        let clear = |key: &mut KeyRecord| {
+            key.description.clear();
+            Ok::<_, StoreError>(())
+        };
+        there.change_key(key.id, clear).await.unwrap();
+        bench.store.refresh().await.unwrap();
+        second.last_use.record(Time::from_unix(1_800_003_700));
+        bench
+            .store
+            .change_key(key.id, |key| {
+                key.tags.clear();
+                Ok::<_, StoreError>(())
+            })
+            .await
+            .unwrap();
+        bench.store.flush_version_uses().await.unwrap();
+        assert_eq!(stored(first).await, Some(Time::from_unix(1_800_000_000)));
+        assert_eq!(stored(second).await, Some(Time::from_unix(1_800_003_600)));
+        assert_eq!(stored(&key.versions[2]).await, None);
+        // The same hour is not written again: not even over what another program wrote.
+        bench.change("UPDATE key_versions SET last_used = NULL").await;
+        first.last_use.record(Time::from_unix(1_800_000_200));
+        bench.store.flush_version_uses().await.unwrap();
+        assert_eq!(stored(first).await, None);
+        first.last_use.record(Time::from_unix(1_800_003_600));
+        bench.store.flush_version_uses().await.unwrap();
+        assert_eq!(stored(first).await, Some(Time::from_unix(1_800_003_600)));
+        assert_eq!(open(&bench.url).await.unwrap().damaged_rows(), []);
     }
 
     #[tokio::test]

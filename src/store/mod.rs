@@ -33,6 +33,7 @@ mod invocations;
 mod job_lease;
 mod key_row;
 mod keys;
+mod last_use;
 mod listing;
 mod locked;
 mod metadata;
@@ -435,7 +436,10 @@ async fn load(inner: &Inner) -> Result<(Catalogue, Vec<DamagedRow>), StoreError>
     inner.last_seen.note_revisions(Scope::Catalogue, &check.revisions);
     inner.next_check.note(Scope::Catalogue);
     let mut catalogue = Catalogue::of(revision);
-    let keys = keys.load(&check)?;
+    let mut keys = keys.load(&check)?;
+    let before = inner.catalogue.read();
+    keys.whole.iter_mut().for_each(|key| before.share_last_uses(key));
+    drop(before);
     let aliases = aliases.read(&check, read_alias)?;
     catalogue.put_all(keys.whole, aliases.whole);
     let (mut document_cache, documents) = documents::load(documents, &check)?;
@@ -639,7 +643,7 @@ pub(crate) mod tests {
         let created = Time::from_unix(1_700_000_000 + i64::from(number));
         let id = KeyVersionId::random();
         let iv_length = if is_live { IvLength::Bits96 } else { IvLength::Bits128 };
-        KeyVersion { id, number, created, is_live, iv_length }
+        KeyVersion { id, number, is_live, iv_length, ..KeyVersion::initial(created) }
     }
 
     #[tokio::test]

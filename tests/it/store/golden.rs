@@ -29,7 +29,7 @@ const NOT_KEPT: [&str; 3] = ["hsmgate.toml", "softhsm2.conf", ".lock"];
 /// What a state has to do with today's program, as `golden.json` in it tells.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Expected {
-    /// The program that made it, as its `--version` says.
+    /// The program that made it, as its `-V` says.
     pub(crate) program: String,
     /// The number of the newest migration of its database.
     pub(crate) schema: i64,

@@ -500,8 +500,7 @@ async fn make_a_golden_state() {
     for suffix in ["-wal", "-shm"] {
         assert!(!installation.path(&format!("hsmgate.db{suffix}")).exists(), "{suffix} is left");
     }
-    let program =
-        crate::support::installation::run(installation.command(&["--version"]), b"").done();
+    let program = crate::support::installation::run(installation.command(&["-V"]), b"").done();
     let program = program.trim().to_owned();
     // Of this build: that of another program has to be set right by hand.
     let (audit_format, journal_format) = (hsmgate::audit::FORMAT, hsmgate::authn::replay::FORMAT);
