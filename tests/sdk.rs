@@ -14,10 +14,9 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
 use support::gateway::Gateway;
-use support::identity::{Federation, Issuer, PROVIDER, ROLE};
 use support::softhsm::{module, scratch};
+use support::workload::{ShortSessions, Way, Workload, may_have_a_network};
 
 #[test]
 fn the_new_python_sdk_passes_every_case_signed_with_acs3() {
@@ -78,8 +77,7 @@ fn the_instance_sdks_pass_every_case_over_tls() {
 fn sdks_without_an_endpoint_reach_a_gateway_under_the_clouds_names() {
     const NAMESPACES: [&str; 3] = ["--map-root-user", "--net", "--mount"];
     expect_success(&SET_UP, "");
-    let is_permitted = Command::new("unshare").args(NAMESPACES).arg("true").output();
-    if !is_permitted.is_ok_and(|permitted| permitted.status.success()) {
+    if !may_have_a_network() {
         println!("skipped: no network namespace may be made here");
         return;
     }
@@ -98,48 +96,67 @@ fn sdks_without_an_endpoint_reach_a_gateway_under_the_clouds_names() {
 #[tokio::test]
 async fn the_default_chains_encrypt_with_a_token_in_place_of_an_access_key() {
     expect_success(&SET_UP, "");
-    let federation = Federation::open("").await;
-    let home = tempfile::tempdir_in(scratch()).expect("a temporary directory");
-    let token_file = home.path().join("token");
-    let token = federation.issuer.token(&Issuer::claims());
-    std::fs::write(&token_file, format!("{token}\n")).expect("the token is written");
-    let program = env!("CARGO_BIN_EXE_hsmgate");
-    let address = federation.server.address();
-    let command = format!(
-        "{program} sts token --endpoint http://{address} --role-arn {ROLE} \
-         --oidc-provider-arn {PROVIDER} --oidc-token-file {}",
-        token_file.display()
-    );
-    let profile = json!({"name": "default", "mode": "External", "process_command": command,
-                         "region_id": "cn-hangzhou"});
-    let config = json!({"current": "default", "profiles": [profile]});
-    let write_config = || {
-        std::fs::create_dir_all(home.path().join(".aliyun")).expect("a directory");
-        let path = home.path().join(".aliyun/config.json");
-        std::fs::write(path, config.to_string()).expect("the configuration is written");
-    };
-    let python = || {
-        let mut python = Command::new(root().join("target/sdk/python/bin/python"));
-        python.arg(root().join("tests/sdk/identity/encrypt.py"));
-        python
-    };
-    let mut node = Command::new("node");
-    node.arg(root().join("tests/sdk/identity/encrypt.js"));
-    for (mut program, way) in [(python(), "default"), (node, "default"), (python(), "oidc")] {
+    let workload = Workload::start(Way::Http).await;
+    for (mut program, way) in
+        [(python(&workload), "default"), (node(&workload), "default"), (python(&workload), "oidc")]
+    {
         // The libraries write their credentials into this file.
-        write_config();
-        let ran = run(program
-            .args([address, &federation.key, way])
-            .env("HOME", home.path())
-            .env("NO_PROXY", "127.0.0.1")
-            .env("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "true")
-            .env("NODE_PATH", root().join("target/sdk/node/node_modules"))
-            .env("ROLE_ARN", ROLE)
-            .env("PROVIDER_ARN", PROVIDER)
-            .env("TOKEN_FILE", &token_file));
-        expect_success(&ran, &format!("the log of the gateway:\n{}", federation.server.log()));
-        assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "passed", "{way}");
+        workload.configure_command();
+        program.arg(way);
+        workload.run(program);
     }
+}
+
+/// With the variables of the vendor's webhook alone.
+#[tokio::test]
+async fn the_default_chains_find_sts_under_the_clouds_names() {
+    expect_success(&SET_UP, "");
+    if !may_have_a_network() {
+        println!("skipped: no network namespace may be made here");
+        return;
+    }
+    let workload = Workload::start(Way::CloudNames).await;
+    for region in [None, Some("cn-hangzhou")] {
+        for mut program in [python(&workload), node(&workload)] {
+            workload.set_variables(&mut program, region);
+            program.arg("default");
+            workload.run(program);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn python_encrypts_through_three_renewals_of_its_session() {
+    expect_success(&SET_UP, "");
+    let workload = Workload::start(Way::Http).await;
+    let mut program = python(&workload);
+    program.arg("oidc");
+    ShortSessions::start(&workload, SDK_RENEWS_EARLY).await.run(&workload, program);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn node_encrypts_through_three_renewals_of_its_session() {
+    expect_success(&SET_UP, "");
+    let workload = Workload::start(Way::Http).await;
+    let mut program = node(&workload);
+    program.arg("oidc");
+    ShortSessions::start(&workload, SDK_RENEWS_EARLY).await.run(&workload, program);
+}
+
+/// How long before its end Python and Node renew a session, in seconds.
+const SDK_RENEWS_EARLY: i64 = 900;
+
+fn python(workload: &Workload) -> Command {
+    let mut python = workload.program(root().join("target/sdk/python/bin/python"));
+    python.arg(root().join("tests/sdk/identity/encrypt.py"));
+    python
+}
+
+fn node(workload: &Workload) -> Command {
+    let mut node = workload.program("node");
+    node.arg(root().join("tests/sdk/identity/encrypt.js"));
+    node.env("NODE_PATH", root().join("target/sdk/node/node_modules"));
+    node
 }
 
 /// Ciphertexts of a state that an earlier program has made.

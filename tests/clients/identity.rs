@@ -1,91 +1,25 @@
-//! The credential libraries of Go and Java with a token of an identity provider: the default chain of Go
-//! with the command `hsmgate sts token`, and in both one line of code with the gateway as endpoint of STS.
-//! They use TLS: the libraries call STS with https only.
+//! The credential libraries of Go and Java with a token of an identity provider: the default chain with the
+//! command `hsmgate sts token` (Go) and under the names of the cloud, one line of code with the gateway as
+//! endpoint of STS, and three renewals. They use TLS: the libraries call STS with https only.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::json;
-use tempfile::TempDir;
-
 use crate::client::Language;
 use crate::gateways::build_folder;
-use crate::support::identity::{Federation, Issuer, PROVIDER, ROLE};
-use crate::support::installation::{Installation, Server, run};
-use crate::support::softhsm::scratch;
+use crate::support::installation::run;
+use crate::support::workload::{ShortSessions, Way, Workload, may_have_a_network};
 
-/// A gateway over TLS that accepts the token in a file.
-struct TestGateway {
-    installation: Installation,
-    server: Server,
-    key: String,
-    home: TempDir,
-}
-
-impl TestGateway {
-    async fn start() -> Self {
-        let Federation { installation, server, issuer, key } = Federation::open("").await;
-        assert_eq!(server.stop(), Some(0));
-        let tls = installation.path("tls");
-        let out = tls.to_str().expect("a path is text");
-        run(installation.command(&["tls", "self-signed", "--out", out]), b"").done();
-        installation.configure(|text| {
-            text.push_str("[tls]\n");
-            let files = format!("certificate = \"{out}/server.pem\"\nkey = \"{out}/server.key\"\n");
-            text.push_str(&files);
-        });
-        let server = installation.serve();
-        let home = tempfile::tempdir_in(scratch()).expect("a temporary directory");
-        let token = issuer.token(&Issuer::claims());
-        fs::write(home.path().join("token"), format!("{token}\n")).expect("the token is written");
-        Self { installation, server, key, home }
-    }
-
-    fn ca(&self) -> PathBuf {
-        self.installation.path("tls/ca.pem")
-    }
-
-    /// Writes the configuration of the libraries that names the command.
-    fn configure_command(&self) {
-        let command = format!(
-            "{} sts token --endpoint https://{} --ca-file {} --role-arn {ROLE} \
-             --oidc-provider-arn {PROVIDER} --oidc-token-file {}",
-            env!("CARGO_BIN_EXE_hsmgate"),
-            self.server.address(),
-            self.ca().display(),
-            self.home.path().join("token").display()
-        );
-        let profile = json!({"name": "default", "mode": "External", "process_command": command,
-                             "region_id": "cn-hangzhou"});
-        let config = json!({"current": "default", "profiles": [profile]});
-        fs::create_dir_all(self.home.path().join(".aliyun")).expect("a directory");
-        let path = self.home.path().join(".aliyun/config.json");
-        fs::write(path, config.to_string()).expect("the configuration is written");
-    }
-
-    /// Runs a client, which must say that it passed.
-    fn run(&self, mut client: Command) {
-        client
-            .env("HOME", self.home.path())
-            .env("NO_PROXY", "127.0.0.1")
-            .env("SSL_CERT_FILE", self.ca())
-            .env("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "true")
-            .env("ROLE_ARN", ROLE)
-            .env("PROVIDER_ARN", PROVIDER)
-            .env("TOKEN_FILE", self.home.path().join("token"));
-        let shown = format!("{client:?}");
-        let ran = run(client, b"");
-        assert_eq!(ran.code, Some(0), "{shown}: {ran:?}\n{}", self.server.log());
-        assert_eq!(ran.done().trim(), "passed", "{shown}");
-    }
-}
+/// How long before its end Go and Java renew a session, in seconds.
+const GO_RENEWS_EARLY: i64 = 180;
+const JAVA_RENEWS_EARLY: i64 = 900;
 
 fn source(language: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(language).join("identity")
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_credentials_of_go_encrypt_with_a_token_in_place_of_an_access_key() {
     if let Some(reason) = crate::go::reason_to_skip() {
         return Language::new("go", 0).skip(&reason);
@@ -95,17 +29,54 @@ async fn the_credentials_of_go_encrypt_with_a_token_in_place_of_an_access_key() 
     build.args(["build", "-mod=readonly", "-o"]).arg(&program).arg(".");
     build.current_dir(source("go")).env("GOTOOLCHAIN", "local");
     run(build, b"").done();
-    let gateway = TestGateway::start().await;
-    gateway.configure_command();
+    let workload = Workload::start(Way::Tls).await;
+    workload.configure_command();
     for way in ["default", "oidc"] {
-        let mut client = Command::new(&program);
-        client.args([gateway.server.address(), &gateway.key, way]);
-        gateway.run(client);
+        let mut client = workload.program(&program);
+        client.arg(way);
+        workload.run(client);
+    }
+    let workload = Workload::start(Way::Http).await;
+    let mut client = workload.program(&program);
+    client.arg("oidc");
+    ShortSessions::start(&workload, GO_RENEWS_EARLY).await.run(&workload, client);
+    if !may_have_a_network() {
+        println!("skipped: no network namespace may be made here");
+        return;
+    }
+    let workload = Workload::start(Way::CloudNames).await;
+    for region in [None, Some("cn-hangzhou")] {
+        let mut client = workload.program(&program);
+        workload.set_variables(&mut client, region);
+        client.arg("default");
+        workload.run(client);
     }
 }
 
+/// A JVM with the program, which trusts this CA: it has a store of its own for those.
+fn java(workload: &Workload, ca: &Path, way: &str) -> Command {
+    let trusted = workload.home.path().join("trusted.p12");
+    let mut import = Command::new("keytool");
+    import.args(["-importcert", "-noprompt", "-alias", "ca", "-storetype", "PKCS12"]);
+    import.args(["-storepass", "changeit", "-keystore"]).arg(&trusted).arg("-file").arg(ca);
+    if !trusted.exists() {
+        run(import, b"").done();
+    }
+    let folder = build_folder("java").join("identity");
+    let class_path = fs::read_to_string(folder.join("classpath")).expect("Maven has written it");
+    let mut client = workload.program("java");
+    client
+        .args(["-Xmx256m", "-XX:+UseSerialGC"])
+        .arg(format!("-Djavax.net.ssl.trustStore={}", trusted.display()))
+        .arg("-Djavax.net.ssl.trustStorePassword=changeit")
+        .arg("-cp")
+        .arg(format!("{}:{class_path}", folder.join("classes").display()))
+        .args(["hsmgate.Main", way]);
+    client
+}
+
 /// The newest credentials of Java that Maven has know no command: mode `External` came with 1.0.4.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_credentials_of_java_encrypt_with_a_token_in_place_of_an_access_key() {
     if let Some(reason) = crate::java::reason_to_skip() {
         return Language::new("java", 0).skip(&reason);
@@ -113,25 +84,19 @@ async fn the_credentials_of_java_encrypt_with_a_token_in_place_of_an_access_key(
     let mut build = Command::new("mvn");
     build.args(["--quiet", "--batch-mode", "process-classes"]).current_dir(source("java"));
     run(build, b"").done();
-    let gateway = TestGateway::start().await;
-    // A JVM trusts the CAs of its own store.
-    let trusted = gateway.home.path().join("trusted.p12");
-    let mut import = Command::new("keytool");
-    import.args(["-importcert", "-noprompt", "-alias", "ca", "-storetype", "PKCS12"]);
-    import.args(["-storepass", "changeit", "-keystore"]).arg(&trusted);
-    import.arg("-file").arg(gateway.ca());
-    run(import, b"").done();
-    let folder = build_folder("java").join("identity");
-    let class_path = fs::read_to_string(folder.join("classpath")).expect("Maven has written it");
-    let mut client = Command::new("java");
-    client
-        .args(["-Xmx256m", "-XX:+UseSerialGC"])
-        .arg(format!("-Djavax.net.ssl.trustStore={}", trusted.display()))
-        .arg("-Djavax.net.ssl.trustStorePassword=changeit")
-        .arg("-cp")
-        .arg(format!("{}:{class_path}", folder.join("classes").display()))
-        .arg("hsmgate.Main")
-        .args([gateway.server.address(), &gateway.key])
-        .arg(gateway.ca());
-    gateway.run(client);
+    let workload = Workload::start(Way::Tls).await;
+    workload.run(java(&workload, &workload.ca(), "oidc"));
+    let workload = Workload::start(Way::Http).await;
+    let sessions = ShortSessions::start(&workload, JAVA_RENEWS_EARLY).await;
+    sessions.run(&workload, java(&workload, sessions.ca(), "oidc"));
+    if !may_have_a_network() {
+        println!("skipped: no network namespace may be made here");
+        return;
+    }
+    let workload = Workload::start(Way::CloudNames).await;
+    for region in [None, Some("cn-hangzhou")] {
+        let mut client = java(&workload, &workload.ca(), "default");
+        workload.set_variables(&mut client, region);
+        workload.run(client);
+    }
 }

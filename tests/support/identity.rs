@@ -155,6 +155,11 @@ impl Federation {
         self.exchange_with(&[("OIDCToken", token)]).await
     }
 
+    /// The answer of any gateway.
+    pub(crate) async fn exchange_at(address: &str, token: &str) -> RawResponse {
+        raw_http::exchange(address, Self::request(&[("OIDCToken", token)]).as_bytes()).await
+    }
+
     /// The same with these parameters in addition to those that are required, or in their place.
     pub(crate) async fn exchange_with(&self, more: &[(&str, &str)]) -> RawResponse {
         raw_http::exchange(self.server.address(), Self::request(more).as_bytes()).await

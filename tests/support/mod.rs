@@ -32,3 +32,4 @@ pub(crate) mod small_disk;
 pub(crate) mod softhsm;
 pub(crate) mod tls_server;
 pub(crate) mod tokens;
+pub(crate) mod workload;

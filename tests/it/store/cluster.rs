@@ -3,9 +3,10 @@
 use std::fs;
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::calls::{code, until_code};
+use crate::support::identity::{AUDIENCE, Federation, ISSUER, Issuer, PROVIDER, SUBJECT};
 use crate::support::installation::{AccessKey, Installation, Server};
 use crate::support::postgresql::{self, Database};
 use crate::support::process::{until, until_async};
@@ -338,4 +339,66 @@ async fn requests_are_refused_while_nonces_cannot_be_shared_unless_each_gateway_
     assert!(encrypt(&b, &cluster.admin, &key).await.is_some());
     server.restart();
     until_async(async || encrypt(&a, &cluster.admin, &key).await.is_some()).await;
+}
+
+#[tokio::test]
+async fn a_session_works_at_every_gateway_at_once_and_its_token_once_in_the_cluster() {
+    const LIMITS: &str = "[limits]\nauthentication_failures_per_second = 0\n";
+    let cluster = Cluster::prepared();
+    let issuer = Issuer::new();
+    let path = |name: &str| cluster.installation.path(name).to_str().unwrap().to_owned();
+    let (keys, providers, trust) = (path("jwks.json"), path("providers.toml"), path("trust.json"));
+    fs::write(&keys, issuer.key_set().to_string()).unwrap();
+    let provider = format!(
+        "[[provider]]\nname = \"k8s\"\nissuer = \"{ISSUER}\"\naudiences = [\"{AUDIENCE}\"]\n\
+         keys_file = \"{keys}\"\naccept_once = true\n"
+    );
+    fs::write(&providers, provider).unwrap();
+    for name in ["a.toml", "b.toml"] {
+        let text = fs::read_to_string(path(name)).unwrap();
+        let text = format!("{text}[identity]\nproviders_file = \"{providers}\"\n{LIMITS}");
+        fs::write(path(name), text).unwrap();
+    }
+    let policy = json!({"Version": "1", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+        "Principal": {"Federated": [PROVIDER]},
+        "Condition": {"StringEquals": {"oidc:sub": SUBJECT}}}]});
+    fs::write(&trust, policy.to_string()).unwrap();
+    let (a, b) = (cluster.serve("a"), cluster.serve("b"));
+    let create = ["role", "create", "shop", "--policy", "AliyunKMSCryptoUserAccess"];
+    cluster.command("a", &[&create[..], &["--reason", "a test"]].concat());
+    let update = ["role", "update", "shop", "--trust", &trust, "--reason", "a test"];
+    cluster.command("a", &update);
+    let key = create_key(&a, &cluster.admin).await;
+    until_async(async || encrypt(&b, &cluster.admin, &key).await.is_some()).await;
+    let token = |number: usize| {
+        let mut claims = Issuer::claims();
+        claims["jti"] = number.into();
+        issuer.token(&claims)
+    };
+    // Of a token of this second a gateway that has just started knows whether it was used.
+    until_async(async || Federation::exchange_at(a.address(), &token(1000)).await.status == 200)
+        .await;
+    until_async(async || Federation::exchange_at(b.address(), &token(1001)).await.status == 200)
+        .await;
+    let encryption = [("KeyId", key.as_str()), ("Plaintext", PLAINTEXT)];
+    for number in 0..20 {
+        let token = token(number);
+        let (at_a, at_b) = tokio::join!(
+            Federation::exchange_at(a.address(), &token),
+            Federation::exchange_at(b.address(), &token)
+        );
+        let (accepted, refused, other) =
+            if at_a.status == 200 { (at_a, at_b, &b) } else { (at_b, at_a, &a) };
+        assert_eq!((accepted.status, refused.status), (200, 401), "{}", refused.body);
+        let session = accepted.json();
+        let part = |name: &str| session["Credentials"][name].as_str().unwrap().to_owned();
+        let user = AccessKey { id: part("AccessKeyId"), secret: part("AccessKeySecret") };
+        let client = other.client(&user).with_security_token(part("SecurityToken").into());
+        assert_eq!(code(&client, "Encrypt", &encryption).await, "", "at the other gateway");
+        for gateway in [&a, &b] {
+            let again = Federation::exchange_at(gateway.address(), &token).await;
+            assert_eq!(again.refusal().1, "AuthenticationFail.OIDCToken.Invalid");
+        }
+    }
+    assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
 }
