@@ -7,6 +7,7 @@ mod gateway;
 mod lock;
 mod metrics;
 mod offline;
+mod operator_calls;
 
 use std::net::TcpListener;
 use std::num::NonZeroU32;
@@ -20,6 +21,7 @@ pub use gateway::{ADMIN_CONNECTIONS, Gateway, Prepared, StartMode};
 pub use lock::{LockError, ProcessLock};
 pub use metrics::Metrics;
 pub use offline::{close, find_other_gateway, open_locked, open_offline};
+pub use operator_calls::OperatorCalls;
 
 use crate::config::{
     AuditSettings, CertificateFiles, CompatibilityOptions, KeyringSettings, ProviderSettings,

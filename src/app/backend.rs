@@ -6,6 +6,7 @@ use tokio::task::spawn_blocking;
 
 use super::StartError;
 use super::binding::check_binding;
+use super::operator_calls::OperatorCalls;
 use crate::authn::{CredentialStore, row_key};
 use crate::keyring::SecretDataKeys;
 use crate::model::RegionAccount;
@@ -20,6 +21,8 @@ pub struct Backend {
     pub(super) access_keys: Arc<CredentialStore>,
     /// Of a running gateway.
     pub(super) data_keys: Option<SecretDataKeys>,
+    /// Of a running gateway.
+    pub(super) operator_calls: Option<OperatorCalls>,
 }
 
 impl Backend {
@@ -49,7 +52,7 @@ impl Backend {
         store.sign_revocations().await?;
         check_binding(&store, &token, region_account, mode).await?;
         let access_keys = Arc::new(CredentialStore::open(store.clone(), token.clone()).await?);
-        Ok(Self { store, token, access_keys, data_keys: None })
+        Ok(Self { store, token, access_keys, data_keys: None, operator_calls: None })
     }
 
     /// Loads the changes of other processes since it was opened.
@@ -65,7 +68,8 @@ impl Backend {
         let access_keys = Arc::new(self.access_keys.on_behalf_of(operator));
         let store = self.store.on_behalf_of(operator);
         let data_keys = self.data_keys.as_ref().map(|keys| keys.with_store(store.clone()));
-        Self { store, token: self.token.clone(), access_keys, data_keys }
+        let operator_calls = self.operator_calls.clone();
+        Self { store, token: self.token.clone(), access_keys, data_keys, operator_calls }
     }
 
     /// The AccessKeys.
@@ -81,6 +85,11 @@ impl Backend {
     /// The data keys of the secrets, if it is that of a running gateway.
     pub fn data_keys(&self) -> Option<&SecretDataKeys> {
         self.data_keys.as_ref()
+    }
+
+    /// The operations of the API for operators, if it is that of a running gateway.
+    pub fn operator_calls(&self) -> Option<&OperatorCalls> {
+        self.operator_calls.as_ref()
     }
 
     /// The serial number of the token.

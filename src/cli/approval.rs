@@ -137,7 +137,7 @@ impl DecideApproval {
         let Some(requester) = found.map(|one| one.subject.requester.as_str()) else {
             return Ok(());
         };
-        if requester.strip_prefix("user/").is_some_and(|name| operator.has_name(name)) {
+        if requester == operator.user().to_string() {
             return Err(CliError::Refused(format!(
                 "{requester} made this request: another operator must release it"
             ))

@@ -33,6 +33,8 @@ pub(super) enum Exit {
     Unreachable = 6,
     /// A check of the doctor failed.
     DoctorFailed = 7,
+    /// A plan has changes.
+    Differs = 8,
 }
 
 /// A failure that the command line detects.
@@ -50,6 +52,9 @@ pub(super) enum CliError {
     /// A check of the doctor failed.
     #[error("at least one check failed")]
     DoctorFailed,
+    /// A plan has changes.
+    #[error("the gateway differs from the file")]
+    Differs,
     /// A simulated request is denied.
     #[error("the simulated request is denied")]
     Denied,
@@ -93,6 +98,7 @@ impl Exit {
                         CliError::Unreachable(_) => Self::Unreachable,
                         CliError::OfGateway { exit, .. } => *exit,
                         CliError::DoctorFailed => Self::DoctorFailed,
+                        CliError::Differs => Self::Differs,
                     });
                 }
                 if matches!(cause.downcast_ref(), Some(StoreError::Exists)) {
@@ -116,7 +122,8 @@ impl Exit {
         }
     }
 
-    fn of_code(code: &str) -> Self {
+    /// The code of an error of the API.
+    pub(super) fn of_code(code: &str) -> Self {
         let is_of = |families: &[&str]| families.iter().any(|family| code.starts_with(family));
         let is_not_found = code.starts_with("Forbidden.") && code.ends_with("NotFound");
         if is_not_found || code.starts_with("EntityNotExist.") {

@@ -30,6 +30,7 @@ macro_rules! commands {
 
 mod access_key;
 mod alias;
+mod apply;
 mod approval;
 mod audit;
 mod backup;
@@ -114,7 +115,8 @@ const LONG_VERSION: &str = concat!(
 );
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not found, \
-                          4 refused, 5 wrong state, 6 unreachable, 7 the doctor found failed checks";
+                          4 refused, 5 wrong state, 6 unreachable, 7 the doctor found failed checks, \
+                          8 the plan has changes";
 
 commands! {
     enum Command {
@@ -126,6 +128,8 @@ commands! {
         Ready(ready::Ready);
         /// Prepare token and database, and create the first AccessKey
         Init(init::Init);
+        /// Make keys, users, secrets and the rest as a seed file says, in a running gateway
+        Apply(apply::Apply);
         /// Show and check the configuration
         #[command(subcommand)]
         Config(config::Config);
@@ -259,6 +263,8 @@ mod tests {
         "hsmgate access-key enable --config c LTAIx",
         "hsmgate access-key rotate --config c LTAIx --json",
         "hsmgate access-key delete --config c LTAIx",
+        "hsmgate apply --config c seed.toml --reason r --json",
+        "hsmgate apply --plan seed.toml",
         "hsmgate doctor --config c --deep --json",
         "hsmgate backup --config c --out o --force --json",
         "hsmgate restore --config c --from f --force --reason r --json",

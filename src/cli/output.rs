@@ -24,6 +24,9 @@ pub(super) struct Output {
     result: String,
     /// What goes to standard error.
     notes: Vec<String>,
+    /// What the audit records of the outcome, beside the arguments of the command.
+    #[serde(skip)]
+    recorded: Vec<(&'static str, String)>,
 }
 
 impl Output {
@@ -85,6 +88,16 @@ impl Output {
         }
         self.columns(&[("AccessKeyId", id.to_string()), ("AccessKeySecret", secret.to_owned())]);
         Ok(())
+    }
+
+    /// Adds something to the record of the outcome.
+    pub(super) fn record(&mut self, name: &'static str, value: String) {
+        self.recorded.push((name, value));
+    }
+
+    /// What is added to the record of the outcome.
+    pub(super) fn recorded(&self) -> &[(&'static str, String)] {
+        &self.recorded
     }
 
     /// Adds a note for people.

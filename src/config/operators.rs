@@ -20,7 +20,7 @@ pub enum Duty {
     Revoke,
     /// Give rights: users, roles, AccessKeys, temporary credentials.
     Principals,
-    /// Change aliases, and encrypt data keys of secrets again.
+    /// Change aliases, apply keys and secrets of seed files, and encrypt data keys of secrets again.
     Keys,
     /// Release and refuse requests for approvals.
     Approvals,

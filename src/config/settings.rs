@@ -388,7 +388,8 @@ settings! {
     /// Give rights: users, roles, policies, AccessKeys, temporary credentials.
     "operators.principals": ACCOUNTS, Unset(NO_DUTY);
 
-    /// Create, change and delete aliases, and encrypt data keys of secrets again.
+    /// Create, change and delete aliases, apply the keys and secrets of seed files, and encrypt data keys of
+    /// secrets again.
     "operators.keys": ACCOUNTS, Unset(NO_DUTY);
 
     /// Release and refuse requests for approvals.

@@ -19,6 +19,8 @@ use crate::token::{Budget, KeyIdentity};
 /// The caller's parameters of a new key.
 #[derive(Debug, Clone)]
 pub struct NewKey {
+    /// The id; `None` for a random one.
+    pub id: Option<KeyId>,
     /// Kind and size.
     pub spec: KeySpec,
     /// The usage; one of the spec's usages.
@@ -49,7 +51,9 @@ pub(super) struct PendingVersion {
 impl NewKey {
     /// The record of the key, without any version.
     fn record(self, now: Time) -> KeyRecord {
+        let id = self.id.unwrap_or_else(KeyId::random);
         KeyRecord {
+            id,
             instance: self.instance,
             description: self.description,
             tags: self.tags,

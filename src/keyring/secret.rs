@@ -46,6 +46,7 @@ impl Keyring {
             return Ok(record);
         }
         let new = NewKey {
+            id: None,
             spec: KeySpec::Aes256,
             usage: KeyUsage::EncryptDecrypt,
             origin: Origin::AliyunKms,

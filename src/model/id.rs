@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use uuid::Uuid;
 
 use super::text_form::{
@@ -35,7 +36,17 @@ pub struct KeyId {
 impl KeyId {
     /// A new id of 25 bytes with 90 random bits.
     pub fn random() -> Self {
-        let random = random::uuid().as_u128();
+        Self::of_number(random::uuid().as_u128())
+    }
+
+    /// The id that follows from a text. Another text has another id.
+    pub fn derived(text: &str) -> Self {
+        let hash = digest(&SHA256, text.as_bytes());
+        let number = hash.as_ref().iter().take(16);
+        Self::of_number(number.fold(0, |sum, byte| (sum << 8) | u128::from(*byte)))
+    }
+
+    fn of_number(random: u128) -> Self {
         let mut text = String::with_capacity(KEY_ID_BYTES);
         text.push_str("key-");
         text.push_str(KEY_ID_ZONE);

@@ -80,7 +80,7 @@ impl FromStr for RotationInterval {
     }
 }
 
-text_forms!(RotationInterval: Serialize, FromParam);
+text_forms!(RotationInterval: Serialize, Deserialize, FromParam);
 
 impl fmt::Display for RotationInterval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

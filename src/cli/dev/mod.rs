@@ -20,11 +20,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use super::alias;
+use super::apply;
 use super::client::Client;
 use super::client_file::ClientFile;
 use super::connection::reachable;
 use super::exit::CliError;
-use super::operator::OperatorServer;
+use super::operator::{LocalCommands, OperatorServer};
 use super::output;
 use super::serve::bind;
 use super::settings;
@@ -129,6 +130,10 @@ pub(super) struct Dev {
     /// The file of the audit [default: audit.jsonl in the directory]
     #[arg(long, value_name = "FILE")]
     audit_file: Option<PathBuf>,
+    /// A file with keys, users, AccessKeys, roles, access points and secrets that exist before it serves
+    /// (docs/seed.md)
+    #[arg(long, env = "HSMGATE_DEV_SEED", value_name = "FILE")]
+    seed: Option<PathBuf>,
     /// Write no audit, to measure its cost
     #[arg(long, hide = true)]
     no_audit: bool,
@@ -211,14 +216,19 @@ impl Dev {
         let mut signals = StopSignals::catch()?;
         let ignoring = tokio::spawn(UserSignals::catch()?.ignore());
         let region_account = settings.region_account.clone();
-        let gateway = Gateway::start(settings, listeners).await?;
+        let mut gateway = Gateway::start(settings, listeners).await?;
+        gateway.set_for_development();
         // Who waits until it is ready expects the demo key.
         let health = gateway.health();
         if let Some(health) = &health {
             health.set_starting(true);
         }
+        let commands = LocalCommands::of(&gateway, operators.clone());
         let operator_server = OperatorServer::open(&gateway, operators)?;
         let file = self.access_key(dev_directory, &gateway, region_account, ca_file).await?;
+        if let Some(seed) = &self.seed {
+            apply::apply_at_start(seed, commands).await?;
+        }
         let store = gateway.store().clone();
         let failed = Arc::new(Notify::new());
         let has_failed = Arc::clone(&failed);

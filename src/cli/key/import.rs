@@ -21,9 +21,10 @@ use crate::cli::exit::CliError;
 use crate::cli::{output, private_files, response};
 use crate::model::Time;
 
-const WRAPPING_KEY_SPEC: &str = "RSA_2048";
+/// The key that wraps material.
+pub(in crate::cli) const WRAPPING_KEY_SPEC: &str = "RSA_2048";
 /// RSAES-OAEP (RFC 8017) with the name of the API, the better first. SoftHSM2 has only SHA-1.
-const OAEP: [(&str, &OaepAlgorithm); 2] =
+pub(in crate::cli) const OAEP: [(&str, &OaepAlgorithm); 2] =
     [("RSAES_OAEP_SHA_256", &OAEP_SHA256_MGF1SHA256), ("RSAES_OAEP_SHA_1", &OAEP_SHA1_MGF1SHA1)];
 
 /// Wraps the material of a symmetric key for the token and imports it, or imports material that was wrapped
@@ -139,7 +140,11 @@ fn parameters(remote: &Remote, id: &str, algorithm: &str) -> anyhow::Result<(Vec
     Ok((public_key.context("the public key is not Base64")?, token))
 }
 
-fn wrap(
+/// Wraps material with a public key (SubjectPublicKeyInfo as DER).
+///
+/// # Errors
+/// When the key is unusable, or the material is too long.
+pub(in crate::cli) fn wrap(
     public_key: &[u8],
     material: &[u8],
     algorithm: &'static OaepAlgorithm,

@@ -4,7 +4,7 @@ mod change;
 mod create;
 mod deletion;
 mod describe;
-mod import;
+pub(super) mod import;
 mod list;
 mod tags;
 

@@ -7,6 +7,7 @@ use nix::unistd::{Uid, User};
 
 use super::super::exit::CliError;
 use crate::config::{Duty, Operators};
+use crate::model::PrincipalName;
 
 /// The uid in place of each that the user namespace of this process does not know (Linux,
 /// `/proc/sys/kernel/overflowuid`).
@@ -63,9 +64,13 @@ impl Operator {
         )))
     }
 
-    /// Whether this account has the name of a user of the gateway.
-    pub(in super::super) fn has_name(&self, name: &str) -> bool {
-        self.name.as_deref() == Some(name)
+    /// The user of the gateway that stands for this account: an account of the host and a user with the same
+    /// name are one person. An account without a name is `uid-N`.
+    pub(in super::super) fn user(&self) -> PrincipalName {
+        let named = self.name.as_deref().and_then(|name| PrincipalName::user(name).ok());
+        // No user has the fallback of an id that is no name.
+        let unnamed = || PrincipalName::user(&format!("uid-{}", self.uid)).ok();
+        named.or_else(unnamed).unwrap_or_else(PrincipalName::root)
     }
 }
 

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
 pub(super) use identity::{Operator, is_account};
-pub(super) use server::OperatorServer;
+pub(super) use server::{LocalCommands, OperatorServer};
 
 use super::exit::CliError;
 use super::output::{self, Output};
@@ -27,8 +27,8 @@ use crate::store::Store;
 /// The name of a record about a command of an operator.
 const COMMAND_EVENT: &str = "OperatorCommand";
 
-/// A command that a running gateway can execute, without the files that it was built from. It contains no
-/// secret.
+/// A command that a running gateway can execute, without the files that it was built from. It contains
+/// secrets only as `apply::SentSecret`.
 pub(super) trait OperatorCommand:
     Serialize + DeserializeOwned + Send + Sync + 'static
 {

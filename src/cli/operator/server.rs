@@ -56,6 +56,30 @@ pub(in super::super) struct OperatorServer {
     slots: Arc<Semaphore>,
 }
 
+/// Executes commands in the process of the gateway, for the account of this process.
+pub(in super::super) struct LocalCommands(Arc<Shared>);
+
+impl LocalCommands {
+    /// Those of a gateway that holds the locks of its store and state directory.
+    pub(in super::super) fn of(gateway: &Gateway, operators: Operators) -> Self {
+        Self(Arc::new(Shared::of(gateway, operators)))
+    }
+
+    /// Executes and records a command, as the socket does.
+    ///
+    /// # Errors
+    /// When the operator does not have its duty, and with the failure of the command.
+    pub(in super::super) async fn execute<C: OperatorCommand>(
+        &self,
+        command: &C,
+        output: &mut Output,
+    ) -> anyhow::Result<()> {
+        let session =
+            Session { operator: Operator::of_this_process(), shared: Arc::clone(&self.0) };
+        session.check_and_run(command, None, output).await
+    }
+}
+
 /// What every command needs.
 struct Shared {
     backend: Backend,
@@ -63,6 +87,17 @@ struct Shared {
     operators: Operators,
     /// The uid of the gateway.
     owner: u32,
+}
+
+impl Shared {
+    fn of(gateway: &Gateway, operators: Operators) -> Self {
+        Self {
+            backend: gateway.backend(),
+            audit: gateway.recorder(),
+            operators,
+            owner: rustix::process::geteuid().as_raw(),
+        }
+    }
 }
 
 impl OperatorServer {
@@ -91,12 +126,7 @@ impl OperatorServer {
             listener => listener
                 .with_context(|| format!("cannot listen on the socket {}", path.display()))?,
         };
-        let shared = Arc::new(Shared {
-            backend: gateway.backend(),
-            audit: gateway.recorder(),
-            operators,
-            owner: rustix::process::geteuid().as_raw(),
-        });
+        let shared = Arc::new(Shared::of(gateway, operators));
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
         let accepting = tokio::spawn(accept(listener, shared, Arc::clone(&slots)));
         Ok(Some(Self { path, accepting, slots }))
@@ -288,6 +318,14 @@ dispatch! {
     super::super::alias::DeleteAlias,
     super::super::alias::ListAliases,
     super::super::alias::UpdateAlias,
+    super::super::apply::ApplyEntry<super::super::apply::AccessPointEntry>,
+    super::super::apply::ApplyEntry<super::super::apply::AccessPolicyEntry>,
+    super::super::apply::ApplyEntry<super::super::apply::KeyEntry>,
+    super::super::apply::ApplyEntry<super::super::apply::NetworkRuleEntry>,
+    super::super::apply::ApplyEntry<super::super::apply::PrincipalEntry>,
+    super::super::apply::ApplyEntry<super::super::apply::ProviderEntry>,
+    super::super::apply::ApplyEntry<super::super::apply::SecretEntry>,
+    super::super::apply::ListUnlisted,
     super::super::approval::DecideApproval,
     super::super::approval::ListApprovals,
     super::super::client_key::DeleteClientKey,
@@ -335,16 +373,27 @@ impl Session {
                 return Response::failed(&CliError::usage(what).into());
             }
         };
-        let event = self.event(noted(&command, reason.as_ref()));
-        let Shared { operators, owner, .. } = &*self.shared;
-        if let Err(refusal) = self.operator.require(operators, *owner, C::DUTY) {
-            return self.refuse(&event, &refusal.into()).await;
-        }
         let mut output = Output::default();
-        match self.run(&command, &event, &mut output).await {
+        match self.check_and_run(&command, reason.as_ref(), &mut output).await {
             Ok(()) => Response { output, failure: None },
             Err(error) => Response { output, ..Response::failed(&error) },
         }
+    }
+
+    async fn check_and_run<C: OperatorCommand>(
+        &self,
+        command: &C,
+        reason: Option<&Reason>,
+        output: &mut Output,
+    ) -> anyhow::Result<()> {
+        let event = self.event(noted(command, reason));
+        let Shared { operators, owner, .. } = &*self.shared;
+        if let Err(refusal) = self.operator.require(operators, *owner, C::DUTY) {
+            let refusal = refusal.into();
+            self.refuse(&event, &refusal).await;
+            return Err(refusal);
+        }
+        self.run(command, &event, output).await
     }
 
     fn event(&self, noted: Vec<(&'static str, String)>) -> SystemEvent {
@@ -358,7 +407,7 @@ impl Session {
         }
     }
 
-    async fn refuse(&self, event: &SystemEvent, refusal: &anyhow::Error) -> Response {
+    async fn refuse(&self, event: &SystemEvent, refusal: &anyhow::Error) {
         tracing::warn!(event = "operator.refused", operator = %self.operator, reason = %refusal,
             "refused a command of an operator");
         let failure = Some(failure(refusal));
@@ -366,7 +415,6 @@ impl Session {
             log_not_recorded(&error);
         }
         tokio::time::sleep(REFUSAL_PAUSE).await;
-        Response::failed(refusal)
     }
 
     /// Runs a command on behalf of its operator, once its intent is recorded. One that only takes rights
@@ -394,7 +442,11 @@ impl Session {
             );
         }
         let failed = outcome.as_ref().err().map(failure);
-        if let Err(error) = audit.record_outcome(event, failed).await {
+        let mut event = event.clone();
+        for (name, value) in output.recorded() {
+            event = event.with(name, value.clone());
+        }
+        if let Err(error) = audit.record_outcome(&event, failed).await {
             log_not_recorded(&error);
             output.note("The result of the command cannot be recorded in the audit now.");
         }

@@ -20,6 +20,8 @@ operation! {
         rotation: Option<Rotation> = with(rotation_if_wanted),
         tags: TagList = "Tags" or(TagList::default()),
         policy: Option<PolicyText> = "Policy",
+        /// No parameter of the API.
+        id: Option<KeyId> = with(|_params| Ok(None)),
     }
 
     /// The response.
@@ -45,6 +47,12 @@ fn rotation_if_wanted(params: &Params<'_>) -> Result<Option<Rotation>, ParamErro
 }
 
 impl CreateKey {
+    /// The key gets this id, which no key has had.
+    #[must_use]
+    pub fn with_id(self, id: KeyId) -> Self {
+        Self { id: Some(id), ..self }
+    }
+
     /// Checks that such a key is possible, as far as known without the token: material can be
     /// imported only for a symmetric key, only a key generated in the token rotates, and all are
     /// stored in the token.
@@ -87,6 +95,7 @@ impl Operation for CreateKey {
         let tags = self.tags.parse()?;
         let policy = self.policy.map(|policy| policy.checked(cx)).transpose()?;
         let new = NewKey {
+            id: self.id,
             spec: self.spec,
             usage: self.usage,
             origin: self.origin,

@@ -1,5 +1,6 @@
 //! Commands, and the files that they read.
 
+mod apply;
 mod commands;
 mod dev;
 mod doctor;
