@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hsmgate::cli::client::{DateAndNonce, Target, signed_request};
+use hsmgate::cli::client::{DateAndNonce, Target, signed_in_query};
 use hsmgate::model::clock;
 use http::{HeaderMap, Request};
 use http_body_util::Full;
@@ -36,7 +36,7 @@ impl Signer {
         let stamp = DateAndNonce { date: clock::now(), nonce: &nonce };
         let params: Vec<_> =
             call.params.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        Ok(signed_request(&self.target, call.action, &params, stamp)?)
+        Ok(signed_in_query(&self.target, call.action, &params, stamp)?)
     }
 }
 
