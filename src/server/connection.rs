@@ -27,6 +27,10 @@ use crate::model::clock;
 /// The buffer space for bytes that arrive after held bytes.
 const MORE_BYTES: usize = 64 * 1024;
 
+/// The most bytes that the library gets at once: fewer than its smallest buffer, so that it does not
+/// choose a larger one, of which it would pass only the unused end to the next read.
+const LONGEST_READ_BYTES: usize = 8 * 1024 - 1;
+
 /// How long a connection may keep the service waiting.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ConnectionTimeouts {
@@ -373,6 +377,22 @@ impl<S: AsyncRead + Unpin> Connection<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Connection<S> {
+    /// Reads into an empty buffer until some bytes may pass.
+    fn poll_part(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.read(cx, out) {
+                Poll::Pending => return self.wait(cx),
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(done) => {
+                    self.note_protocol(out.filled_mut());
+                    return Poll::Ready(done.map(drop));
+                }
+            }
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -383,17 +403,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         if out.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        let before = out.filled().len();
-        loop {
-            match this.read(cx, out) {
-                Poll::Pending => return this.wait(cx),
-                Poll::Ready(Ok(None)) => {}
-                Poll::Ready(done) => {
-                    this.note_protocol(out.filled_mut().get_mut(before..).unwrap_or_default());
-                    return Poll::Ready(done.map(drop));
-                }
-            }
-        }
+        // The library passes its whole buffer as uninitialized, also what an earlier request left there:
+        // it is overwritten.
+        let spare = out.initialize_unfilled();
+        let room = spare.len().min(LONGEST_READ_BYTES);
+        let mut part = ReadBuf::new(spare.get_mut(..room).unwrap_or_default());
+        let polled = this.poll_part(cx, &mut part);
+        let count = part.filled().len();
+        out.advance(count);
+        polled
     }
 }
 

@@ -37,6 +37,7 @@ use tower::ServiceExt as _;
 pub use super::connection_slots::ConnectionLimits;
 
 use super::body::TimedBody;
+use super::cleared_buffer::ClearedBuffer;
 use super::connection::{
     Connection, ConnectionState, ConnectionTimeouts, NEW_CONNECTION_GRACE, Phase, RequestStartError,
 };
@@ -207,7 +208,7 @@ struct Server {
 /// The result of a TLS handshake.
 enum Handshake {
     /// A TLS client.
-    Secure(Box<TlsStream<TcpStream>>),
+    Secure(Box<TlsStream<ClearedBuffer<TcpStream>>>),
     /// A client that does not speak TLS. It only gets a response that says so.
     Plain(TcpStream),
     /// A client of a listener without TLS, behind a proxy.
@@ -475,7 +476,7 @@ async fn tls_handshake(
         if has_sent && !failures::may_be_tls(first) {
             return Ok(Handshake::Plain(stream));
         }
-        Ok(Handshake::Secure(Box::new(tls.handshake(stream).await?)))
+        Ok(Handshake::Secure(Box::new(tls.handshake(ClearedBuffer(stream)).await?)))
     });
     let failed = match handshake.await.map_err(io::Error::from) {
         Ok(Ok(handshake)) => {
@@ -496,6 +497,9 @@ async fn tls_handshake(
     None
 }
 
+/// The most bytes of a body for which room is made before they arrive.
+const MAX_EXPECTED_BYTES: usize = 64 * 1024;
+
 /// Reads a complete body of at most `limit` bytes.
 ///
 /// # Errors
@@ -504,11 +508,18 @@ pub async fn collect_body(body: Body, limit: usize) -> Result<Bytes, BodyError> 
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
-        Err(error) => Err(BodyError::Incomplete(error)),
+    let mut body = Limited::new(body, limit);
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let mut collected = Vec::with_capacity(expected.min(limit).min(MAX_EXPECTED_BYTES));
+    // Each frame is dropped before the next read: the library then uses its buffer again.
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => collected.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            Err(error) if error.is::<LengthLimitError>() => return Err(BodyError::TooLarge),
+            Err(error) => return Err(BodyError::Incomplete(error)),
+        }
     }
+    Ok(collected.into())
 }
 
 fn log_aborted_connections() {

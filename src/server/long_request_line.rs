@@ -3,7 +3,8 @@
 //! The SDKs send every parameter in the request line. A legal call has up to 98 KB, but `http::Uri`
 //! is limited to 65,534 bytes, and the library rejects longer lines itself. So this splitter stands
 //! between the connection and the library: if a line is too long, its query is cut out and kept,
-//! and the library reads the request without a query.
+//! and the library reads the request without a query. It does so long before the limit: for a head
+//! that does not fit into its first buffer the library uses larger ones, in which a value would remain.
 //!
 //! To find request lines the splitter must know the exact start of each message; otherwise it could
 //! take a body for a request line. It follows the head to its empty line, and gets the length of
@@ -18,8 +19,9 @@
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use tokio::io::ReadBuf;
 
-/// Request lines of up to this many bytes are passed to the library unchanged.
-const SHORT_LINE_BYTES: usize = 60_000;
+/// Request lines of up to this many bytes are passed to the library unchanged. With its headers the head fits
+/// into 8 KiB.
+const SHORT_LINE_BYTES: usize = 4_096;
 
 /// Longer lines are passed to the library unchanged, and rejected there.
 const LONGEST_LINE_BYTES: usize = 192 * 1024;
@@ -144,7 +146,12 @@ impl RequestLineSplitter {
     pub fn pass(&mut self, out: &mut ReadBuf<'_>) -> usize {
         loop {
             if !self.front.is_empty() {
-                return move_bytes(&mut self.front, out.remaining(), out);
+                let count = move_bytes(&mut self.front, out.remaining(), out);
+                if self.front.is_empty() {
+                    // It shares its memory with the query.
+                    self.front = Bytes::new();
+                }
+                return count;
             }
             if self.held.is_empty() {
                 return 0;
@@ -155,7 +162,14 @@ impl RequestLineSplitter {
             match action {
                 LineAction::Wait => return 0,
                 LineAction::Shorten(query_range) => self.shorten(query_range),
-                LineAction::Pass(count) => return move_bytes(&mut self.held, count, out),
+                LineAction::Pass(count) => {
+                    let count = move_bytes(&mut self.held, count, out);
+                    if self.held.is_empty() {
+                        // A body may have been in it.
+                        self.held = BytesMut::new();
+                    }
+                    return count;
+                }
             }
         }
     }

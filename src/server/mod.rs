@@ -4,6 +4,7 @@
 //! error format of the clients.
 
 mod body;
+mod cleared_buffer;
 mod connection;
 mod connection_failures;
 mod connection_slots;

@@ -11,14 +11,14 @@ use crate::support::instance_client::InstanceClient;
 const SECRET_USER: &str = r#"["RbacPermission/Template/CryptoServiceSecretUser"]"#;
 
 /// A client of an access point that allows these resources with the template for secrets.
-async fn reader(gateway: &Gateway, name: &str, resources: &str) -> InstanceClient {
+pub(super) async fn reader(gateway: &Gateway, name: &str, resources: &str) -> InstanceClient {
     let client = InstanceClient::of(gateway, name, resources, "").await;
     let policy = [("Name", name), ("Permissions", SECRET_USER)];
     gateway.call("UpdatePolicy", &policy).await;
     client
 }
 
-fn request(name: &str) -> GetSecretValueRequest {
+pub(super) fn request(name: &str) -> GetSecretValueRequest {
     GetSecretValueRequest { secret_name: name.to_owned(), ..GetSecretValueRequest::default() }
 }
 

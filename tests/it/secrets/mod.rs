@@ -5,6 +5,7 @@ mod client_keys;
 mod commands;
 mod keys;
 mod lifecycle;
+mod memory;
 mod policies;
 mod privacy;
 mod rewrap;

@@ -12,16 +12,16 @@ use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant}
 
 const MARKER: &str = "Marker7Q9x2ZpL";
 
-/// The files below a directory that contain the marker.
-fn files_with_marker(directory: &Path) -> Vec<String> {
+/// The files below a directory that contain a marker.
+pub(super) fn files_with(directory: &Path, marker: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            found.extend(files_with_marker(&path));
+            found.extend(files_with(&path, marker));
         } else if path.is_file() {
             let bytes = fs::read(&path).unwrap_or_default();
-            if memchr::memmem::find(&bytes, MARKER.as_bytes()).is_some() {
+            if memchr::memmem::find(&bytes, marker.as_bytes()).is_some() {
                 found.push(path.display().to_string());
             }
         }
@@ -61,7 +61,7 @@ async fn no_file_contains_a_value() {
         }
     }
     let dir = gateway.stop();
-    assert_eq!(files_with_marker(dir.path()), Vec::<String>::new());
+    assert_eq!(files_with(dir.path(), MARKER), Vec::<String>::new());
 }
 
 #[tokio::test]
