@@ -15,6 +15,7 @@ mod others;
 mod process;
 mod report;
 mod requests;
+mod secrets;
 mod testbed;
 
 use std::collections::BTreeMap;
@@ -30,10 +31,12 @@ use hsmgate::config::{AuditSettings, ForwardSettings};
 use load::Window;
 use requests::{Call, Requests, Signer};
 use testbed::Testbed;
+use tikv_jemallocator::Jemalloc;
+use zeroizing_alloc::ZeroAlloc;
 
 /// The allocator of the program, which the PKCS#11 module uses too.
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: ZeroAlloc<Jemalloc> = ZeroAlloc(Jemalloc);
 
 /// A signature is good for a quarter of an hour, and what is signed has to fit into memory.
 const LONGEST_WINDOW_SECONDS: f64 = 60.0;
@@ -173,12 +176,16 @@ fn measure(options: &Options, testbed: Testbed) -> anyhow::Result<()> {
             }
         }
     }
-    let others =
-        if options.only_encrypt { None } else { Some(others::measure(options, &testbed, length)?) };
+    let others = if options.only_encrypt {
+        None
+    } else {
+        let others = others::measure(options, &testbed, length)?;
+        Some((others, secrets::measure(options, &testbed, length)?))
+    };
     testbed.close();
     println!("{}", report::Tables { options, measured: &measured });
-    if let Some(others) = others {
-        println!("{others}");
+    if let Some((others, secrets)) = others {
+        println!("{others}\n{secrets}");
     }
     Ok(())
 }

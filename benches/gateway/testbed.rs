@@ -29,7 +29,7 @@ use crate::instance::Caller;
 use crate::load::Window;
 use crate::others::{self, Job, Other};
 use crate::requests::{self, Signer};
-use crate::{Case, Subject, baseline, module};
+use crate::{Case, Subject, baseline, module, secrets};
 
 const LABEL: &str = "hsmgate-bench";
 const PIN: &str = "482915";
@@ -49,6 +49,7 @@ pub(crate) struct Testbed {
     token: Token,
     key: KeyIdentity,
     others: Vec<Other>,
+    values: Vec<secrets::Value>,
     full: SocketAddr,
     audited: Option<ExtraGateway>,
     /// It verifies encryptions and no data keys: the opposite of the defaults.
@@ -99,6 +100,7 @@ impl Testbed {
         let client = Client::new(&format!("http://{full}"), &target.0, target.1.clone())?;
         let (key_id, key) = runtime.block_on(make_key(&client))?;
         let others = runtime.block_on(others::prepare(&client, &key_id, key))?;
+        let values = runtime.block_on(secrets::prepare(&client, &key_id))?;
         let caller = runtime.block_on(Caller::prepare(&client, full, &key_id))?;
         let audited = match audit {
             Some(audit) => {
@@ -143,6 +145,7 @@ impl Testbed {
             token,
             key,
             others,
+            values,
             full,
             audited,
             opposite,
@@ -178,6 +181,11 @@ impl Testbed {
     /// Token work from so many tasks at once.
     pub(crate) fn raw(&self, job: &Job, tasks: usize, length: Duration) -> anyhow::Result<Window> {
         self.runtime.block_on(baseline::raw(&self.token, job, tasks, length))
+    }
+
+    /// The values that are read.
+    pub(crate) fn values(&self) -> &[secrets::Value] {
+        &self.values
     }
 
     /// The operations beside Encrypt.
