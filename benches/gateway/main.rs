@@ -8,6 +8,7 @@ mod baseline;
 #[path = "../../tests/support/client_key.rs"]
 mod client_key;
 mod cpu;
+mod identity;
 mod instance;
 mod load;
 mod module;
@@ -25,11 +26,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
+use bytes::Bytes;
 use clap::Parser;
 use hsmgate::config::{AuditSettings, ForwardSettings};
+use http::Request;
+use http_body_util::Full;
 
 use load::Window;
-use requests::{Call, Requests, Signer};
+use requests::Requests;
 use testbed::Testbed;
 use tikv_jemallocator::Jemalloc;
 use zeroizing_alloc::ZeroAlloc;
@@ -47,8 +51,18 @@ const WARM_UP_RATE: f64 = 20_000.0;
 const SPARE: f64 = 1.3;
 
 /// What `cargo test` runs: each window once, so that a benchmark that cannot run is a failed test.
-const TEST_RUN: [&str; 9] =
-    ["gateway", "--seconds", "0.04", "--rounds", "1", "--connections", "2", "--bytes", "32"];
+const TEST_RUN: [&str; 10] = [
+    "gateway",
+    "--seconds",
+    "0.04",
+    "--rounds",
+    "1",
+    "--connections",
+    "2",
+    "--bytes",
+    "32",
+    "--sessions=20",
+];
 
 /// Signed Encrypt calls against a gateway in this process, beside its parts alone.
 #[derive(Debug, Parser)]
@@ -75,7 +89,10 @@ struct Options {
     /// The size of the audit's journal in MiB; 0 is none
     #[arg(long, default_value_t = 16)]
     journal_mib: u64,
-    /// Leave the other operations out
+    /// Sessions that are alive
+    #[arg(long, default_value_t = 10_000)]
+    sessions: usize,
+    /// Leave the other operations out, and the calls with sessions
     #[arg(long)]
     only_encrypt: bool,
     /// Cargo's word for "measure": without it this is a test run, as short as can be
@@ -166,7 +183,7 @@ fn measure(options: &Options, testbed: Testbed) -> anyhow::Result<()> {
         for case in options.cases() {
             let rate = needed.get(&case).copied().unwrap_or_default();
             let call = testbed.signer.encrypt(case.bytes);
-            let requests = signed(&testbed.signer, &call, rate, length)?;
+            let requests = signed(rate, length, || testbed.signer.sign(&call))?;
             for subject in in_turn(&options.subjects, round) {
                 let window = window(&testbed, subject, case, &requests, length)?;
                 if subject == Subject::Full {
@@ -180,12 +197,13 @@ fn measure(options: &Options, testbed: Testbed) -> anyhow::Result<()> {
         None
     } else {
         let others = others::measure(options, &testbed, length)?;
-        Some((others, secrets::measure(options, &testbed, length)?))
+        let secrets = secrets::measure(options, &testbed, length)?;
+        Some((others, secrets, identity::measure(options, &testbed, length)?))
     };
     testbed.close();
     println!("{}", report::Tables { options, measured: &measured });
-    if let Some((others, secrets)) = others {
-        println!("{others}\n{secrets}");
+    if let Some((others, secrets, identity)) = others {
+        println!("{others}\n{secrets}\n{identity}");
     }
     Ok(())
 }
@@ -199,7 +217,7 @@ fn warm_up(
     let mut rates = BTreeMap::new();
     for case in options.cases() {
         let call = testbed.signer.encrypt(case.bytes);
-        let requests = signed(&testbed.signer, &call, WARM_UP_RATE, length)?;
+        let requests = signed(WARM_UP_RATE, length, || testbed.signer.sign(&call))?;
         for subject in options.subjects.iter().copied() {
             let window = window(testbed, subject, case, &requests, length)?;
             if subject == Subject::Full {
@@ -210,16 +228,20 @@ fn warm_up(
     Ok(rates)
 }
 
-/// A call, signed often enough for a window with so many a second.
-fn signed(signer: &Signer, call: &Call, rate: f64, length: Duration) -> anyhow::Result<Requests> {
+/// What `sign` gives, often enough for a window with so many a second.
+fn signed(
+    rate: f64,
+    length: Duration,
+    mut sign: impl FnMut() -> anyhow::Result<Request<Full<Bytes>>>,
+) -> anyhow::Result<Requests> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a small positive number"
     )]
     let count = (rate * length.as_secs_f64() * SPARE) as usize + 1;
-    let sign = |_index| requests::written(&signer.sign(call)?, b"");
-    let requests: anyhow::Result<_> = (0..count).map(sign).collect();
+    let requests = (0..count).map(|_index| requests::written(&sign()?, b""));
+    let requests: anyhow::Result<_> = requests.collect();
     Ok(Requests(Arc::new(requests?)))
 }
 

@@ -138,7 +138,7 @@ fn gateway(
     rate: f64,
     length: Duration,
 ) -> anyhow::Result<Window> {
-    let requests = signed(&testbed.signer, &other.call, rate, length)?;
+    let requests = signed(rate, length, || testbed.signer.sign(&other.call))?;
     let address =
         if other.is_default { testbed.address(Subject::Full) } else { testbed.opposite() };
     let before = cpu::Times::of("self")?;

@@ -15,7 +15,7 @@ use http_body_util::Full;
 /// Who signs, and for which key.
 pub(crate) struct Signer {
     target: Target,
-    key_id: String,
+    pub(crate) key_id: String,
 }
 
 impl Signer {

@@ -84,7 +84,7 @@ fn window(
     connections: usize,
     length: Duration,
 ) -> anyhow::Result<Window> {
-    let requests = signed(&testbed.signer, call, rate, length)?;
+    let requests = signed(rate, length, || testbed.signer.sign(call))?;
     load::run(testbed.address(Subject::Full), &requests, connections, length, false)
 }
 

@@ -25,6 +25,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::identity::Issuer;
 use crate::instance::Caller;
 use crate::load::Window;
 use crate::others::{self, Job, Other};
@@ -44,6 +45,8 @@ pub(crate) struct Testbed {
     pub(crate) signer: Signer,
     /// Signs for the same key in the protocol of KMS instances.
     pub(crate) caller: Caller,
+    /// Issues tokens for sessions.
+    pub(crate) issuer: Issuer,
     runtime: Runtime,
     /// The baselines' own door to the token: another thread and session like the gateway's.
     token: Token,
@@ -69,7 +72,7 @@ struct ExtraGateway {
 impl ExtraGateway {
     async fn start(settings: Settings) -> anyhow::Result<Self> {
         let (stop, stopped) = watch::channel(false);
-        let (address, server, _access_key) = Box::pin(start(settings, stopped)).await?;
+        let (address, server, _access_key) = Box::pin(start(settings, stopped, None)).await?;
         Ok(Self { address, stop, server })
     }
 
@@ -94,9 +97,11 @@ impl Testbed {
             &SecretString::from(PIN),
         )?;
         let runtime = Runtime::new()?;
+        let issuer = Issuer::new()?;
         let (stop, stopped) = watch::channel(false);
         let of_full = settings(home, token_settings(&module), None)?;
-        let (full, gateway, target) = runtime.block_on(start(of_full, stopped.clone()))?;
+        let (full, gateway, target) =
+            runtime.block_on(start(of_full, stopped.clone(), Some(&issuer)))?;
         let client = Client::new(&format!("http://{full}"), &target.0, target.1.clone())?;
         let (key_id, key) = runtime.block_on(make_key(&client))?;
         let others = runtime.block_on(others::prepare(&client, &key_id, key))?;
@@ -141,6 +146,7 @@ impl Testbed {
         Ok(Self {
             signer,
             caller,
+            issuer,
             runtime,
             token,
             key,
@@ -219,6 +225,7 @@ impl Testbed {
 async fn start(
     settings: Settings,
     stopped: watch::Receiver<bool>,
+    issuer: Option<&Issuer>,
 ) -> anyhow::Result<(SocketAddr, JoinHandle<()>, (String, SecretString))> {
     let api = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let gateway = Gateway::start(settings, Listeners { api, admin: None }).await?;
@@ -226,6 +233,10 @@ async fn start(
     let full_access = vec![AttachedPolicy::system(FULL_ACCESS)?];
     gateway.access_keys().ensure_principal(&user, full_access).await?;
     let access_key = gateway.access_keys().create(&user).await?;
+    if let Some(issuer) = issuer {
+        issuer.register(gateway.store()).await?;
+        gateway.access_keys().refresh().await?;
+    }
     let address = gateway.address();
     let serving = tokio::spawn(async move {
         gateway.serve_until(ended(stopped)).await;

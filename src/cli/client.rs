@@ -151,7 +151,7 @@ impl Client {
     /// Sends the security token of temporary credentials with every call.
     #[must_use]
     pub fn with_security_token(mut self, token: SecretString) -> Self {
-        self.target.security_token = Some(token);
+        self.target = self.target.with_security_token(token);
         self
     }
 
@@ -266,6 +266,13 @@ impl Target {
             }),
             _ => Err(InvalidTarget::Endpoint),
         }
+    }
+
+    /// With the security token of temporary credentials.
+    #[must_use]
+    pub fn with_security_token(mut self, token: SecretString) -> Self {
+        self.security_token = Some(token);
+        self
     }
 
     fn uri(&self, query: &str) -> Result<Uri, http::Error> {
