@@ -4,8 +4,10 @@ import base64
 import json
 import os
 import re
+import subprocess
+import time
 
-from gateways import Gateway, run, scratch, try_run
+from gateways import PROGRAM, Gateway, run, scratch, try_run
 from settings import fitted
 from steps import Steps
 
@@ -69,6 +71,7 @@ def main():
             calls(steps, cli, "https")
             text(steps, cli)
             certificates(steps, cli)
+            identity(steps, cli)
     steps.finish()
 
 
@@ -154,6 +157,96 @@ def certificates(steps: Steps, cli: Cli):
         ended = try_run(*command, env=variables, timeout=120)
         assert ended.returncode != 0
         assert "certificate" in ended.stdout + ended.stderr, ended.stderr
+
+
+ISSUER, AUDIENCE, SUBJECT = "https://issuer.test", "sts.aliyuncs.com", "job:7"
+
+
+def identity(steps: Steps, cli: Cli):
+    """A token of an identity provider in place of an AccessKey; the variable names the STS."""
+    gateway = cli.gateway
+    issuer = Issuer(cli.home)
+    token_file = cli.home / "token"
+    token_file.write_text(issuer.token(iss=ISSUER, sub=SUBJECT, aud=AUDIENCE) + "\n")
+    trust = {
+        "Effect": "Allow",
+        "Action": "sts:AssumeRole",
+        "Principal": {"Federated": [f"acs:ram::{gateway.account}:oidc-provider/ci"]},
+        "Condition": {"StringEquals": {"oidc:sub": SUBJECT}},
+    }
+    trust_file = cli.home / "trust.json"
+    trust_file.write_text(json.dumps({"Version": "1", "Statement": [trust]}))
+    key_set = ["--jwks", str(issuer.key_set), "--audience", AUDIENCE]
+    for command in (
+        ["identity-provider", "create", "ci", "--issuer", ISSUER, *key_set],
+        ["role", "create", "ci", "--policy", "AliyunKMSCryptoUserAccess"],
+        ["role", "update", "ci", "--trust", str(trust_file)],
+    ):
+        run(PROGRAM, *command, "--config", str(gateway.state / "hsmgate.toml"))
+    profile = {
+        "name": "oidc",
+        "mode": "OIDC",
+        "oidc_provider_arn": f"acs:ram::{gateway.account}:oidc-provider/ci",
+        "oidc_token_file": str(token_file),
+        "ram_role_arn": f"acs:ram::{gateway.account}:role/ci",
+        "ram_session_name": "cli-1",
+        "region_id": gateway.region,
+        "output_format": "json",
+        "language": "en",
+    }
+    home = cli.home / "oidc"
+    (home / ".aliyun").mkdir(parents=True)
+    config = home / ".aliyun" / "config.json"
+    config.write_text(json.dumps({"current": "oidc", "profiles": [profile]}))
+    config.chmod(0o600)
+    variables = {
+        "HOME": str(home),
+        "SSL_CERT_FILE": gateway.ca_file,
+        "ALIBABA_CLOUD_STS_ENDPOINT": gateway.address,
+    }
+
+    def call(product: str, action: str, *options: str) -> dict:
+        command = [ALIYUN, product, action, "--endpoint", gateway.address, *options]
+        return json.loads(run(*command, env=variables, timeout=60))
+
+    with steps.step("token-in-place-of-an-access-key"):
+        sent = base64_of("hello")
+        sealed = call("kms", "Encrypt", "--KeyId", "alias/demo", "--Plaintext", sent)
+        opened = call("kms", "Decrypt", "--CiphertextBlob", sealed["CiphertextBlob"])
+        assert opened["Plaintext"] == sent
+    with steps.step("caller-identity-of-a-session"):
+        told = call("sts", "GetCallerIdentity")
+        assert told["Arn"] == f"acs:ram::{gateway.account}:assumed-role/ci/cli-1", told
+    with steps.step("rights-of-a-session"):
+        command = [ALIYUN, "kms", "CreateKey", "--endpoint", gateway.address]
+        ended = try_run(*command, env=variables, timeout=60)
+        assert ended.returncode != 0 and "Forbidden.NoPermission" in ended.stdout + ended.stderr
+
+
+class Issuer:
+    """An issuer of tokens, whose RSA key OpenSSL has made."""
+
+    def __init__(self, home):
+        self._key = home / "issuer.pem"
+        run("openssl", "genrsa", "-out", str(self._key), "2048")
+        modulus = run("openssl", "rsa", "-in", str(self._key), "-noout", "-modulus")
+        modulus = bytes.fromhex(modulus.strip().partition("=")[2])
+        key = {"kty": "RSA", "kid": "1", "n": base64_url(modulus), "e": "AQAB"}
+        self.key_set = home / "jwks.json"
+        self.key_set.write_text(json.dumps({"keys": [key]}))
+
+    def token(self, **claims: str) -> str:
+        now = int(time.time())
+        header = {"alg": "RS256", "kid": "1"}
+        parts = (header, {**claims, "iat": now, "exp": now + 600})
+        text = ".".join(base64_url(json.dumps(part).encode()) for part in parts)
+        sign = ["openssl", "dgst", "-sha256", "-sign", str(self._key)]
+        signed = subprocess.run(sign, input=text.encode(), capture_output=True, check=True)
+        return f"{text}.{base64_url(signed.stdout)}"
+
+
+def base64_url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 if __name__ == "__main__":
