@@ -24,7 +24,7 @@ pub use offline::{close, find_other_gateway, open_locked, open_offline};
 pub use operator_calls::OperatorCalls;
 
 use crate::config::{
-    AuditSettings, CertificateFiles, CompatibilityOptions, KeyringSettings, ProviderSettings,
+    AuditSettings, CompatibilityOptions, KeyringSettings, ProviderSettings, TlsSettings,
 };
 use crate::model::{ApprovalRules, Quotas, RegionAccount};
 use crate::ops::CallRates;
@@ -46,8 +46,8 @@ pub struct Settings {
     pub shares_nonces: bool,
     /// A directory for the replay journal.
     pub state_directory: PathBuf,
-    /// The certificate; `None` is plain HTTP.
-    pub tls: Option<CertificateFiles>,
+    /// TLS of the listeners; `None` is plain HTTP.
+    pub tls: Option<TlsSettings>,
     /// The CA of the clients of the admin listener, for mutual TLS; `None` is plain HTTP.
     pub admin_client_ca: Option<PathBuf>,
     /// The limits for callers.

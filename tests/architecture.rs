@@ -125,7 +125,7 @@ fn a_crate_of_one_room_is_named_nowhere_else() {
 /// What of the rooms below it the HTTP server may name: nothing of keys, callers or the API.
 const SERVER_USES: &[&str] = &[
     "config::secret::read_private_text",
-    "config::{CertificateFiles, SecretError}",
+    "config::{CertificateFiles, KeyExchange, SecretError}",
     "model::AddressRange;",
     "model::clock;",
     "model::{AddressRange, clock, source_of}",

@@ -97,7 +97,7 @@ impl Serve {
         let region_account = start.settings.region_account.clone();
         let call_rates = start.settings.limits.call_rates;
         let operators = start.operators.clone();
-        let gateway = match start.gateway(supervisor.as_mut(), &mut stop).await {
+        let gateway = match Box::pin(start.gateway(supervisor.as_mut(), &mut stop)).await {
             Ok(Some(gateway)) => gateway,
             Ok(None) => return Ok(()),
             Err(error) => {
@@ -127,7 +127,7 @@ impl Serve {
         let token = gateway.token().clone();
         let stop = self.stop(stop, supervisor, token, limits, &is_restarting);
         let stop = OperatorServer::stop_with(operator_server, stop);
-        let outcome = gateway.serve_until(stop).await;
+        let outcome = Box::pin(gateway.serve_until(stop)).await;
         reloads.abort();
         ignoring.abort();
         tracing::info!(event = "gateway.stopped", "stopped");

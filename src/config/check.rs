@@ -12,8 +12,8 @@ use super::operators::{Account, Duty, Operators};
 use super::reader::Reader;
 use super::{
     AdminConfig, AuditSettings, CertificateFiles, CompatibilityOptions, Config, ForwardSettings,
-    KeyringSettings, Limits, Log, LogFormat, PinSource, ProviderSettings, ProxyNetworks,
-    TokenConfig, TokenName, TokenTimeouts,
+    KeyExchange, KeyringSettings, Limits, Log, LogFormat, PinSource, ProviderSettings,
+    ProxyNetworks, TlsSettings, TokenConfig, TokenName, TokenTimeouts,
 };
 use super::{identity_providers, postgresql};
 use crate::model::text_form::is_ascii_name;
@@ -83,7 +83,7 @@ fn listen(reader: &mut Reader<'_>, is_tls: bool) -> Option<SocketAddr> {
 }
 
 /// No setting means plain HTTP; only one of the two is a fault.
-fn tls(reader: &mut Reader<'_>) -> Option<CertificateFiles> {
+fn tls(reader: &mut Reader<'_>) -> Option<TlsSettings> {
     let certificate = reader.text("tls.certificate", absolute);
     let key = reader.text("tls.key", absolute);
     match (reader.is_set("tls.certificate"), reader.is_set("tls.key")) {
@@ -91,7 +91,11 @@ fn tls(reader: &mut Reader<'_>) -> Option<CertificateFiles> {
         (false, true) => reader.fault_of("tls.key", "needs tls.certificate"),
         _ => {}
     }
-    Some(CertificateFiles { certificate: certificate?, key: key? })
+    let key_exchange = reader.text("tls.key_exchange", |word| {
+        Some(if word == "hybrid" { KeyExchange::Hybrid } else { KeyExchange::Any })
+    });
+    let files = CertificateFiles { certificate: certificate?, key: key? };
+    Some(TlsSettings { files, key_exchange: key_exchange? })
 }
 
 fn admin(reader: &mut Reader<'_>, is_tls: bool) -> Option<AdminConfig> {

@@ -45,8 +45,8 @@ pub struct Config {
     pub proxies: ProxyNetworks,
     /// How long a stopping gateway still accepts connections and requests.
     pub drain: Duration,
-    /// The certificate. `None` means plain HTTP.
-    pub tls: Option<CertificateFiles>,
+    /// TLS of the listeners. `None` means plain HTTP.
+    pub tls: Option<TlsSettings>,
     /// The listener for health and metrics.
     pub admin: AdminConfig,
     /// The region and account that the gateway serves.
@@ -92,6 +92,24 @@ pub struct ProxyNetworks {
     pub proxy_protocol: Vec<AddressRange>,
     /// Their requests name the source in X-Forwarded-For.
     pub forwarded_for: Vec<AddressRange>,
+}
+
+/// TLS of the listeners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The certificate and its key.
+    pub files: CertificateFiles,
+    /// The accepted key exchanges.
+    pub key_exchange: KeyExchange,
+}
+
+/// The key exchanges of TLS that a client may choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyExchange {
+    /// All that are secure today; X25519MLKEM768 is preferred.
+    Any,
+    /// X25519MLKEM768 alone (draft-ietf-tls-ecdhe-mlkem), which needs TLS 1.3.
+    Hybrid,
 }
 
 /// Paths of a certificate and its key, both PEM.

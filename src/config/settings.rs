@@ -183,6 +183,11 @@ settings! {
     /// A PEM file with the certificate's private key. Only its owner may read it.
     "tls.key": PATH, Unset("none: plain HTTP");
 
+    /// The key exchanges that clients may choose. The gateway prefers X25519MLKEM768, which resists quantum
+    /// computers. `hybrid` accepts it alone, over TLS 1.3: clients without it are refused
+    /// (`hsmgate_tls_handshakes_total` counts what they choose).
+    "tls.key_exchange": Word(&["any", "hybrid"]), Value("any");
+
     /// The address and port of `/livez`, `/readyz` and `/metrics`. Empty disables the listener.
     "admin.address":
         Text("an IP address and a port, or \"\" to disable the listener"),

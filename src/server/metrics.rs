@@ -64,6 +64,7 @@ impl fmt::Display for ConnectionFailure {
 label_sets! {
     ConnectionLimitLabels { limit: ConnectionLimit }
     ConnectionFailureLabels { reason: ConnectionFailure }
+    HandshakeLabels { version: &'static str, group: &'static str }
 }
 
 metrics! {
@@ -84,6 +85,9 @@ metrics! {
         /// not_http, malformed_request or header_too_large; the log has one line per source and
         /// minute (connection.failed)
         connection_failures: Family<ConnectionFailureLabels, Counter> = "hsmgate_connection_failures_total" ["reason"],
+        /// TLS handshakes, with the version and the group of the key exchange; X25519MLKEM768 resists
+        /// quantum computers
+        tls_handshakes: Family<HandshakeLabels, Counter> = "hsmgate_tls_handshakes_total" ["version", "group"],
         /// TLS handshakes that failed or timed out
         tls_handshake_failures: Counter = "hsmgate_tls_handshake_failures_total" [],
         /// Reloads of certificate files that failed; the previous certificate stays in use
@@ -97,6 +101,11 @@ metrics! {
 }
 
 impl ServerMetrics {
+    /// Counts a handshake.
+    pub(super) fn count_handshake(&self, version: &'static str, group: &'static str) {
+        self.tls_handshakes.get_or_create(&HandshakeLabels { version, group }).inc();
+    }
+
     /// Sets the time until the certificate expires, in seconds.
     pub(super) fn set_certificate_left(&self, seconds: i64) {
         self.certificate_left.get_or_create(&NoLabels {}).set(seconds);

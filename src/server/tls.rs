@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig, version};
+use rustls::{NamedGroup, RootCertStore, ServerConfig, version};
 use secrecy::ExposeSecret as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
@@ -27,7 +27,7 @@ use x509_cert::der::Decode as _;
 
 use super::metrics::ServerMetrics;
 use crate::config::secret::read_private_text;
-use crate::config::{CertificateFiles, SecretError};
+use crate::config::{CertificateFiles, KeyExchange, SecretError};
 use crate::model::{Time, clock};
 
 /// The only protocol inside TLS (ALPN).
@@ -116,6 +116,7 @@ struct LoadedCertificate {
 #[derive(Clone)]
 pub struct TlsServer {
     acceptor: TlsAcceptor,
+    metrics: ServerMetrics,
 }
 
 impl ServerCertificate {
@@ -267,13 +268,17 @@ impl TlsServer {
     ///
     /// # Errors
     /// When the TLS library rejects the configuration.
-    pub fn without_client_auth(certificate: Arc<ServerCertificate>) -> Result<Self, TlsError> {
-        let config = protocol_versions()?.with_no_client_auth();
+    pub fn without_client_auth(
+        certificate: Arc<ServerCertificate>,
+        key_exchange: KeyExchange,
+    ) -> Result<Self, TlsError> {
+        let metrics = certificate.metrics.clone();
+        let config = server_config(key_exchange)?.with_no_client_auth();
         let mut config = config.with_cert_resolver(certificate);
         // Tickets of the client resume the sessions of any number of clients. Their keys are only in
         // memory, and are replaced every six hours.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
-        Ok(Self::new(config))
+        Ok(Self::new(config, metrics))
     }
 
     /// TLS for clients with a certificate of this CA.
@@ -283,6 +288,7 @@ impl TlsServer {
     pub fn with_client_ca(
         ca: &Path,
         certificate: Arc<ServerCertificate>,
+        key_exchange: KeyExchange,
     ) -> Result<Self, TlsError> {
         let fault = |source| TlsError::ClientCa { path: ca.to_owned(), source };
         let mut roots = RootCertStore::empty();
@@ -292,13 +298,14 @@ impl TlsServer {
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
             .build()
             .map_err(|error| fault(error.into()))?;
-        let config = protocol_versions()?.with_client_cert_verifier(verifier);
-        Ok(Self::new(config.with_cert_resolver(certificate)))
+        let metrics = certificate.metrics.clone();
+        let config = server_config(key_exchange)?.with_client_cert_verifier(verifier);
+        Ok(Self::new(config.with_cert_resolver(certificate), metrics))
     }
 
-    fn new(mut config: ServerConfig) -> Self {
+    fn new(mut config: ServerConfig, metrics: ServerMetrics) -> Self {
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Self { acceptor: TlsAcceptor::from(Arc::new(config)) }
+        Self { acceptor: TlsAcceptor::from(Arc::new(config)), metrics }
     }
 
     /// Performs the handshake with a client.
@@ -309,7 +316,13 @@ impl TlsServer {
         &self,
         stream: S,
     ) -> std::io::Result<TlsStream<S>> {
-        self.acceptor.accept(stream).await
+        let stream = self.acceptor.accept(stream).await?;
+        let (_, session) = stream.get_ref();
+        let version = session.protocol_version().and_then(|version| version.as_str());
+        let group = session.negotiated_key_exchange_group();
+        let group = group.and_then(|group| group.name().as_str());
+        self.metrics.count_handshake(version.unwrap_or("other"), group.unwrap_or("other"));
+        Ok(stream)
     }
 }
 
@@ -332,10 +345,19 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-fn protocol_versions()
--> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, rustls::Error> {
-    ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+fn server_config(
+    key_exchange: KeyExchange,
+) -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, rustls::Error> {
+    match key_exchange {
+        KeyExchange::Any => ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&version::TLS13, &version::TLS12]),
+        KeyExchange::Hybrid => {
+            let mut provider = aws_lc_rs::default_provider();
+            provider.kx_groups.retain(|group| group.name() == NamedGroup::X25519MLKEM768);
+            ServerConfig::builder_with_provider(Arc::new(provider))
+                .with_protocol_versions(&[&version::TLS13])
+        }
+    }
 }
 
 /// The earliest expiry of the chain's certificates; `None` if one is invalid.

@@ -140,7 +140,7 @@ fn room(name: &str, mut path: PathBuf) -> Check {
 pub(super) fn certificate(config: &Config) -> Option<Check> {
     const NAME: &str = "certificate";
     const REMEDY: &str = "Replace the certificate; a running gateway reloads it automatically.";
-    let files = config.tls.clone()?;
+    let files = config.tls.clone()?.files;
     let denied = [&files.certificate, &files.key].map(|file| access::remedy_to_read(file));
     Some(match ServerCertificate::open(files) {
         Err(error) => {

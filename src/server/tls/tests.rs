@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, SupportedProtocolVersion};
 use tempfile::TempDir;
@@ -12,6 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as ClientStream;
 
 use super::*;
+use crate::server::metrics::HandshakeLabels;
 
 /// A CA, and a directory with a server certificate and key.
 struct Bench {
@@ -56,9 +58,17 @@ impl Bench {
     }
 
     fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Client {
+        self.client_of(provider(), versions)
+    }
+
+    fn client_of(
+        &self,
+        provider: Arc<CryptoProvider>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Client {
         let mut roots = RootCertStore::empty();
         roots.add(self.ca_der.clone()).unwrap();
-        let config = ClientConfig::builder_with_provider(provider())
+        let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots)
@@ -91,7 +101,7 @@ const BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 #[tokio::test]
 async fn both_tls_versions_use_only_authenticated_ciphers() {
     let bench = Bench::new();
-    let server = TlsServer::without_client_auth(bench.certificate()).unwrap();
+    let server = TlsServer::without_client_auth(bench.certificate(), KeyExchange::Any).unwrap();
     for (version, number) in
         [(&version::TLS12, ProtocolVersion::TLSv1_2), (&version::TLS13, ProtocolVersion::TLSv1_3)]
     {
@@ -103,6 +113,37 @@ async fn both_tls_versions_use_only_authenticated_ciphers() {
         let name = format!("{:?}", suite.suite());
         assert!(name.contains("GCM") || name.contains("POLY1305"), "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_key_exchange_that_resists_quantum_computers_is_preferred_and_can_be_demanded() {
+    let bench = Bench::new();
+    let certificate = bench.certificate();
+    let group = |stream: &ClientStream<DuplexStream>| {
+        stream.get_ref().1.negotiated_key_exchange_group().map(SupportedKxGroup::name)
+    };
+    let of = |key_exchange| {
+        TlsServer::without_client_auth(Arc::clone(&certificate), key_exchange).unwrap()
+    };
+    let (any, hybrid) = (of(KeyExchange::Any), of(KeyExchange::Hybrid));
+    for server in [&any, &hybrid] {
+        let stream = bench.client(&BOTH).handshake(server, "first.example").await.unwrap();
+        assert_eq!(group(&stream), Some(NamedGroup::X25519MLKEM768));
+    }
+    for version in BOTH {
+        let mut classical = aws_lc_rs::default_provider();
+        classical.kx_groups.retain(|one| one.name() == NamedGroup::X25519);
+        let client = bench.client_of(Arc::new(classical), &[version]);
+        let stream = client.handshake(&any, "first.example").await.unwrap();
+        assert_eq!(group(&stream), Some(NamedGroup::X25519));
+        assert!(client.handshake(&hybrid, "first.example").await.is_err());
+    }
+    let counted = |version, group| {
+        let labels = HandshakeLabels { version, group };
+        certificate.metrics.tls_handshakes.get_or_create(&labels).get()
+    };
+    assert_eq!(counted("TLSv1_3", "X25519MLKEM768"), 2);
+    assert_eq!((counted("TLSv1_3", "X25519"), counted("TLSv1_2", "X25519")), (1, 1));
 }
 
 /// Connects and reads one byte, behind which the tickets of TLS 1.3 are. Returns whether the session was
@@ -122,7 +163,7 @@ async fn connects_again(client: &ClientConfig, server: &TlsServer) -> bool {
 #[tokio::test]
 async fn the_sessions_of_many_clients_are_resumed() {
     let bench = Bench::new();
-    let server = TlsServer::without_client_auth(bench.certificate()).unwrap();
+    let server = TlsServer::without_client_auth(bench.certificate(), KeyExchange::Any).unwrap();
     for version in BOTH {
         // More than the sessions that the TLS library would keep.
         let clients: Vec<_> = (0..300).map(|_| bench.client(&[version]).0).collect();
@@ -138,7 +179,7 @@ async fn the_sessions_of_many_clients_are_resumed() {
 #[tokio::test]
 async fn only_http_1_is_negotiated_and_no_client_certificate_is_requested() {
     let bench = Bench::new();
-    let server = TlsServer::without_client_auth(bench.certificate()).unwrap();
+    let server = TlsServer::without_client_auth(bench.certificate(), KeyExchange::Any).unwrap();
     let mut client = bench.client(&BOTH);
     client.0.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let stream = client.handshake(&server, "first.example").await.unwrap();
@@ -175,7 +216,7 @@ async fn a_listener_with_a_client_ca_accepts_only_its_clients() {
     let (certificate, key) = bench.issue("monitoring");
     bench.issue("first.example");
     let ca = bench.directory.path().join("ca.pem");
-    let server = TlsServer::with_client_ca(&ca, bench.certificate()).unwrap();
+    let server = TlsServer::with_client_ca(&ca, bench.certificate(), KeyExchange::Any).unwrap();
     let outsider = bench.client(&BOTH);
     assert!(outsider.handshake(&server, "first.example").await.is_err());
     let mut known = bench.client(&BOTH);
@@ -183,7 +224,7 @@ async fn a_listener_with_a_client_ca_accepts_only_its_clients() {
     known.0.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(key));
     known.handshake(&server, "first.example").await.unwrap();
     assert!(matches!(
-        TlsServer::with_client_ca(&bench.files().key, bench.certificate()),
+        TlsServer::with_client_ca(&bench.files().key, bench.certificate(), KeyExchange::Any),
         Err(TlsError::NoCertificate(_))
     ));
 }
@@ -192,7 +233,8 @@ async fn a_listener_with_a_client_ca_accepts_only_its_clients() {
 async fn changed_files_are_loaded_once_they_are_stable_and_bad_ones_never() {
     let bench = Bench::new();
     let certificate = bench.certificate();
-    let server = TlsServer::without_client_auth(Arc::clone(&certificate)).unwrap();
+    let server =
+        TlsServer::without_client_auth(Arc::clone(&certificate), KeyExchange::Any).unwrap();
     let client = bench.client(&BOTH);
     let first = FileVersions::of(&bench.files());
     assert_eq!(certificate.check_files(false, &first), first);
