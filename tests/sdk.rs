@@ -15,6 +15,7 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use support::gateway::Gateway;
+use support::process::Process;
 use support::softhsm::{module, scratch};
 use support::workload::{ShortSessions, Way, Workload, may_have_a_network};
 
@@ -203,6 +204,37 @@ fn a_ciphertext_is_decrypted_with_the_token_and_its_pin_alone() {
         decrypted += 1;
     }
     assert!(decrypted > 10, "{decrypted}");
+}
+
+/// The seed of the example is there before the gateway is ready, for an unchanged SDK.
+#[test]
+fn the_python_sdk_uses_what_the_seed_of_the_example_made() {
+    expect_success(&SET_UP, "");
+    let secrets = [("ORDERS_SECRET", "secret-of-orders"), ("DB_PASSWORD", "password-of-db")];
+    let seed = root().join("examples/seed/seed.toml");
+    let directory = tempfile::tempdir_in(scratch()).expect("a temporary directory");
+    let of_dev = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hsmgate"));
+        command.args(arguments).current_dir(directory.path()).envs(secrets);
+        command.env("SOFTHSM2_MODULE", module()).env("HSMGATE_ALLOW_ROOT", "1");
+        command
+    };
+    let seed = seed.to_str().expect("a path");
+    let arguments = ["dev", "--listen", "127.0.0.1:0", "--quiet", "--seed", seed];
+    let gateway = of_dev(&arguments).spawn().expect("the gateway starts");
+    let gateway = Process::of(gateway);
+    expect_success(&run(&mut of_dev(&["ready", "--timeout", "60"])), "");
+    let client = std::fs::read_to_string(directory.path().join(".hsmgate/client.json"));
+    let client: serde_json::Value = serde_json::from_str(&client.expect("a file")).expect("JSON");
+    let ran = run(Command::new(root().join("target/sdk/python/bin/python"))
+        .arg(root().join("examples/seed/use.py"))
+        .envs(secrets)
+        .env("HSMGATE_ENDPOINT", client["endpoint"].as_str().expect("an endpoint")));
+    expect_success(&ran, "");
+    let told = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(told.ends_with("encrypted and decrypted; orders/db read\n"), "{told}");
+    gateway.signal("TERM");
+    assert!(gateway.wait().is_some_and(|ended| ended.success()));
 }
 
 /// Whether interpreters and SDKs are there, asked once for all tests.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,10 +12,11 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use tokio::runtime::{self, Runtime};
 
+use super::apply;
 use super::changed_settings::StartSettings;
 use super::exit::is_pin_refused;
 use super::handover::{Report, SupervisorChannel};
-use super::operator::OperatorServer;
+use super::operator::{LocalCommands, OperatorServer};
 use super::settings::{self, ConfigFile};
 use super::shutdown_timeout::{STOP_LIMIT, end_at_once, end_within};
 use super::signals::{ServerSignals, StopSignals};
@@ -75,8 +77,9 @@ impl Serve {
             };
             warn_of_changed_addresses(&config, &listeners);
             let (hang_timeout, drain) = (config.token.hang_timeout, config.drain);
-            let operators = config.operators.clone();
-            let start = Start { settings: settings::settings(config)?, listeners, mode, operators };
+            let (operators, seed_file) = (config.operators.clone(), config.seed_file.clone());
+            let settings = settings::settings(config)?;
+            let start = Start { settings, listeners, mode, operators, seed_file };
             runtime.block_on(self.serve(start, supervisor, signals, Limits { hang_timeout, drain }))
         };
         drop(entered);
@@ -96,7 +99,7 @@ impl Serve {
         let start_settings = StartSettings::read(self.file.path())?;
         let region_account = start.settings.region_account.clone();
         let call_rates = start.settings.limits.call_rates;
-        let operators = start.operators.clone();
+        let (operators, seed_file) = (start.operators.clone(), start.seed_file.clone());
         let gateway = match Box::pin(start.gateway(supervisor.as_mut(), &mut stop)).await {
             Ok(Some(gateway)) => gateway,
             Ok(None) => return Ok(()),
@@ -109,6 +112,9 @@ impl Serve {
                 return Err(error);
             }
         };
+        if let Some(file) = &seed_file {
+            apply::apply_at_start(file, LocalCommands::of(&gateway, operators.clone())).await?;
+        }
         let operator_server = OperatorServer::open(&gateway, operators)?;
         log_start(&gateway, &region_account, call_rates);
         if let Some(supervisor) = &mut supervisor {
@@ -212,6 +218,7 @@ struct Start {
     listeners: Listeners,
     mode: StartMode,
     operators: Operators,
+    seed_file: Option<PathBuf>,
 }
 
 impl Start {

@@ -242,6 +242,7 @@ fn protected_gateway_paths(config: &Config) -> impl Iterator<Item = (PathBuf, Ro
         config.audit.forward.ca.clone(),
         config.admin.client_ca.clone(),
         config.identity_providers_file.clone(),
+        config.seed_file.clone(),
     ];
     let providers = config.identity_providers.iter().filter_map(|one| match &one.keys {
         KeySource::File(path) => Some(path.clone()),

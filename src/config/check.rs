@@ -53,6 +53,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         store_url: store_url?,
         shares_nonces: shares_nonces?,
         state_directory: state_directory?,
+        seed_file: reader.text("service.seed_file", absolute),
         limits: limits?,
         quotas: Quotas::read(|name| reader.number(name))?,
         identity_providers_file: providers_file,

@@ -65,6 +65,8 @@ pub struct Config {
     pub quotas: Quotas,
     /// The file with identity providers.
     pub identity_providers_file: Option<PathBuf>,
+    /// The file with the objects that exist when it serves.
+    pub seed_file: Option<PathBuf>,
     /// The identity providers of the configuration.
     pub identity_providers: Vec<ProviderSettings>,
     /// The operations that need an approval.

@@ -207,6 +207,10 @@ settings! {
     /// The account id. Do not change it once clients store ARNs.
     "service.account": Text("an account id of 16 digits"), Required;
 
+    /// A file with keys, users, access points and secrets (docs/seed.md), applied at each start before the
+    /// gateway serves. If it cannot be applied, the gateway does not start. Only its owner may change it.
+    "service.seed_file": PATH, Unset("none");
+
     /// The PKCS#11 module, a shared library.
     "token.module": PATH, Required;
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::gateway::text;
-use crate::support::installation::{AccessKey, Installation, Outcome, Server, run};
+use crate::support::installation::{ACCOUNT, AccessKey, Installation, Outcome, Server, run};
 use crate::support::process::{Process, until};
 use crate::support::softhsm::{module, scratch};
 
@@ -501,4 +501,38 @@ fn the_duties_of_operators_and_approvals_hold_for_each_entry() {
 /// The uid of the tests, which is that of their files.
 fn own_uid(installation: &Installation) -> u32 {
     std::os::unix::fs::MetadataExt::uid(&fs::metadata(installation.path("pin")).unwrap())
+}
+
+#[test]
+fn serve_applies_the_file_of_its_configuration_and_does_not_start_without_it() {
+    let (installation, admin) = Installation::prepared();
+    let (_directory, file) = seed("[[key]]\nalias = \"orders\"\n");
+    let line = format!("account = \"{ACCOUNT}\"\n");
+    installation.configure(|text| {
+        *text = text.replace(&line, &format!("{line}seed_file = \"{}\"\n", file.display()));
+    });
+    for _start in 0..2 {
+        let server = installation.serve();
+        let list = ["key", "list", "--json"];
+        let keys = installation.client(&server.endpoint, &admin, &list, b"").json();
+        assert_eq!(keys.as_array().unwrap().len(), 1, "{keys}");
+        assert_eq!(keys[0]["Aliases"], json!(["alias/orders"]));
+        assert_eq!(server.stop(), Some(0));
+    }
+    let config = installation.path("hsmgate.toml");
+    let serve = ["serve", "--config", config.to_str().unwrap()];
+    for (text, told) in [
+        ("[[key]]\nalias = \"a b\"\n", "seed.toml:2: not a valid alias"),
+        ("[[secret]]\nname = \"a\"\nvalue = \"b\"\n", "is possible in hsmgate dev only"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let shown = installation.run_under(&["timeout", "100"], &serve);
+        assert!(matches!(shown.code, Some(2 | 4)), "{shown:?}");
+        let stderr = &shown.stderr;
+        assert!(
+            stderr.contains("the seed file cannot be applied: ") && stderr.contains(told),
+            "{stderr}"
+        );
+        assert!(!stderr.contains("gateway.serving"), "{stderr}");
+    }
 }
