@@ -183,6 +183,11 @@ impl Remote {
         self.ca_file.as_deref()
     }
 
+    /// Waits for work with the client. Its connections belong to the runtime of this value.
+    pub(super) fn wait_for<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
     /// Calls an action of the API.
     ///
     /// # Errors

@@ -48,14 +48,7 @@ impl DataArgs {
     /// # Errors
     /// When a name is repeated.
     pub(super) fn context_json(&self) -> anyhow::Result<Option<String>> {
-        let mut pairs = BTreeMap::new();
-        for (name, value) in &self.context {
-            if pairs.insert(name, value).is_some() {
-                let what = format!("the name {name:?} is repeated in the context");
-                return Err(CliError::usage(what).into());
-            }
-        }
-        Ok((!pairs.is_empty()).then(|| serde_json::to_string(&pairs)).transpose()?)
+        pairs_as_json(&self.context)
     }
 
     /// Writes the result to its file, or to standard output unless `--json` puts the response there.
@@ -75,6 +68,21 @@ impl DataArgs {
         }
         Ok(())
     }
+}
+
+/// The pairs of a context as a parameter of the API; `None` without one.
+///
+/// # Errors
+/// When a name is repeated.
+pub(super) fn pairs_as_json(context: &[(String, String)]) -> anyhow::Result<Option<String>> {
+    let mut pairs = BTreeMap::new();
+    for (name, value) in context {
+        if pairs.insert(name, value).is_some() {
+            let what = format!("the name {name:?} is repeated in the context");
+            return Err(CliError::usage(what).into());
+        }
+    }
+    Ok((!pairs.is_empty()).then(|| serde_json::to_string(&pairs)).transpose()?)
 }
 
 /// All bytes of a file, or of standard input for `-`.

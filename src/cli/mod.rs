@@ -69,6 +69,7 @@ mod private_files;
 mod ready;
 mod reason;
 mod recover;
+mod reencrypt;
 mod response;
 mod restart_on_hang;
 mod restore;
@@ -194,6 +195,8 @@ commands! {
         Encrypt(encrypt::Encrypt);
         /// Decrypt through the API
         Decrypt(decrypt::Decrypt);
+        /// Encrypt a list of ciphertexts with the primary version of a key, through the API
+        Reencrypt(reencrypt::Reencrypt);
         /// Measure a gateway under a fixed rate of calls
         Bench(bench::Bench);
         /// Print a script that completes the command line in a shell
@@ -323,6 +326,7 @@ mod tests {
         "hsmgate encrypt alias/a --context a=1 --context b=2 --in f --out g",
         "hsmgate encrypt --context a=1 --context b= alias/a",
         "hsmgate decrypt --in - --json",
+        "hsmgate reencrypt --key alias/a --in f --out g --context a=1 --rate 10 --json",
         "hsmgate secret create db/orders --in f --key alias/a --version v1 --type binary --description d",
         "hsmgate secret put db --stage ACSCurrent --stage blue --in f",
         "hsmgate secret get db --stage blue --out f",

@@ -134,12 +134,18 @@ impl Drop for Output {
 }
 
 /// A progress bar, if standard error is a terminal.
-#[derive(Default)]
 pub(super) struct Progress {
+    /// What is counted.
+    objects: &'static str,
     is_shown: bool,
 }
 
 impl Progress {
+    /// A bar that counts these objects.
+    pub(super) fn of(objects: &'static str) -> Self {
+        Self { objects, is_shown: false }
+    }
+
     /// Shows how much is done.
     pub(super) fn show(&mut self, done: usize, remaining: usize) {
         let mut terminal = io::stderr();
@@ -150,7 +156,7 @@ impl Progress {
         let filled = (done * BAR).checked_div(total).unwrap_or(BAR).min(BAR);
         let bar = format!("{}{}", "#".repeat(filled), ".".repeat(BAR - filled));
         // Nothing depends on what is shown.
-        let _ = write!(terminal, "\r[{bar}] {done} of {total} secrets");
+        let _ = write!(terminal, "\r[{bar}] {done} of {total} {}", self.objects);
         let _ = terminal.flush();
         self.is_shown = true;
     }

@@ -129,7 +129,7 @@ impl Rewrap {
         let config = self.common.file.load()?;
         let mut total = Batch::default();
         let mut command = RewrapSecrets { key: self.key, after: None, most: self.rate };
-        let mut progress = Progress::default();
+        let mut progress = Progress::of("secrets");
         loop {
             let next = clock::timer() + Duration::from_secs(1);
             let mut answer = Output::default();

@@ -5,4 +5,5 @@ mod commands;
 mod dev;
 mod doctor;
 mod file_permissions;
+mod reencrypt;
 mod token_info;
