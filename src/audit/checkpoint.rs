@@ -97,11 +97,6 @@ impl Checkpoint {
             }
         }
     }
-
-    /// The digest that the token signs.
-    pub(super) fn digest(&self) -> Vec<u8> {
-        digest(&SHA256, self.text().as_bytes()).as_ref().to_vec()
-    }
 }
 
 /// A text is not a public key for checkpoints.
@@ -163,9 +158,14 @@ impl AuditKey {
 
     /// Whether the key signed the checkpoint.
     pub fn has_signed(&self, checkpoint: &Checkpoint) -> bool {
-        let Ok(signature) = STANDARD.decode(&checkpoint.signature) else { return false };
+        self.has_signed_text(&checkpoint.text(), &checkpoint.signature)
+    }
+
+    /// Whether the key made this signature, in Base64, of a text.
+    pub(super) fn has_signed_text(&self, text: &str, signature: &str) -> bool {
+        let Ok(signature) = STANDARD.decode(signature) else { return false };
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.point);
-        key.verify(checkpoint.text().as_bytes(), &signature).is_ok()
+        key.verify(text.as_bytes(), &signature).is_ok()
     }
 }
 
@@ -217,9 +217,12 @@ pub(super) mod tests {
         }
 
         fn sign_checkpoint(&self, unsigned: Checkpoint) -> Checkpoint {
-            let text = unsigned.text();
-            let signature = self.0.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
-            unsigned.signed(signature.as_ref())
+            let signature = self.sign_text(&unsigned.text());
+            unsigned.signed(&signature)
+        }
+
+        pub(in super::super) fn sign_text(&self, text: &str) -> Vec<u8> {
+            self.0.sign(&SystemRandom::new(), text.as_bytes()).unwrap().as_ref().to_vec()
         }
     }
 

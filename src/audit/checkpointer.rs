@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use crossbeam_channel::bounded;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -429,7 +430,7 @@ impl Signer {
         follows: Option<CheckpointLink>,
     ) -> Result<Checkpoint, AuditError> {
         let checkpoint = Checkpoint::unsigned(covers, clock::now(), follows, self.key);
-        let signature = sign(&self.token, self.key, &checkpoint).await?;
+        let signature = sign_text(&self.token, self.key, &checkpoint.text()).await?;
         Ok(checkpoint.signed(&signature))
     }
 }
@@ -479,7 +480,7 @@ pub(super) async fn is_usable(
 /// Whether the public key verifies signatures of the private key.
 async fn can_sign(token: &Token, key: KeyVersionId, public: &AuditKey) -> Result<bool, AuditError> {
     let trial = Checkpoint::unsigned(Head::START, clock::now(), None, key);
-    match sign(token, key, &trial).await {
+    match sign_text(token, key, &trial.text()).await {
         Ok(signature) => Ok(public.has_signed(&trial.signed(&signature))),
         Err(error) if is_key_fault(&error) => Ok(false),
         Err(error) => Err(error.into()),
@@ -492,12 +493,14 @@ fn is_key_fault(error: &TokenError) -> bool {
         || matches!(error.class(), ErrorClass::BadInput | ErrorClass::HandleGone)
 }
 
-async fn sign(
+/// Signs the SHA-256 of a text with the key.
+pub(super) async fn sign_text(
     token: &Token,
     key: KeyVersionId,
-    checkpoint: &Checkpoint,
+    text: &str,
 ) -> Result<Vec<u8>, TokenError> {
-    let (key, digest) = (identity(key), Arc::<[u8]>::from(checkpoint.digest()));
+    let digest = digest(&SHA256, text.as_bytes());
+    let (key, digest) = (identity(key), Arc::<[u8]>::from(digest.as_ref()));
     let sign = move |worker: &mut crate::token::Worker<'_>| {
         worker.sign(key, SignAlgorithm::EcdsaSha256, &digest)
     };
@@ -525,7 +528,7 @@ fn budget() -> Budget {
     Budget::new(TOKEN_TIMEOUT)
 }
 
-fn key_for_message(key: Option<KeyVersionId>) -> String {
+pub(super) fn key_for_message(key: Option<KeyVersionId>) -> String {
     key.map_or_else(|| "(the database does not name it)".to_owned(), |key| key.to_string())
 }
 

@@ -159,6 +159,17 @@ pub(super) fn may_always(
     action: &str,
     keys: &KeySet<'_>,
 ) -> bool {
+    extent(policies, owner, action, keys) == Extent::All
+}
+
+/// In how many requests the principal may perform an action with the keys of a set. A statement with a
+/// condition that depends on the request applies to some.
+pub(super) fn extent(
+    policies: &ApplicablePolicies<'_>,
+    owner: &AccountId,
+    action: &str,
+    keys: &KeySet<'_>,
+) -> Extent {
     let steps = Steps::default();
     let extent = |statement: &Statement| statement.extent(action, keys, &steps);
     let session = policies.session.map(|policy| LayerExtent::of(policy.statements(), extent));
@@ -167,12 +178,20 @@ pub(super) fn may_always(
     let key_policy = key_statements(policies, owner).map(|(_number, statement)| statement);
     let key = LayerExtent::of(key_policy, extent);
     let is_root = policies.principal.kind() == PrincipalKind::Root;
-    let (by_principal, by_key) = (is_root || principal.allows_all(), key.allows_all());
-    let is_allowed =
-        if policies.account == owner { by_principal || by_key } else { by_principal && by_key };
-    let is_denied =
-        [session.unwrap_or_default(), principal, key].iter().any(|layer| layer.denies());
-    is_allowed && !is_denied && session.is_none_or(LayerExtent::allows_all) && !steps.is_exhausted()
+    let by_principal = if is_root { Extent::All } else { principal.allow };
+    let by_layers = if policies.account == owner {
+        by_principal.max(key.allow)
+    } else {
+        by_principal.min(key.allow)
+    };
+    let allowed = session.map_or(by_layers, |session| by_layers.min(session.allow));
+    let layers = [session.unwrap_or_default(), principal, key];
+    let denied = layers.map(|layer| layer.deny).into_iter().max().unwrap_or(Extent::None);
+    match (allowed, denied) {
+        (Extent::None, _) | (_, Extent::All) => Extent::None,
+        (Extent::All, Extent::None) if !steps.is_exhausted() => Extent::All,
+        _ => Extent::Some,
+    }
 }
 
 /// To how many requests the statements of a layer apply, by their effect.
@@ -202,14 +221,6 @@ impl LayerExtent {
             *place = extent(statement).max(*place);
         }
         layer
-    }
-
-    fn allows_all(self) -> bool {
-        self.allow == Extent::All
-    }
-
-    fn denies(self) -> bool {
-        self.deny != Extent::None
     }
 }
 

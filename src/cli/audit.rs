@@ -234,7 +234,7 @@ async fn replace_key(config: crate::config::Config) -> anyhow::Result<KeyChange>
     .await
 }
 
-fn read_key(path: &Path) -> anyhow::Result<AuditKey> {
+pub(super) fn read_key(path: &Path) -> anyhow::Result<AuditKey> {
     let pem = std::fs::read_to_string(path).with_context(|| unreadable(path))?;
     AuditKey::from_pem(&pem).with_context(|| unreadable(path))
 }

@@ -70,6 +70,7 @@ mod ready;
 mod reason;
 mod recover;
 mod reencrypt;
+mod report;
 mod response;
 mod restart_on_hang;
 mod restore;
@@ -145,6 +146,8 @@ commands! {
         Tls(tls::Tls);
         /// Check token, keys, database, files and clock
         Doctor(doctor::Doctor);
+        /// Report keys, who may use them, secrets, sessions, and the state of token, database and audit
+        Report(report::Report);
         /// Copy the database while it is in use
         Backup(backup::Backup);
         /// Replace the database with a backup
@@ -269,6 +272,9 @@ mod tests {
         "hsmgate apply --config c seed.toml --reason r --json",
         "hsmgate apply --plan seed.toml",
         "hsmgate doctor --config c --deep --json",
+        "hsmgate report --config c --json --out o",
+        "hsmgate report --html",
+        "hsmgate report verify f --public-key p --public-key q --json",
         "hsmgate backup --config c --out o --force --json",
         "hsmgate restore --config c --from f --force --reason r --json",
         "hsmgate recover --config c --dry-run --json",
@@ -366,6 +372,9 @@ mod tests {
             ("hsmgate key import k --wrapped f", ErrorKind::MissingRequiredArgument),
             ("hsmgate key import k --material f --expires soon", ErrorKind::ValueValidation),
             ("hsmgate encrypt", ErrorKind::MissingRequiredArgument),
+            ("hsmgate report", ErrorKind::MissingRequiredArgument),
+            ("hsmgate report --json --html", ErrorKind::ArgumentConflict),
+            ("hsmgate report verify f", ErrorKind::MissingRequiredArgument),
             ("hsmgate access-key create --config c", ErrorKind::MissingRequiredArgument),
             ("hsmgate access-key create --config c --user u --root", ErrorKind::ArgumentConflict),
             ("hsmgate sts assume --config c", ErrorKind::MissingRequiredArgument),

@@ -26,7 +26,7 @@ pub enum Duty {
     Approvals,
     /// Back the database up, and replace, rebuild or sign it.
     Restore,
-    /// Export the audit.
+    /// Export the audit, and create reports.
     Audit,
 }
 

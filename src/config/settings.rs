@@ -407,7 +407,7 @@ settings! {
     /// Back the database up, restore, recover and sign it, and replace keys of the gateway.
     "operators.restore": ACCOUNTS, Unset(NO_DUTY);
 
-    /// Export the audit.
+    /// Export the audit, and create reports.
     "operators.audit": ACCOUNTS, Unset(NO_DUTY);
 
     /// A TOML file with identity providers, each a section `[[provider]]`

@@ -3,6 +3,10 @@
 //! The counter is not part of a key's record: it is leased in large blocks before use, so that it
 //! is never too low, even after a crash.
 
+use std::collections::HashMap;
+
+use sqlx::Row as _;
+
 use super::key_row::read_invocations;
 use super::tables::VERSIONS;
 use super::value::Value;
@@ -52,6 +56,18 @@ impl Store {
         write.set_invocations(version.to_string().into(), total).await?;
         write.finish().await?;
         Ok(Lease { granted, total })
+    }
+
+    /// The encryptions that each version may have made, by the id of the version. The signature of a row is
+    /// checked with its key.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn version_invocations(&self) -> Result<HashMap<String, u64>, StoreError> {
+        let select = sqlx::query(VERSIONS.select(""));
+        let rows = self.inner.connection().await?.rows(select).await?;
+        let counts = rows.iter().map(|row| Ok((row.try_get("id")?, read_invocations(row)?)));
+        counts.collect()
     }
 
     /// Returns unused invocations at an orderly shutdown. If another gateway leased some since, the

@@ -171,7 +171,10 @@ fn is_incomplete_object(store: &Store, one: &Inspected) -> bool {
 
 /// Inspects every object. An object with faults is inspected again, because a running gateway may have
 /// been generating or destroying its key.
-async fn inspect(token: &Token, depth: Depth) -> Result<Vec<Inspected>, TokenError> {
+pub(in crate::cli) async fn inspect(
+    token: &Token,
+    depth: Depth,
+) -> Result<Vec<Inspected>, TokenError> {
     let mut first = token.inspect(depth).await?;
     if first.iter().any(|one| !one.faults.is_empty()) {
         tokio::time::sleep(RECHECK_DELAY).await;

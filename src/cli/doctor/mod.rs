@@ -19,7 +19,9 @@ use super::exit::CliError;
 use super::output;
 use super::settings::ConfigFile;
 use crate::config::Config;
-use crate::store::LockedStore;
+use crate::store::{LockedStore, Store};
+use crate::token::Token;
+pub(super) use keys::inspect;
 
 /// Timeout for the threads of the runtime to end.
 const RUNTIME_END: Duration = Duration::from_secs(1);
@@ -41,7 +43,7 @@ pub(super) struct Doctor {
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum CheckStatus {
+pub(super) enum CheckStatus {
     /// No fault.
     Ok,
     /// It works, but needs attention.
@@ -52,15 +54,27 @@ enum CheckStatus {
     NotChecked,
 }
 
+impl CheckStatus {
+    /// As in JSON.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+            Self::NotChecked => "not-checked",
+        }
+    }
+}
+
 /// One check.
 #[derive(Debug, Clone, Serialize)]
-struct Check {
-    name: String,
-    verdict: CheckStatus,
-    found: String,
+pub(super) struct Check {
+    pub(super) name: String,
+    pub(super) verdict: CheckStatus,
+    pub(super) found: String,
     /// How to correct the fault.
     #[serde(skip_serializing_if = "String::is_empty")]
-    remedy: String,
+    pub(super) remedy: String,
 }
 
 impl Check {
@@ -99,11 +113,7 @@ struct DoctorReport<'a> {
 impl Doctor {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
-        let runtime = Runtime::new()?;
-        let checks = runtime.block_on(run_checks(config, self.deep));
-        // A module that hangs blocks its thread forever. The other threads must end before the process runs
-        // the exit handlers of the module.
-        runtime.shutdown_timeout(RUNTIME_END);
+        let (checks, _nothing) = on_runtime(examine(&config, self.deep, async |_, _, _| ()))?;
         let is_well = checks.iter().all(|check| check.verdict != CheckStatus::Failed);
         if self.json {
             output::json(&DoctorReport { is_well, checks: &checks })?;
@@ -114,43 +124,60 @@ impl Doctor {
     }
 }
 
-async fn run_checks(config: Config, is_deep: bool) -> Vec<Check> {
-    let mut checks = system::files(&config);
-    checks.push(access::exposed(&config));
-    checks.extend(operators::duties(&config));
-    let locked = store::open(&config, &mut checks).await;
+/// Runs the work of a command that may use a module that hangs.
+pub(super) fn on_runtime<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = Runtime::new()?;
+    let done = runtime.block_on(work);
+    // A module that hangs blocks its thread forever. The other threads must end before the process runs the
+    // exit handlers of the module.
+    runtime.shutdown_timeout(RUNTIME_END);
+    Ok(done)
+}
+
+/// Makes every check, and then the work of a command with their results and the store and token that were
+/// opened. `None` if one of them cannot be used.
+pub(super) async fn examine<T>(
+    config: &Config,
+    is_deep: bool,
+    work: impl AsyncFnOnce(&[Check], &Store, &Token) -> T,
+) -> (Vec<Check>, Option<T>) {
+    let mut checks = system::files(config);
+    checks.push(access::exposed(config));
+    checks.extend(operators::duties(config));
+    let locked = store::open(config, &mut checks).await;
     let unchecked = locked.as_ref().map(LockedStore::unchecked);
     checks.extend(unchecked.map(store::dangling_references));
-    checks.extend(system::certificate(&config));
+    checks.extend(system::certificate(config));
     checks.push(system::clock(unchecked).await);
-    checks.extend(identity::providers(&config, unchecked).await);
-    let token = token::open(&config).await.map_err(|failed| checks.push(failed)).ok();
+    checks.extend(identity::providers(config, unchecked).await);
+    let token = token::open(config).await.map_err(|failed| checks.push(failed)).ok();
     let mut answers = false;
     if let Some(token) = &token {
         checks.push(token::identity(token));
-        checks.extend(token::caller_iv(&config, token));
+        checks.extend(token::caller_iv(config, token));
         answers = token::capability_tests(token, is_deep, &mut checks).await;
     }
     let store = match (&locked, &token) {
         (Some(locked), Some(token)) if answers => {
-            store::unlock(locked, token, &config, &mut checks).await
+            store::unlock(locked, token, config, &mut checks).await
         }
         _ => None,
     };
     if let Some(rows) = store.as_ref().or(unchecked) {
         store::rows(rows, &mut checks).await;
     }
-    match (&store, &token) {
-        (Some(store), Some(token)) => {
-            checks.push(store::binding(store, token, &config.region_account).await);
-            checks.push(store::counter(store, token).await);
-            store::secrets(store, token, &mut checks).await;
-            checks.extend(keys::compare(store, token, is_deep).await);
-            let place = &config.region_account;
-            checks.extend(secrets::checks(store, token, place, is_deep).await);
-        }
-        _ => checks.push(Check::not_checked("keys", "requires token and database")),
-    }
+    let done = if let (Some(store), Some(token)) = (&store, &token) {
+        checks.push(store::binding(store, token, &config.region_account).await);
+        checks.push(store::counter(store, token).await);
+        store::secrets(store, token, &mut checks).await;
+        checks.extend(keys::compare(store, token, is_deep).await);
+        let place = &config.region_account;
+        checks.extend(secrets::checks(store, token, place, is_deep).await);
+        Some(work(&checks, store, token).await)
+    } else {
+        checks.push(Check::not_checked("keys", "requires token and database"));
+        None
+    };
     if let Some(token) = token {
         token::close(token).await;
     }
@@ -158,7 +185,7 @@ async fn run_checks(config: Config, is_deep: bool) -> Vec<Check> {
     if let Some(locked) = locked {
         locked.close().await;
     }
-    checks
+    (checks, done)
 }
 
 fn tell(checks: &[Check]) -> std::io::Result<()> {

@@ -110,7 +110,7 @@ pub(super) async fn principal(
 }
 
 /// The permission of client keys for an action, or with this name.
-fn client_key_permission(action: &str) -> Option<&'static str> {
+pub(in crate::cli) fn client_key_permission(action: &str) -> Option<&'static str> {
     let public = rpc::table::TABLE.iter().map(|entry| (entry.permission, entry.client_keys));
     let instance = instance::table::TABLE.iter();
     let instance = instance.map(|entry| (entry.permission, entry.client_keys));

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+pub(super) use self::caller::client_key_permission;
 use self::simulate::Simulate;
 pub(super) use self::simulate::SimulatePolicy;
 use super::exit::CliError;

@@ -17,6 +17,11 @@ pub struct AddressRange {
 }
 
 impl AddressRange {
+    /// An address of the range.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Whether `address` is in the range. An IPv4-mapped IPv6 address counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let difference = match (self.address, address.to_canonical()) {

@@ -6,4 +6,5 @@ mod dev;
 mod doctor;
 mod file_permissions;
 mod reencrypt;
+mod report;
 mod token_info;

@@ -1,0 +1,551 @@
+//! What `hsmgate report` says, compared with the API, pkcs11-tool, `policy simulate` and the audit.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use hsmgate::cli::client::Client;
+use serde_json::{Value, json};
+
+use crate::support::audit_file::records;
+use crate::support::gateway::text;
+use crate::support::installation::{self, AccessKey, Installation, LABEL};
+use crate::support::object_listing::check_all_closed;
+
+const PLAINTEXT: (&str, &str) = ("Plaintext", "SGVsbG8=");
+const DIGEST: (&str, &str) = ("Digest", "uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek=");
+
+/// The users and roles, each with its policies.
+const PRINCIPALS: &[(&str, &str, &[&str])] = &[
+    ("user", "reader", &["AliyunKMSReadOnlyAccess"]),
+    ("user", "crypto", &["AliyunKMSCryptoUserAccess"]),
+    ("user", "office", &["office.json"]),
+    ("user", "nobody", &[]),
+    ("role", "ci", &["AliyunKMSCryptoUserAccess", "no-mac.json"]),
+];
+
+/// A production installation with 20 keys, 5 principals, 3 access points, and a secret.
+struct Estate {
+    installation: Installation,
+    keys: Vec<String>,
+}
+
+fn allow(action: &str, condition: &Value) -> Value {
+    json!({"Version": "1", "Statement": [{"Effect": "Allow", "Action": action, "Resource": "*",
+        "Condition": condition}]})
+}
+
+impl Estate {
+    async fn build() -> Self {
+        let (installation, admin) = Installation::prepared();
+        let write = |name: &str, document: &Value| {
+            fs::write(installation.path(name), document.to_string()).unwrap();
+        };
+        let office = json!({"IpAddress": {"acs:SourceIp": "10.0.0.0/8"}});
+        write("office.json", &allow("kms:*crypt", &office));
+        let deny = json!({"Version": "1", "Statement":
+            [{"Effect": "Deny", "Action": "kms:GenerateMac", "Resource": "*"}]});
+        write("no-mac.json", &deny);
+        let server = installation.serve();
+        let admin = server.client(&admin);
+        let keys = create_keys(&admin).await;
+        for (kind, name, policies) in PRINCIPALS {
+            let path = |policy: &&str| match policy.strip_suffix(".json") {
+                Some(_file) => installation.path(policy).to_str().unwrap().to_owned(),
+                None => (*policy).to_owned(),
+            };
+            let paths: Vec<String> = policies.iter().map(path).collect();
+            let mut create: Vec<&str> = vec![kind, "create", name];
+            create.extend(paths.iter().flat_map(|path| ["--policy", path.as_str()]));
+            installation.configured(&create).done();
+        }
+        create_access_points(&admin, &keys).await;
+        set_key_policy(&admin, &keys[3]).await;
+        use_keys(&admin, &keys).await;
+        let secret = [("SecretName", "db"), ("VersionId", "v1"), ("SecretData", "hunter2")];
+        admin
+            .call("CreateSecret", &[&secret[..], &[("EncryptionKeyId", &keys[0])]].concat())
+            .await
+            .unwrap();
+        admin.call("GetSecretValue", &[("SecretName", "db")]).await.unwrap();
+        let assume = ["sts", "assume", "--role-name", "ci", "--session-name", "build-7"];
+        installation.configured(&assume).done();
+        // The stop stores the last uses.
+        assert_eq!(server.stop(), Some(0));
+        Self { installation, keys }
+    }
+}
+
+async fn create_keys(admin: &Client) -> Vec<String> {
+    let specs = ["Aliyun_AES_256", "Aliyun_AES_128", "EC_P256", "HMAC_SHA_256", "EC_P256K"];
+    let mut keys = Vec::new();
+    for number in 0..19 {
+        let description = format!("number {number} <b>&\"");
+        let spec = specs[number % specs.len()];
+        let params = [("KeySpec", spec), ("Description", description.as_str())];
+        let made = admin.call("CreateKey", &params).await.unwrap();
+        keys.push(text(&made["KeyMetadata"]["KeyId"]).to_owned());
+    }
+    let pair = [("KeySpec", "RSA_2048"), ("KeyUsage", "ENCRYPT/DECRYPT")];
+    let made = admin.call("CreateKey", &pair).await.unwrap();
+    keys.push(text(&made["KeyMetadata"]["KeyId"]).to_owned());
+    let call = async |action, params: &[(&str, &str)]| admin.call(action, params).await.unwrap();
+    call("CreateAlias", &[("KeyId", &keys[0]), ("AliasName", "alias/orders")]).await;
+    call("DisableKey", &[("KeyId", &keys[5])]).await;
+    call("ScheduleKeyDeletion", &[("KeyId", &keys[6]), ("PendingWindowInDays", "7")]).await;
+    call("CreateKeyVersion", &[("KeyId", &keys[1])]).await;
+    let rotation = [("EnableAutomaticRotation", "true"), ("RotationInterval", "30d")];
+    call("UpdateRotationPolicy", &[&rotation[..], &[("KeyId", &keys[1])]].concat()).await;
+    keys
+}
+
+/// `open` from everywhere, `inside` from a network, `idle` without a policy.
+async fn create_access_points(admin: &Client, keys: &[String]) {
+    let rule = [("Name", "inside"), ("Type", "Private"), ("SourcePrivateIp", r#"["10.2.0.0/16"]"#)];
+    admin.call("CreateNetworkRule", &rule).await.unwrap();
+    let template = ("Permissions", r#"["RbacPermission/Template/CryptoServiceKeyUser"]"#);
+    let one = json!([format!("key/{}", keys[0])]).to_string();
+    for (name, resources, rules) in [
+        ("open", one.as_str(), r#"{"NetworkRules":[]}"#),
+        ("inside", r#"["key/*"]"#, r#"{"NetworkRules":["inside"]}"#),
+    ] {
+        let policy =
+            [("Name", name), ("Resources", resources), template, ("AccessControlRules", rules)];
+        admin.call("CreatePolicy", &policy).await.unwrap();
+        let policies = json!([name]).to_string();
+        let point = [("Name", name), ("Policies", policies.as_str())];
+        admin.call("CreateApplicationAccessPoint", &point).await.unwrap();
+    }
+    let point = [("Name", "idle"), ("Policies", "[]")];
+    admin.call("CreateApplicationAccessPoint", &point).await.unwrap();
+    let key = [("AapName", "inside"), ("Password", "opens-it-1")];
+    admin.call("CreateClientKey", &key).await.unwrap();
+}
+
+/// A key policy that lets `nobody` compute MACs, and keeps `inside` away.
+async fn set_key_policy(admin: &Client, key: &str) {
+    let account = installation::ACCOUNT;
+    let policy = json!({"Version": "1", "Statement": [
+        {"Effect": "Allow", "Principal": {"RAM": format!("acs:ram::{account}:*")},
+         "Action": "kms:*", "Resource": "*"},
+        {"Effect": "Allow", "Principal": {"RAM": format!("acs:ram::{account}:user/nobody")},
+         "Action": "kms:GenerateMac", "Resource": "*"},
+        {"Effect": "Deny", "Principal": {"RAM": format!("acs:ram::{account}:user/admin")},
+         "Action": "kms:VerifyMac", "Resource": "*"}]});
+    let set = [("KeyId", key), ("Policy", &policy.to_string())];
+    admin.call("SetKeyPolicy", &set).await.unwrap();
+}
+
+async fn use_keys(admin: &Client, keys: &[String]) {
+    for key in [&keys[0], &keys[1], &keys[10]] {
+        admin.call("Encrypt", &[("KeyId", key), PLAINTEXT]).await.unwrap();
+    }
+    let versions = admin.call("ListKeyVersions", &[("KeyId", &keys[2])]).await.unwrap();
+    let version = text(&versions["KeyVersions"]["KeyVersion"][0]["KeyVersionId"]);
+    let sign = [
+        ("KeyId", keys[2].as_str()),
+        ("KeyVersionId", version),
+        ("Algorithm", "ECDSA_SHA_256"),
+        DIGEST,
+    ];
+    admin.call("AsymmetricSign", &sign).await.unwrap();
+    // A dry run and a refusal use no key.
+    let dry = [("KeyId", keys[11].as_str()), PLAINTEXT, ("DryRun", "true")];
+    admin.call("Encrypt", &dry).await.unwrap_err();
+    admin.call("Encrypt", &[("KeyId", &keys[5]), PLAINTEXT]).await.unwrap_err();
+}
+
+fn report(installation: &Installation) -> Value {
+    installation.configured(&["report", "--json"]).json()["report"].take()
+}
+
+fn rows<'a>(report: &'a Value, list: &str) -> &'a [Value] {
+    report[list].as_array().unwrap()
+}
+
+fn row<'a>(report: &'a Value, list: &str, name: &str, value: &str) -> &'a Value {
+    let mut rows = rows(report, list).iter();
+    rows.find(|row| row[name] == value).unwrap_or_else(|| panic!("{list} {value}"))
+}
+
+/// All objects of the token, as pkcs11-tool lists them.
+fn listing(installation: &Installation) -> String {
+    let mut list = installation.token.object_listing(LABEL, installation.pin());
+    String::from_utf8(list.output().unwrap().stdout).unwrap()
+}
+
+#[tokio::test]
+async fn each_key_is_reported_as_the_api_and_the_token_show_it() {
+    let estate = Estate::build().await;
+    let report = report(&estate.installation);
+    assert_eq!(rows(&report, "keys").len(), 20);
+    let listing = listing(&estate.installation);
+    assert!(check_all_closed(&listing).unwrap() >= 20);
+    let server = estate.installation.serve();
+    let create = ["access-key", "create", "--root", "--json"];
+    let root = AccessKey::of(&estate.installation.configured(&create).json());
+    let admin = server.client(&root);
+    for key in &estate.keys {
+        check_key(row(&report, "keys", "key_id", key), &admin, &listing).await;
+    }
+    check_uses(&estate, &report);
+    assert_eq!(server.stop(), Some(0));
+}
+
+async fn check_key(row: &Value, admin: &Client, listing: &str) {
+    let id = [("KeyId", text(&row["key_id"]))];
+    let described = admin.call("DescribeKey", &id).await.unwrap();
+    let described = &described["KeyMetadata"];
+    for (cell, field) in [
+        ("spec", "KeySpec"),
+        ("usage", "KeyUsage"),
+        ("state", "KeyState"),
+        ("origin", "Origin"),
+        ("description", "Description"),
+        ("created", "CreationDate"),
+        ("primary_version", "PrimaryKeyVersion"),
+        ("delete_at", "DeleteDate"),
+        ("next_rotation", "NextRotationDate"),
+    ] {
+        let present =
+            |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        assert_eq!(present(row.get(cell)), present(described.get(field)), "{cell} {row}");
+    }
+    let aliases = admin.call("ListAliasesByKeyId", &id).await.unwrap();
+    let aliases = aliases["Aliases"]["Alias"].as_array().unwrap();
+    let aliases: Vec<_> = aliases.iter().map(|alias| alias["AliasName"].clone()).collect();
+    assert_eq!(row["aliases"], json!(aliases));
+    assert_eq!(row["is_closed"], true);
+    let versions = admin.call("ListKeyVersions", &id).await.unwrap();
+    let versions = versions["KeyVersions"]["KeyVersion"].as_array().unwrap();
+    assert_eq!(rows(row, "versions").len(), versions.len());
+    for version in versions {
+        let id = text(&version["KeyVersionId"]);
+        let cells = self::row(row, "versions", "key_version_id", id);
+        assert_eq!(cells["created"], version["CreationDate"]);
+        assert_eq!(cells["objects"], "closed");
+        let label = format!("hsmgate/{}/{}/{id}", text(&row["key_id"]), cells["number"]);
+        assert!(listing.contains(&label), "{label}");
+    }
+    let has_budget = text(&row["spec"]).starts_with("Aliyun");
+    assert_eq!(row["primary_age_days"], if has_budget { json!(0) } else { Value::Null });
+    assert_eq!(row["iv_budget_percent"].is_number(), has_budget);
+}
+
+/// The hour of the last successful use of each key, by the audit.
+fn check_uses(estate: &Estate, report: &Value) {
+    let mut uses = BTreeMap::new();
+    for record in records(&estate.installation.audit_file()) {
+        let is_use = ["Encrypt", "AsymmetricSign"].iter().any(|name| record["eventName"] == **name);
+        if record["record"] == "event" && is_use && record["errorCode"].is_null() {
+            let hour = format!("{}:00:00Z", &text(&record["eventTime"])[..13]);
+            uses.insert(text(&record["resourceName"]).to_owned(), hour);
+        }
+    }
+    assert_eq!(uses.len(), 4);
+    for key in &estate.keys {
+        let row = row(report, "keys", "key_id", key);
+        let last_use = uses.get(key).map_or(Value::Null, |hour| json!(hour));
+        assert_eq!(row["last_used"], last_use, "{key}");
+        // Only the newest version was used.
+        let versions = rows(row, "versions");
+        assert_eq!(versions[versions.len() - 1]["last_used"], last_use, "{key}");
+        assert!(versions[..versions.len() - 1].iter().all(|one| one["last_used"].is_null()));
+        let is_counted = versions[versions.len() - 1]["encryptions"] != 0;
+        let encrypts = text(&row["spec"]).starts_with("Aliyun") && !last_use.is_null();
+        assert_eq!(is_counted, encrypts, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_use_a_key_is_what_the_simulation_of_each_request_says() {
+    let estate = Estate::build().await;
+    let report = report(&estate.installation);
+    let server = estate.installation.serve();
+    let callers: Vec<String> = ["root", "user/admin"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(PRINCIPALS.iter().map(|(kind, name, _policies)| format!("{kind}/{name}")))
+        .chain(["open", "inside", "idle"].map(|name| format!("applicationaccesspoint/{name}")))
+        .collect();
+    let mut counts = BTreeMap::<_, usize>::new();
+    for (at, key) in estate.keys.iter().enumerate() {
+        let row = row(&report, "keys", "key_id", key);
+        let actions = match (text(&row["spec"]), text(&row["usage"])) {
+            (spec, _) if spec.starts_with("Aliyun") => ["Encrypt", "Decrypt", "GenerateDataKey"],
+            (_, "ENCRYPT/DECRYPT") => ["AsymmetricEncrypt", "AsymmetricDecrypt", "GetPublicKey"],
+            (_, "SIGN/VERIFY") => ["AsymmetricSign", "AsymmetricVerify", "GetPublicKey"],
+            _ => ["GenerateMac", "VerifyMac", "ScheduleKeyDeletion"],
+        };
+        for (number, caller) in callers.iter().enumerate() {
+            let action = format!("kms:{}", actions[(at + number) % actions.len()]);
+            let when = when(row, caller, &action);
+            let allowed = ["127.0.0.1", "10.2.3.4"].map(|source| {
+                if when != "conditional" && source != "127.0.0.1" {
+                    return when == "always";
+                }
+                simulated(&estate.installation, caller, &action, key, source)
+            });
+            let expected = match when {
+                "always" => [true, true],
+                "never" => [false, false],
+                _ => [false, true],
+            };
+            assert_eq!(allowed, expected, "{caller} {action} {key} {row}");
+            *counts.entry((when, caller.split('/').next().unwrap().to_owned())).or_default() += 1;
+        }
+    }
+    for (when, kind) in [
+        ("always", "root"),
+        ("always", "user"),
+        ("conditional", "user"),
+        ("never", "user"),
+        ("always", "role"),
+        ("never", "role"),
+        ("always", "applicationaccesspoint"),
+        ("conditional", "applicationaccesspoint"),
+        ("never", "applicationaccesspoint"),
+    ] {
+        assert!(counts.contains_key(&(when, kind.to_owned())), "{when} {kind} {counts:?}");
+    }
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// What the report says of a caller's action with a key.
+fn when(row: &Value, caller: &str, action: &str) -> &'static str {
+    let Some(of_caller) = rows(row, "access").iter().find(|one| one["caller"] == caller) else {
+        return "never";
+    };
+    let has = |list: &str| rows(of_caller, list).iter().any(|one| one == action);
+    match (has("always"), has("conditional")) {
+        (true, false) => "always",
+        (false, true) => "conditional",
+        (false, false) => "never",
+        (true, true) => panic!("{of_caller}"),
+    }
+}
+
+fn simulated(
+    installation: &Installation,
+    caller: &str,
+    action: &str,
+    key: &str,
+    source: &str,
+) -> bool {
+    let (resource, source) = (format!("key/{key}"), format!("acs:SourceIp={source}"));
+    let simulate = ["policy", "simulate", "--json", "--principal", caller, "--action", action];
+    let simulate = [&simulate[..], &["--resource", &resource, "--condition", &source]].concat();
+    let outcome = installation.configured(&simulate);
+    let result: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    result["allowed"].as_bool().unwrap()
+}
+
+#[tokio::test]
+async fn principals_secrets_sessions_and_the_audit_are_reported_as_they_are() {
+    let estate = Estate::build().await;
+    let installation = &estate.installation;
+    let report = report(installation);
+    let listed: Vec<Value> = ["user", "role"]
+        .iter()
+        .flat_map(|kind| {
+            installation.configured(&[kind, "list", "--json"]).json().as_array().unwrap().clone()
+        })
+        .collect();
+    assert_eq!(rows(&report, "principals").len(), 6);
+    for (kind, name, policies) in PRINCIPALS {
+        let principal = row(&report, "principals", "name", &format!("{kind}/{name}"));
+        let policies: Vec<_> = policies.iter().map(|name| name.trim_end_matches(".json")).collect();
+        assert_eq!(principal["policies"], json!(policies));
+        assert!(listed.iter().any(|one| one["policies"] == principal["policies"]), "{listed:?}");
+    }
+    assert_eq!(row(&report, "principals", "name", "role/ci")["max_session_seconds"], 3600);
+    let [session] = rows(&report, "sessions") else { panic!("{report}") };
+    assert_eq!((&session["principal"], &session["name"]), (&json!("role/ci"), &json!("build-7")));
+    let points: Vec<_> =
+        rows(&report, "access_points").iter().map(|one| text(&one["name"])).collect();
+    assert_eq!(points.len(), 3);
+    let client_keys = installation.configured(&["client-key", "list", "--json"]).json();
+    let reported = &row(&report, "access_points", "name", "inside")["client_keys"];
+    assert_eq!(reported[0]["client_key_id"], client_keys[0]["client_key_id"], "{client_keys}");
+
+    let secret = row(&report, "secrets", "name", "db");
+    assert_eq!(
+        (&secret["key_id"], &secret["current_version"]),
+        (&json!(estate.keys[0]), &json!("v1"))
+    );
+    assert_eq!(secret["current_age_days"], 0);
+    let audit = records(&installation.audit_file());
+    let read = audit.iter().rfind(|one| one["eventName"] == "GetSecretValue").unwrap();
+    assert_eq!(secret["last_read"], read["eventTime"]);
+    assert_eq!(row(&report, "keys", "key_id", &estate.keys[0])["secrets"], 1);
+    assert!(!report.to_string().contains("hunter2"));
+
+    let bundle = installation.path("bundle");
+    let export = ["audit", "export", "--out", bundle.to_str().unwrap(), "--json"];
+    let manifest = installation.configured(&export).json();
+    let verify = ["audit", "verify", bundle.to_str().unwrap(), "--json"];
+    let verified = installation::run(installation.command(&verify), b"").json();
+    assert_eq!(report["audit"]["signed_through"], verified["signedThrough"]);
+    assert_eq!(report["audit"]["last"], verified["last"]);
+    assert_eq!(report["audit"]["key_fingerprint"], manifest["keyFingerprint"]);
+    assert_eq!(report["audit"]["faults"], json!([]));
+    let token = installation.configured(&["token", "info", "--listed", "--json"]).json();
+    for cell in ["label", "serial", "manufacturer", "model", "firmware"] {
+        assert_eq!(report["token"][cell], token[cell]);
+    }
+    // The report is in the audit after the next start.
+    let server = installation.serve();
+    crate::support::audit_file::events(&installation.audit_file(), "CreateReport", 1).await;
+    assert_eq!(server.stop(), Some(0));
+}
+
+fn light<'a>(report: &'a Value, name: &str) -> &'a str {
+    text(&row(report, "lights", "name", name)["state"])
+}
+
+#[tokio::test]
+async fn lights_show_a_key_that_another_program_opened_and_records_that_were_changed() {
+    let (installation, admin) = Installation::prepared();
+    let server = installation.serve();
+    let client = server.client(&admin);
+    let made = client.call("CreateKey", &[]).await.unwrap();
+    let key = text(&made["KeyMetadata"]["KeyId"]).to_owned();
+    let during = report(&installation);
+    assert_eq!(server.stop(), Some(0));
+    // No checkpoint may be due yet.
+    assert_ne!(light(&during, "audit"), "bad", "{during}");
+    assert_eq!(light(&report(&installation), "audit"), "good");
+    for report in [during, report(&installation)] {
+        for name in ["token", "store", "clock"] {
+            assert_eq!(light(&report, name), "good", "{report}");
+        }
+        assert_eq!(light(&report, "certificate"), "unknown");
+    }
+
+    open_key(&installation, &report(&installation), &key);
+    let opened = report(&installation);
+    assert_eq!(light(&opened, "token"), "bad", "{opened}");
+    let row = row(&opened, "keys", "key_id", &key);
+    assert_eq!(
+        (&row["is_closed"], &row["versions"][0]["objects"]),
+        (&json!(false), &json!("faulty"))
+    );
+    assert!(row["versions"][0]["faults"].to_string().contains("CKA_EXTRACTABLE"), "{row}");
+    assert!(check_all_closed(&listing(&installation)).is_err());
+
+    let audit = installation.audit_file();
+    let changed = fs::read_to_string(&audit).unwrap().replacen("CreateKey", "DeleteKey", 1);
+    fs::write(&audit, changed).unwrap();
+    assert_eq!(light(&report(&installation), "audit"), "bad");
+}
+
+/// Replaces the object of a key with one of the same name that can be extracted.
+fn open_key(installation: &Installation, report: &Value, key: &str) {
+    let version =
+        text(&row(report, "keys", "key_id", key)["versions"][0]["key_version_id"]).to_owned();
+    let (id, label) = (version.replace('-', ""), format!("hsmgate/{key}/1/{version}"));
+    let material = installation.path("material");
+    fs::write(&material, [7; 32]).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut tool = installation.token.pkcs11_tool();
+        tool.args(["--token-label", LABEL, "--login", "--pin", installation.pin(), "--id", &id]);
+        let output = tool.args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    run(&["--delete-object", "--type", "secrkey"]);
+    let write = ["--type", "secrkey", "--key-type", "AES:32", "--label", &label, "--extractable"];
+    run(&[&["--write-object", material.to_str().unwrap()][..], &write].concat());
+}
+
+#[tokio::test]
+async fn a_report_needs_the_duty_audit_and_a_usable_token() {
+    let (installation, _admin) = Installation::prepared();
+    installation.configure(|text| text.push_str("[operators]\naudit = [\"4242\"]\n"));
+    installation.configured(&["report", "--json"]).failed(4);
+    installation
+        .configure(|text| *text = text.replace("label = \"production\"", "label = \"other\""));
+    let told = installation.configured(&["report", "--json"]).failed(1);
+    assert!(told.contains("hsmgate doctor"), "{told}");
+}
+
+#[tokio::test]
+async fn a_signed_report_is_verified_and_one_with_another_byte_is_refused() {
+    let (installation, admin) = Installation::prepared();
+    let server = installation.serve();
+    server.client(&admin).call("CreateKey", &[]).await.unwrap();
+    let bundle = installation.path("bundle");
+    installation.configured(&["audit", "export", "--out", bundle.to_str().unwrap()]).done();
+    let key = bundle.join(hsmgate::audit::PUBLIC_KEY);
+    let verify = |file: &str, more: &[&str]| {
+        let path = installation.path(file);
+        let verify =
+            ["report", "verify", path.to_str().unwrap(), "--public-key", key.to_str().unwrap()];
+        installation::run(installation.command(&[&verify[..], more].concat()), b"")
+    };
+    let mut kinds = Vec::new();
+    for kind in ["json", "html"] {
+        let (file, option) = (format!("report.{kind}"), format!("--{kind}"));
+        let path = installation.path(&file);
+        installation.configured(&["report", &option, "--out", path.to_str().unwrap()]).done();
+        let verified = verify(&file, &["--json"]).json();
+        assert_eq!((&verified["kind"], text(&verified["sha256"]).len()), (&json!(kind), 64));
+        assert!(verify(&file, &[]).done().contains(text(&verified["key_fingerprint"])));
+        let good = fs::read_to_string(&path).unwrap();
+        for (from, to) in [
+            ("Aliyun_AES_256", "Aliyun_AES_128"),
+            ("\"kind\":\"", "\"kind\":\"x"),
+            ("\"time\":\"20", "\"time\":\"21"),
+            ("\"sha256\":\"", "\"sha256\":\"0"),
+            ("\"signature\":\"", "\"signature\":\"A"),
+        ] {
+            assert!(good.contains(from), "{from}");
+            fs::write(&path, good.replacen(from, to, 1)).unwrap();
+            verify(&file, &[]).failed(1);
+        }
+        fs::write(&path, good.replace("hsmgate signature", "hsmgate")).unwrap();
+        kinds.push(good);
+    }
+    // The signature of one format is none of the other.
+    let signature =
+        kinds[1].rsplit_once("signature ").unwrap().1.trim_end().trim_end_matches(" -->");
+    let mut mixed: Value = serde_json::from_str(&kinds[0]).unwrap();
+    mixed["signature"] = serde_json::from_str(signature).unwrap();
+    fs::write(installation.path("mixed"), mixed.to_string()).unwrap();
+    verify("mixed", &[]).failed(1);
+    let (other, _admin) = Installation::prepared();
+    other
+        .configured(&["report", "--json", "--out", installation.path("other").to_str().unwrap()])
+        .done();
+    assert!(verify("other", &[]).failed(1).contains("signed by another key"));
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn the_page_says_what_the_json_says_escaped_and_without_scripts() {
+    let estate = Estate::build().await;
+    let json = report(&estate.installation);
+    let page = estate.installation.configured(&["report", "--html"]).done();
+    for list in ["keys", "secrets", "principals", "access_points", "sessions"] {
+        for row in rows(&json, list) {
+            let name = ["key_id", "name"].iter().find_map(|name| row[*name].as_str()).unwrap();
+            assert!(page.contains(name), "{name}");
+        }
+    }
+    for row in rows(&json, "keys") {
+        let start = page.find(&format!("<code>{}", text(&row["key_id"]))).unwrap();
+        let of_key = &page[start..][..page[start..].find("</tr>").unwrap()];
+        for cell in ["spec", "usage", "origin", "state", "delete_at", "next_rotation", "last_used"]
+        {
+            assert!(row[cell].as_str().is_none_or(|value| of_key.contains(value)), "{cell} {row}");
+        }
+        for access in rows(row, "access") {
+            assert!(of_key.contains(text(&access["caller"])), "{access}");
+        }
+    }
+    assert!(page.contains("number 3 &#60;b&#62;&#38;&#34;"), "descriptions are escaped");
+    for foreign in ["<script", "http://", "https://", "<b>", "<img", " on", "url("] {
+        let found = page.match_indices(foreign).map(|(at, _)| &page[at..(at + 30).min(page.len())]);
+        let found: Vec<_> = found.filter(|text| foreign != " on" || text.contains('=')).collect();
+        assert_eq!(found, <[&str; 0]>::default(), "{foreign}");
+    }
+    assert!(page.contains("default-src 'none'"));
+}
