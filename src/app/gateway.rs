@@ -30,6 +30,7 @@ use crate::server::http::{self, ConnectionLimits, HttpApp, HttpSettings, Listene
 use crate::server::tls::{ServerCertificate, TlsError, TlsServer};
 use crate::server::{ServerMetrics, TrustedProxies};
 use crate::store::{JobLease, LockedStore, Store, StoreMetrics};
+use crate::telemetry::Exposition;
 use crate::token::Token;
 
 /// How long requests in progress may continue after the last one was accepted.
@@ -214,7 +215,7 @@ impl Gateway {
             certificate: certificate.clone(),
             replay: Arc::clone(&replay),
             identity_providers: Arc::clone(&identity_providers),
-            registry: metrics.registry,
+            exposition: Exposition::new(metrics.registry, metrics.process),
         };
         let open_admin =
             |listener| AdminServer::open(listener, admin_tls, components, metrics.server);

@@ -8,7 +8,7 @@ use crate::keyring::KeyringMetrics;
 use crate::pipeline::PipelineMetrics;
 use crate::server::ServerMetrics;
 use crate::store::StoreMetrics;
-use crate::telemetry::Registry;
+use crate::telemetry::{ProcessMetrics, Registry};
 use crate::token::TokenMetrics;
 
 /// The metrics of all rooms, and the registry that holds them.
@@ -23,6 +23,7 @@ pub struct Metrics {
     pub(super) store: StoreMetrics,
     pub(super) audit: AuditMetrics,
     pub(super) jobs: JobMetrics,
+    pub(super) process: ProcessMetrics,
     /// The registry.
     pub registry: Registry,
 }
@@ -41,6 +42,7 @@ impl Metrics {
             store: StoreMetrics::new(&mut registry),
             audit: AuditMetrics::new(&mut registry),
             jobs: JobMetrics::new(&mut registry),
+            process: ProcessMetrics::new(&mut registry),
             registry,
         }
     }

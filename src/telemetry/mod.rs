@@ -3,7 +3,9 @@
 //! Knows how lines are written and which of them. Must not know what they say: each room names its
 //! own fields, and keeps plaintexts, secrets and signatures out of them.
 
+mod exposition;
 mod json_line;
+mod process;
 mod registry;
 mod writer;
 
@@ -16,6 +18,8 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+pub use exposition::Exposition;
+pub use process::ProcessMetrics;
 pub use registry::{
     Counter, Description, Family, Gauge, Limit, MetricsFormat, NoLabels, Registry, Seconds,
     Throttled, gauge_value,

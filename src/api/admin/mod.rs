@@ -19,7 +19,7 @@ use crate::audit::Recorder;
 use crate::authn::{ConfiguredProviders, ReplayGuard};
 use crate::server::tls::ServerCertificate;
 use crate::store::Store;
-use crate::telemetry::{MetricsFormat, Registry};
+use crate::telemetry::{Exposition, MetricsFormat};
 use crate::token::Token;
 
 /// The components that the admin endpoints observe.
@@ -37,7 +37,7 @@ pub struct MonitoredComponents {
     /// The identity providers of the configuration.
     pub identity_providers: Arc<ConfiguredProviders>,
     /// The metrics of all rooms.
-    pub registry: Registry,
+    pub exposition: Exposition,
 }
 
 /// A router with `/livez`, `/readyz` and `/metrics`.
@@ -70,7 +70,7 @@ async fn scrape(State(health): State<Arc<Health>>, headers: HeaderMap) -> Respon
     }
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = MetricsFormat::accepted_by(accept);
-    match components.registry.text(format) {
+    match components.exposition.text(format) {
         Ok(text) => answer(StatusCode::OK, format.content_type(), text),
         Err(error) => internal_error(&error),
     }
