@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use fault_token::{Fault, Prng, Rule, When};
 
 use crate::end_to_end::Consistency;
-use crate::history::{Timed, explain};
 use crate::key_model::{Change, KeyFacts, KeyRequest, Kind, Operation, State};
 use crate::ledger::{Key, Ledger, Outcome, ask, perform};
 use crate::observation::Depth;
 use crate::scale::{report, scaled};
 use crate::setup::{PLAINTEXT, Setup};
 use crate::support::gateway::text;
+use crate::support::history::{Timed, explain};
 use crate::support::key_material::wrap;
 use crate::support::process::signal;
 

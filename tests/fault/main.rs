@@ -15,7 +15,6 @@ mod encryptions;
 mod end_to_end;
 mod generator;
 mod hang;
-mod history;
 mod identity;
 mod import_steps;
 mod incomplete_versions;

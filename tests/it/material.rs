@@ -16,10 +16,15 @@ const MATERIAL: [u8; 32] = [0x42; 32];
 /// The id of a new key with this material.
 pub(crate) async fn key_of(gateway: &Gateway, material: &[u8]) -> String {
     let key = external_key(gateway).await;
-    let given = parameters(gateway, &key).await;
-    let wrapped = wrap(&given, material);
-    gateway.call("ImportKeyMaterial", &import(&key, &given, &wrapped, "0")).await;
+    reimport(gateway, &key, material).await;
     key
+}
+
+/// Imports this material into a key.
+pub(crate) async fn reimport(gateway: &Gateway, key: &str, material: &[u8]) {
+    let given = parameters(gateway, key).await;
+    let wrapped = wrap(&given, material);
+    gateway.call("ImportKeyMaterial", &import(key, &given, &wrapped, "0")).await;
 }
 
 async fn external_key(gateway: &Gateway) -> String {

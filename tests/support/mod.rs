@@ -16,6 +16,7 @@ pub(crate) mod audit_file;
 pub(crate) mod calls;
 pub(crate) mod client_key;
 pub(crate) mod gateway;
+pub(crate) mod history;
 pub(crate) mod identity;
 pub(crate) mod installation;
 pub(crate) mod instance_client;

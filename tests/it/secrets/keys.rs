@@ -1,6 +1,7 @@
 //! What the state of its key allows with a secret.
 
-use super::{create_with, put, value};
+use super::{batch_error, create_with, put, value};
+use crate::material::{key_of, reimport};
 use crate::support::gateway::{Gateway, refusal, text};
 use crate::support::installation::Installation;
 
@@ -17,6 +18,7 @@ async fn assert_refused(gateway: &Gateway, key: &str, status: u16, code: &str) {
         let refused = gateway.refused(action, &[params, more].concat()).await;
         assert_eq!(refused, refusal(status, code), "{action}");
     }
+    assert_eq!(batch_error(gateway, "db").await, refusal(status, code));
     // Not a use of the key.
     gateway.call("DescribeSecret", &[("SecretName", "db")]).await;
 }
@@ -35,6 +37,21 @@ async fn a_key_that_is_disabled_or_pending_deletion_stops_reads_and_writes_at_on
     assert_refused(&gateway, &key, 409, "Rejected.PendingDeletion").await;
     gateway.call("CancelKeyDeletion", &[id]).await;
     assert_eq!(value(&gateway, "db").await, "one");
+}
+
+#[tokio::test]
+async fn a_key_without_its_material_stops_reads_and_writes_until_it_is_imported_again() {
+    const MATERIAL: [u8; 32] = [0x42; 32];
+    let gateway = Gateway::start();
+    let key = key_of(&gateway, &MATERIAL).await;
+    create_with(&gateway, "db", "one", &[("EncryptionKeyId", &key)]).await;
+    assert_eq!(value(&gateway, "db").await, "one");
+    gateway.call("DeleteKeyMaterial", &[("KeyId", &key)]).await;
+    assert_refused(&gateway, &key, 409, "Rejected.PendingImport").await;
+    reimport(&gateway, &key, &MATERIAL).await;
+    assert_eq!(value(&gateway, "db").await, "one");
+    put(&gateway, "db", "v2", "two").await;
+    assert_eq!(value(&gateway, "db").await, "two");
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use hsmgate::model::Time;
 use serde_json::{Value, json};
 
-use super::{create, create_with, put, value, versions};
+use super::client_keys::{reader, request};
+use super::{batch_error, create, create_with, put, value, versions};
 use crate::support::gateway::{Gateway, refusal, text};
 
 #[tokio::test]
@@ -124,6 +125,13 @@ async fn every_operation_in_the_window_does_what_the_table_says() {
         let refused = gateway.refused(action, &params).await;
         assert_eq!(refused, refusal(409, "Rejected.ResourceInDeleteWindow"), "{action}");
     }
+    let in_window = refusal(409, "Rejected.ResourceInDeleteWindow");
+    assert_eq!(batch_error(&gateway, "db").await, in_window);
+    // The same version and value as before.
+    let again = [name, ("VersionId", "v1"), ("SecretData", "hunter2")];
+    assert_eq!(gateway.refused("PutSecretValue", &again).await, in_window);
+    let client = reader(&gateway, "point", r#"["secret/*"]"#).await;
+    assert_eq!(client.refused("GetSecretValue", &request("db")).await, in_window);
     gateway.call("RestoreSecret", &[name]).await;
     assert_eq!(value(&gateway, "db").await, "hunter2");
     // Nothing to restore.

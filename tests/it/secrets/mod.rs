@@ -5,6 +5,7 @@ mod client_keys;
 mod commands;
 mod keys;
 mod lifecycle;
+pub(crate) mod linearizable;
 mod memory;
 mod policies;
 mod privacy;
@@ -12,7 +13,7 @@ mod rewrap;
 mod values;
 mod versions;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::gateway::{Gateway, text};
 
@@ -48,4 +49,14 @@ async fn versions(gateway: &Gateway, name: &str) -> Vec<String> {
         words.collect::<Vec<_>>().join(" ")
     };
     listed["VersionIds"]["VersionId"].as_array().unwrap().iter().map(show).collect()
+}
+
+/// Status and code of the only entry of BatchGetSecretValue, which must be refused.
+async fn batch_error(gateway: &Gateway, name: &str) -> (u16, String) {
+    let list = json!([{"SecretName": name}]).to_string();
+    let got = gateway.call("BatchGetSecretValue", &[("SecretsList", &list)]).await;
+    assert_eq!(got["SecretValues"], json!([]));
+    let error = &got["Errors"][0];
+    assert_eq!(error["SecretName"], name);
+    (error["HttpStatus"].as_u64().unwrap().try_into().unwrap(), text(&error["Code"]).to_owned())
 }
