@@ -13,7 +13,7 @@ use crate::audit;
 use crate::config::{Config, Duty};
 use crate::keyring::recovery::{self, Findings};
 use crate::keyring::store_counter;
-use crate::model::{KeyId, KeySpec, KeyUsage, KeyVersionId, clock};
+use crate::model::{KeyId, KeySpec, KeyUsage, KeyVersionId, SecretName, clock};
 use crate::store::{AccessMode, LockedStore, Store, StoreError};
 
 /// Maximum number of keys that the record of a recovery names.
@@ -58,6 +58,7 @@ struct RecoveryReport {
     unreadable_objects: usize,
     keys_in_store: usize,
     postponed_deletions: Vec<KeyId>,
+    lost_secrets: Vec<SecretName>,
     not_rebuilt: &'static [&'static str],
 }
 
@@ -107,6 +108,7 @@ impl Recover {
             let mut report =
                 RecoveryReport::of(findings, self.dry_run, store.keys().len(), postponed);
             report.unreadable_objects = token.unreadable_objects();
+            report.lost_secrets = recovery::lost_secrets(store, token).await?;
             Ok(report)
         })
         .await
@@ -163,6 +165,7 @@ impl RecoveryReport {
             unreadable_objects: 0,
             keys_in_store: keys,
             postponed_deletions: postponed,
+            lost_secrets: Vec::new(),
             not_rebuilt: NOT_RECOVERABLE,
         }
     }
@@ -188,6 +191,9 @@ impl RecoveryReport {
         }
         for key in &self.postponed_deletions {
             output::line(&format!("{key}  will be deleted in seven days at the earliest"))?;
+        }
+        for secret in &self.lost_secrets {
+            output::line(&format!("{secret}  has a value whose key the token does not have"))?;
         }
         let (count, total) = (self.keys.len(), self.keys_in_store);
         if self.is_dry_run {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::{Keyring, KeyringError};
 use crate::model::{
-    ImportParameters, ImportedMaterial, KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, KeyVersion,
-    KeyVersionId, Origin, ProtectionLevel, Time,
+    CiphertextBlob, ImportParameters, ImportedMaterial, KeyId, KeyRecord, KeySpec, KeyState,
+    KeyUsage, KeyVersion, KeyVersionId, Origin, ProtectionLevel, SecretName, SecretVersion, Time,
 };
 use crate::store::{MetadataValue, Store};
 use crate::token::{
@@ -146,6 +146,21 @@ pub async fn import(
             "imported a key from the token into the store");
     }
     Ok(())
+}
+
+/// The secrets with a data key that no key version in the token decrypts, sorted by name.
+///
+/// # Errors
+/// When the token cannot be searched.
+pub async fn lost_secrets(store: &Store, token: &Token) -> Result<Vec<SecretName>, KeyringError> {
+    let versions: BTreeSet<_> = token.list().await?.into_iter().map(|name| name.version).collect();
+    let is_lost = |version: &SecretVersion| {
+        CiphertextBlob::from_bytes(&version.wrapped_key.0)
+            .is_ok_and(|wrapped| !versions.contains(&wrapped.version))
+    };
+    let secrets = store.secrets();
+    let lost = secrets.iter().filter(|secret| secret.versions.iter().any(is_lost));
+    Ok(lost.map(|secret| secret.name.clone()).collect())
 }
 
 fn merge_found(

@@ -1,7 +1,9 @@
 //! Keys after the database was lost, copied, or restored to an older state.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use hsmgate::cli::client::Client;
@@ -241,5 +243,79 @@ async fn a_version_that_was_never_activated_is_removed_while_the_gateway_serves(
         left == 0
     })
     .await;
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// The files of the objects in the tokens of an installation.
+fn object_files(installation: &Installation) -> BTreeSet<PathBuf> {
+    let tokens = fs::read_dir(installation.path("tokens")).unwrap();
+    let files = tokens.flat_map(|token| fs::read_dir(token.unwrap().path()).unwrap());
+    let files = files.map(|file| file.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|it| it == "object")).collect()
+}
+
+async fn read_secret(client: &Client, name: &str) -> Value {
+    client.call("GetSecretValue", &[("SecretName", name)]).await.unwrap()["SecretData"].clone()
+}
+
+async fn total(client: &Client, action: &str) -> Value {
+    client.call(action, &[]).await.unwrap()["TotalCount"].clone()
+}
+
+#[tokio::test]
+async fn secrets_come_back_with_a_backup_and_their_keys_and_in_no_other_way() {
+    let (installation, user) = Installation::prepared();
+    let server = installation.serve();
+    let client = server.client(&user);
+    let version = ("VersionId", "v1");
+    let own = [("SecretName", "own"), version, ("SecretData", "x")];
+    client.call("CreateSecret", &own).await.unwrap();
+    let before = object_files(&installation);
+    let key = create(&client, &[]).await;
+    let of_key: Vec<_> = object_files(&installation).difference(&before).cloned().collect();
+    let theirs =
+        [("SecretName", "theirs"), version, ("SecretData", "one"), ("EncryptionKeyId", &key)];
+    client.call("CreateSecret", &theirs).await.unwrap();
+    let backup = installation.path("backup.db");
+    installation.configured(&["backup", "--out", backup.to_str().unwrap()]).done();
+    client.call("CreateKeyVersion", &[("KeyId", &key)]).await.unwrap();
+    assert_eq!(server.stop(), Some(0));
+
+    lose_database(&installation);
+    let from = ["restore", "--from", backup.to_str().unwrap(), "--reason", "a test"];
+    installation.configured(&from).done();
+    let recover = || installation.configured(&["recover", "--reason", "a test", "--json"]).json();
+    assert_eq!(recover()["lost_secrets"], serde_json::json!([]));
+    let server = installation.serve();
+    let client = server.client(&user);
+    assert_eq!(read_secret(&client, "own").await, "x");
+    assert_eq!(read_secret(&client, "theirs").await, "one");
+    client.call("CreateSecret", &[&[("SecretName", "third")], &own[1..]].concat()).await.unwrap();
+    assert_eq!(total(&client, "ListKeys").await, 1, "the key of the gateway is the one it had");
+    assert_eq!(server.stop(), Some(0));
+
+    // The token loses the first version of the key.
+    for file in &of_key {
+        fs::remove_file(file).unwrap();
+    }
+    assert_eq!(recover()["lost_secrets"], serde_json::json!(["theirs"]));
+    let told = installation.configured(&["recover", "--dry-run"]).done();
+    assert!(told.contains("theirs  has a value whose key the token does not have"), "{told}");
+
+    // Without a backup the token has the keys, but no secret.
+    lose_database(&installation);
+    assert_eq!(recover()["lost_secrets"], serde_json::json!([]));
+    let user = new_administrator(&installation);
+    let server = installation.serve();
+    let client = server.client(&user);
+    assert_eq!(total(&client, "ListSecrets").await, 0);
+    assert_eq!(
+        total(&client, "ListKeys").await,
+        2,
+        "that of the gateway is one of the account now"
+    );
+    client.call("CreateSecret", &own).await.unwrap();
+    assert_eq!(read_secret(&client, "own").await, "x");
+    assert_eq!(total(&client, "ListKeys").await, 2, "the gateway has made another one");
     assert_eq!(server.stop(), Some(0));
 }
