@@ -80,7 +80,7 @@ fuzz: setup-build
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 || exit 1; \
 	done
 
-setup: setup-build setup-token setup-tokens setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind setup-postgres setup-packages
+setup: setup-build setup-token setup-tokens setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind setup-postgres setup-packages setup-cbom
 
 # The toolchain links with cc, and some crates contain C.
 setup-build:
@@ -126,6 +126,10 @@ setup-postgres:
 # HAProxy proves that a reload of the gateway loses no request behind a proxy that does not retry.
 setup-proxy:
 	command -v haproxy || test -x /usr/sbin/haproxy || scripts/apt-install.sh haproxy
+
+# The schema of CycloneDX, for the inventory of cryptography.
+setup-cbom:
+	tests/cbom/setup.sh
 
 # debhelper and lintian build and check the Debian package.
 setup-packages:

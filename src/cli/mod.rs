@@ -274,6 +274,7 @@ mod tests {
         "hsmgate doctor --config c --deep --json",
         "hsmgate report --config c --json --out o",
         "hsmgate report --html",
+        "hsmgate report --cbom --out o",
         "hsmgate report verify f --public-key p --public-key q --json",
         "hsmgate backup --config c --out o --force --json",
         "hsmgate restore --config c --from f --force --reason r --json",

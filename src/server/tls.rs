@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{NamedGroup, RootCertStore, ServerConfig, version};
+use rustls::{NamedGroup, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use secrecy::ExposeSecret as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
@@ -345,19 +345,30 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
+/// The versions that a listener offers.
+pub fn offered_versions(key_exchange: KeyExchange) -> &'static [&'static SupportedProtocolVersion] {
+    static ALL: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
+    static NEWEST: [&SupportedProtocolVersion; 1] = [&version::TLS13];
+    match key_exchange {
+        KeyExchange::Any => &ALL,
+        KeyExchange::Hybrid => &NEWEST,
+    }
+}
+
+/// The cipher suites and key exchanges that a listener offers, the preferred ones first.
+pub fn offered(key_exchange: KeyExchange) -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    if key_exchange == KeyExchange::Hybrid {
+        provider.kx_groups.retain(|group| group.name() == NamedGroup::X25519MLKEM768);
+    }
+    provider
+}
+
 fn server_config(
     key_exchange: KeyExchange,
 ) -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, rustls::Error> {
-    match key_exchange {
-        KeyExchange::Any => ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&version::TLS13, &version::TLS12]),
-        KeyExchange::Hybrid => {
-            let mut provider = aws_lc_rs::default_provider();
-            provider.kx_groups.retain(|group| group.name() == NamedGroup::X25519MLKEM768);
-            ServerConfig::builder_with_provider(Arc::new(provider))
-                .with_protocol_versions(&[&version::TLS13])
-        }
-    }
+    ServerConfig::builder_with_provider(Arc::new(offered(key_exchange)))
+        .with_protocol_versions(offered_versions(key_exchange))
 }
 
 /// The earliest expiry of the chain's certificates; `None` if one is invalid.

@@ -53,6 +53,7 @@ pub(super) async fn document(
         sessions: sessions(&state.keys, now),
         audit: audit.facts,
         certificate: certificate(config, now),
+        key_exchange: config.tls.as_ref().map(|tls| tls.key_exchange),
         checks: Vec::new(),
     })
 }

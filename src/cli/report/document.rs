@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::audit::FaultKind;
 use crate::cli::doctor::Check;
+use crate::config::KeyExchange;
 use crate::model::{
     AccessKeyId, AccessName, AccountId, Alias, ClientKeyId, KeyId, KeySpec, KeyState, KeyUsage,
     KeyVersionId, Origin, PrincipalName, ProviderName, Region, SecretName, SecretVersionId, Time,
@@ -32,6 +33,9 @@ pub(super) struct Document {
     pub(super) sessions: Vec<SessionRow>,
     pub(super) audit: AuditFacts,
     pub(super) certificate: Option<CertificateFacts>,
+    /// The key exchanges of TLS. `None` over plain HTTP.
+    #[serde(skip)]
+    pub(super) key_exchange: Option<KeyExchange>,
     pub(super) checks: Vec<Check>,
 }
 

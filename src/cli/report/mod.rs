@@ -1,6 +1,7 @@
 //! `hsmgate report`: what is kept, who may use it, and whether it is in order.
 
 mod audit;
+mod cbom;
 mod collect;
 mod document;
 mod html;
@@ -62,11 +63,18 @@ struct FormatOption {
     /// Write JSON
     #[arg(long)]
     json: bool,
+    /// Write the cryptographic assets alone, as CycloneDX 1.6
+    #[arg(long)]
+    cbom: bool,
 }
 
 impl FormatOption {
     const fn kind(&self) -> ReportFormat {
-        if self.html { ReportFormat::Html } else { ReportFormat::Json }
+        match (self.html, self.cbom) {
+            (true, _) => ReportFormat::Html,
+            (false, true) => ReportFormat::CycloneDx,
+            (false, false) => ReportFormat::Json,
+        }
     }
 }
 

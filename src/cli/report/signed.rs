@@ -1,11 +1,13 @@
 //! A report with its signature in one file.
 
+use std::borrow::Cow;
+
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::document::Document;
-use super::html;
+use super::{cbom, html};
 use crate::audit::DocumentSignature;
 use crate::store::Store;
 use crate::token::Token;
@@ -14,11 +16,16 @@ use crate::token::Token;
 const COMMENT_START: &str = "<!-- hsmgate signature ";
 const COMMENT_END: &str = " -->\n";
 
+/// Around the signature at the end of a bill of materials. No text in JSON contains them.
+const PROPERTY_START: &str = r#","properties":[{"name":"hsmgate:signature","value":"#;
+const PROPERTY_END: &str = "}]}\n";
+
 /// The format of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReportFormat {
     Json,
     Html,
+    CycloneDx,
 }
 
 impl ReportFormat {
@@ -27,6 +34,7 @@ impl ReportFormat {
         match self {
             Self::Json => "json",
             Self::Html => "html",
+            Self::CycloneDx => "cyclonedx",
         }
     }
 }
@@ -64,12 +72,19 @@ pub(super) async fn write(
             let signature = serde_json::to_string(&signature)?;
             Ok(format!("{page}{COMMENT_START}{signature}{COMMENT_END}"))
         }
+        ReportFormat::CycloneDx => {
+            let bill = serde_json::to_string(&cbom::bill(document))?;
+            let signature = serde_json::to_string(&sign(&bill).await?)?;
+            let value = serde_json::to_string(&signature)?;
+            let open = bill.strip_suffix('}').unwrap_or(&bill);
+            Ok(format!("{open}{PROPERTY_START}{value}{PROPERTY_END}"))
+        }
     }
 }
 
 /// A report that was read, whose signature is not checked yet.
 pub(super) struct ReadReport<'a> {
-    pub(super) document: &'a str,
+    pub(super) document: Cow<'a, str>,
     pub(super) signature: DocumentSignature,
 }
 
@@ -79,14 +94,20 @@ pub(super) struct ReadReport<'a> {
 /// When it is not a report.
 pub(super) fn read(text: &str) -> anyhow::Result<ReadReport<'_>> {
     const OTHER: &str = "this is not a signed report";
-    let page = text.strip_suffix(COMMENT_END).and_then(|text| text.rsplit_once(COMMENT_START));
-    let (kind, document, signature) = if let Some((page, signature)) = page {
-        let signature: DocumentSignature = serde_json::from_str(signature).context(OTHER)?;
-        (ReportFormat::Html, page, signature)
-    } else {
-        let signed: SignedJson<'_> = serde_json::from_str(text).context(OTHER)?;
-        (ReportFormat::Json, signed.report.get(), signed.signature)
-    };
+    let between = |start: &str, end: &str| text.strip_suffix(end)?.rsplit_once(start);
+    let (kind, document, signature) =
+        if let Some((page, signature)) = between(COMMENT_START, COMMENT_END) {
+            let signature = serde_json::from_str(signature).context(OTHER)?;
+            (ReportFormat::Html, page.into(), signature)
+        } else if let Some((open, value)) = between(PROPERTY_START, PROPERTY_END) {
+            let signature: String = serde_json::from_str(value).context(OTHER)?;
+            let signature = serde_json::from_str(&signature).context(OTHER)?;
+            (ReportFormat::CycloneDx, format!("{open}}}").into(), signature)
+        } else {
+            let SignedJson { report, signature } = serde_json::from_str(text).context(OTHER)?;
+            (ReportFormat::Json, report.get().into(), signature)
+        };
+    let signature: DocumentSignature = signature;
     anyhow::ensure!(signature.kind == kind.as_str(), OTHER);
     Ok(ReadReport { document, signature })
 }

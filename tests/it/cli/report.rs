@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use hsmgate::cli::client::Client;
 use serde_json::{Value, json};
@@ -482,23 +484,28 @@ async fn a_signed_report_is_verified_and_one_with_another_byte_is_refused() {
         installation::run(installation.command(&[&verify[..], more].concat()), b"")
     };
     let mut kinds = Vec::new();
-    for kind in ["json", "html"] {
-        let (file, option) = (format!("report.{kind}"), format!("--{kind}"));
+    for (kind, option) in [("json", "--json"), ("html", "--html"), ("cyclonedx", "--cbom")] {
+        let (file, option) = (format!("report.{kind}"), option);
         let path = installation.path(&file);
-        installation.configured(&["report", &option, "--out", path.to_str().unwrap()]).done();
+        installation.configured(&["report", option, "--out", path.to_str().unwrap()]).done();
         let verified = verify(&file, &["--json"]).json();
         assert_eq!((&verified["kind"], text(&verified["sha256"]).len()), (&json!(kind), 64));
         assert!(verify(&file, &[]).done().contains(text(&verified["key_fingerprint"])));
         let good = fs::read_to_string(&path).unwrap();
+        // In a bill of materials the signature is a text in JSON.
+        let quoted = |text: &str| {
+            if kind == "cyclonedx" { text.replace('"', "\\\"") } else { text.to_owned() }
+        };
         for (from, to) in [
-            ("Aliyun_AES_256", "Aliyun_AES_128"),
+            ("AES", "AEX"),
             ("\"kind\":\"", "\"kind\":\"x"),
             ("\"time\":\"20", "\"time\":\"21"),
             ("\"sha256\":\"", "\"sha256\":\"0"),
             ("\"signature\":\"", "\"signature\":\"A"),
         ] {
-            assert!(good.contains(from), "{from}");
-            fs::write(&path, good.replacen(from, to, 1)).unwrap();
+            let (from, to) = (quoted(from), quoted(to));
+            assert!(good.contains(&from), "{from}");
+            fs::write(&path, good.replacen(&from, &to, 1)).unwrap();
             verify(&file, &[]).failed(1);
         }
         fs::write(&path, good.replace("hsmgate signature", "hsmgate")).unwrap();
@@ -548,4 +555,76 @@ async fn the_page_says_what_the_json_says_escaped_and_without_scripts() {
         assert_eq!(found, <[&str; 0]>::default(), "{foreign}");
     }
     assert!(page.contains("default-src 'none'"));
+}
+
+/// The python of an environment with the validator. `None` where it cannot be installed.
+fn validator() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ran = Command::new(root.join("tests/cbom/setup.sh")).output().unwrap();
+    if ran.status.success() {
+        return Some(root.join("target/cbom/python/bin/python"));
+    }
+    assert!(std::env::var_os("CI").is_none(), "{}", String::from_utf8_lossy(&ran.stderr));
+    None
+}
+
+#[tokio::test]
+async fn the_bill_of_materials_lists_each_version_and_conforms_to_the_schema() {
+    let estate = Estate::build().await;
+    let installation = &estate.installation;
+    let tls = ["tls", "self-signed", "--name", "localhost", "--out", "."];
+    installation::run(installation.command(&tls), b"").done();
+    installation.configure(|text| {
+        let dir = installation.path("");
+        let dir = dir.display();
+        let files = format!("certificate = \"{dir}/server.pem\"\nkey = \"{dir}/server.key\"\n");
+        text.push_str("[tls]\n");
+        text.push_str(&files);
+    });
+    let report = report(installation);
+    assert_eq!(light(&report, "certificate"), "good", "{report}");
+    let text_of_bill = installation.configured(&["report", "--cbom"]).done();
+    let bill: Value = serde_json::from_str(&text_of_bill).unwrap();
+    if let Some(python) = validator() {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cbom/validate.py");
+        let mut validate = Command::new(python);
+        validate.arg(script);
+        let outcome = installation::run(validate, text_of_bill.as_bytes());
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    }
+    let components = rows(&bill, "components");
+    let names: Vec<_> = components.iter().map(|one| text(&one["bom-ref"])).collect();
+    let properties = |name: &str| {
+        let one = components.iter().find(|one| one["bom-ref"] == name);
+        one.unwrap_or_else(|| panic!("{name} {names:?}"))["cryptoProperties"].clone()
+    };
+    let mut count = 0;
+    for key in rows(&report, "keys") {
+        for version in rows(key, "versions") {
+            let name = format!("key/{}", text(&version["key_version_id"]));
+            let material = &properties(&name)["relatedCryptoMaterialProperties"];
+            let is_primary =
+                [&Value::Null, &version["key_version_id"]].contains(&&key["primary_version"]);
+            let state = match text(&key["state"]) {
+                "Disabled" => "suspended",
+                "Enabled" if is_primary => "active",
+                _ => "deactivated",
+            };
+            assert_eq!(material["state"], state, "{key}");
+            assert!(names.contains(&text(&material["algorithmRef"])), "{material}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 21);
+    let aes = &properties("algorithm/AES-256-GCM")["algorithmProperties"];
+    assert_eq!((&aes["mode"], &aes["nistQuantumSecurityLevel"]), (&json!("gcm"), &json!(5)));
+    let protocol = &properties("protocol/tls-1.3")["protocolProperties"];
+    assert!(
+        protocol["cryptoRefArray"].to_string().contains("tls-group/X25519MLKEM768"),
+        "{protocol}"
+    );
+    let token = components.iter().find(|one| one["bom-ref"] == "token").unwrap();
+    assert_eq!(token["name"], report["token"]["model"]);
+    assert_eq!(token["components"][0]["version"], report["token"]["firmware"]);
+    assert!(!text_of_bill.contains("hunter2"));
 }
