@@ -7,10 +7,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::entry::{Difference, SeedEntry, Work};
+use super::tags::{change_tags, tags_as_json};
 use super::values::{Description, Rotates, SentSecret};
 use crate::cli::exit::CliError;
 use crate::cli::key::import;
@@ -24,7 +25,6 @@ use crate::ops::keys::update_key_description::UpdateKeyDescription;
 use crate::ops::keys::update_rotation_policy::UpdateRotationPolicy;
 use crate::ops::material::get_parameters_for_import::GetParametersForImport;
 use crate::ops::material::import_key_material::ImportKeyMaterial;
-use crate::ops::tags::tag_resource::TagResource;
 
 /// How many keys of one alias may have been deleted.
 const MAX_SUCCESSORS: u32 = 1000;
@@ -218,14 +218,7 @@ impl KeyEntry {
             difference.change("description");
             work.call::<UpdateKeyDescription>(&[id, ("Description", text.as_str())]).await?;
         }
-        let new = self.tags.iter().filter(|(key, value)| record.tags.get(*key) != Some(value));
-        let new: Vec<_> = new.collect();
-        if !new.is_empty() {
-            let names: Vec<_> = new.iter().map(|(key, _value)| key.as_str()).collect();
-            difference.change(format!("tags {}", names.join(" ")));
-            let tags = tags_as_json(new.into_iter())?;
-            work.call::<TagResource>(&[id, ("Tags", &tags)]).await?;
-        }
+        change_tags(id, &self.tags, &record.tags, difference, work).await?;
         let rotation = record.rotation.map(|Rotation { interval }| interval);
         if let Some(wanted) = self.rotation.filter(|wanted| wanted.0 != rotation) {
             difference.change(format!("rotation {wanted}"));
@@ -281,14 +274,6 @@ impl KeyEntry {
         }
         outcome
     }
-}
-
-/// Tags as a parameter of the API.
-pub(super) fn tags_as_json<'a>(
-    tags: impl Iterator<Item = (&'a TagKey, &'a TagValue)>,
-) -> serde_json::Result<String> {
-    let tag = |(key, value)| json!({"TagKey": key, "TagValue": value});
-    serde_json::to_string(&tags.map(tag).collect::<Vec<_>>())
 }
 
 fn wrong(what: &str) -> anyhow::Error {

@@ -11,6 +11,7 @@ mod key;
 mod principal;
 mod provider;
 mod secret;
+mod tags;
 mod unlisted;
 mod values;
 

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Difference, SeedEntry, Work};
-use super::key::tags_as_json;
+use super::tags::{change_tags, tags_as_json};
 use super::values::{Description, NamedKey, SentSecret};
 use crate::cli::exit::CliError;
 use crate::config::Duty;
@@ -14,7 +14,6 @@ use crate::model::{SecretDataType, SecretName, SecretRecord, SecretVersionId, Ta
 use crate::ops::secrets::create_secret::CreateSecret;
 use crate::ops::secrets::put_secret_value::PutSecretValue;
 use crate::ops::secrets::update_secret::UpdateSecret;
-use crate::ops::tags::tag_resource::TagResource;
 
 /// A secret with one version. A version that exists keeps its value, which is not compared.
 #[derive(Clone, Serialize, Deserialize)]
@@ -111,14 +110,7 @@ impl SecretEntry {
             difference.change("description");
             work.call::<UpdateSecret>(&[name, ("Description", text.as_str())]).await?;
         }
-        let new = self.tags.iter().filter(|(key, value)| record.tags.get(*key) != Some(value));
-        let new: Vec<_> = new.collect();
-        if !new.is_empty() {
-            let names: Vec<_> = new.iter().map(|(key, _value)| key.as_str()).collect();
-            difference.change(format!("tags {}", names.join(" ")));
-            let tags = tags_as_json(new.into_iter())?;
-            work.call::<TagResource>(&[name, ("Tags", &tags)]).await?;
-        }
+        change_tags(name, &self.tags, &record.tags, difference, work).await?;
         Ok(())
     }
 }
