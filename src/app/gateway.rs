@@ -19,7 +19,7 @@ use crate::authn::{
     Authenticator, ClientKeys, ConfiguredProviders, CredentialStore, IdentityVerifier, ReplayGuard,
 };
 use crate::authz::Authorizer;
-use crate::config::TlsSettings;
+use crate::config::{KeyExchange, TlsSettings};
 use crate::jobs::{JobContext, JobMetrics, Jobs};
 use crate::keyring::store_counter::StoreCounter;
 use crate::keyring::{Keyring, SecretDataKeys};
@@ -27,7 +27,7 @@ use crate::model::clock;
 use crate::ops::{CallLimits, Services, WrongValues};
 use crate::pipeline::Pipeline;
 use crate::server::http::{self, ConnectionLimits, HttpApp, HttpSettings, Listener, Stop};
-use crate::server::tls::{ServerCertificate, TlsError, TlsServer};
+use crate::server::tls::{ServerCertificate, TlsServer};
 use crate::server::{ServerMetrics, TrustedProxies};
 use crate::store::{JobLease, LockedStore, Store, StoreMetrics};
 use crate::telemetry::Exposition;
@@ -82,22 +82,15 @@ impl Prepared {
             StartMode::Replacement => None,
         };
         let metrics = Metrics::register();
-        let open = |tls: &TlsSettings| {
-            let files = tls.files.clone();
-            let certificate = ServerCertificate::open_with(files, metrics.server.clone())?;
-            Ok::<_, TlsError>((certificate, tls.key_exchange))
-        };
-        let of_tls = settings.tls.as_ref().map(open).transpose()?;
-        let server = |(certificate, key_exchange): &(Arc<ServerCertificate>, _)| {
-            TlsServer::without_client_auth(Arc::clone(certificate), *key_exchange)
-        };
-        let tls = of_tls.as_ref().map(server).transpose()?;
-        let admin = settings.admin_client_ca.as_ref().zip(of_tls.clone());
-        let admin = admin.map(|(ca, (certificate, key_exchange))| {
-            TlsServer::with_client_ca(ca, certificate, key_exchange)
-        });
-        let admin_tls = admin.transpose()?;
-        let certificate = of_tls.map(|(certificate, _)| certificate);
+        let key_exchange = settings.tls.as_ref().map_or(KeyExchange::Any, |tls| tls.key_exchange);
+        let open =
+            |tls: TlsSettings| ServerCertificate::open_with(tls.files, metrics.server.clone());
+        let certificate = settings.tls.clone().map(open).transpose()?;
+        let of_api = |certificate| TlsServer::without_client_auth(certificate, key_exchange);
+        let tls = certificate.clone().map(of_api).transpose()?;
+        let of_admin = |(ca, server)| TlsServer::with_client_ca(ca, server, key_exchange);
+        let admin_ca = settings.admin_client_ca.as_deref().zip(certificate.clone());
+        let admin_tls = admin_ca.map(of_admin).transpose()?;
         let url = &settings.store_url;
         let must_wait = mode == StartMode::Replacement && Store::needs_migration(url).await?;
         let store = if must_wait {

@@ -145,8 +145,8 @@ impl Authorizer {
             ..TrustValues::default()
         };
         let by = TrustCaller::Principal(&caller.principal.name);
-        let trust = decide_trust(&self.region_account, &role, by, &values, request.request);
-        let trusted = trust.is_allowed();
+        let trusted =
+            decide_trust(&self.region_account, &role, by, &values, request.request).is_allowed();
         let session = caller
             .session
             .as_ref()
