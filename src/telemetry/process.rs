@@ -6,6 +6,8 @@ use procfs::process::{LimitValue, Process, Stat};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::registry::gauge_value;
+
 type Seconds = Counter<f64, AtomicU64>;
 
 super::metrics! {
@@ -35,16 +37,15 @@ impl ProcessMetrics {
         if let Ok(stat) = process.stat() {
             self.observe_stat(&stat);
         }
-        let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         if let Ok(count) = process.fd_count() {
-            set(&self.open_files, u64::try_from(count).unwrap_or(u64::MAX));
+            self.open_files.set(gauge_value(count));
         }
         if let Ok(limits) = process.limits() {
             let max = match limits.max_open_files.soft_limit {
                 LimitValue::Value(max) => max,
                 LimitValue::Unlimited => u64::MAX,
             };
-            set(&self.max_files, max);
+            self.max_files.set(gauge_value(max));
         }
     }
 
@@ -56,12 +57,13 @@ impl ProcessMetrics {
         };
         let now = seconds(stat.utime.saturating_add(stat.stime));
         self.cpu.inc_by((now - self.cpu.get()).max(0.0));
-        let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        set(&self.virtual_memory, stat.vsize);
-        set(&self.resident_memory, stat.rss.saturating_mul(procfs::page_size()));
+        self.virtual_memory.set(gauge_value(stat.vsize));
+        let resident = stat.rss.saturating_mul(procfs::page_size());
+        self.resident_memory.set(gauge_value(resident));
         self.threads.set(stat.num_threads);
         if let Ok(boot) = procfs::boot_time_secs() {
-            set(&self.start, boot.saturating_add(stat.starttime / procfs::ticks_per_second()));
+            let seconds = boot.saturating_add(stat.starttime / procfs::ticks_per_second());
+            self.start.set(gauge_value(seconds));
         }
     }
 }
