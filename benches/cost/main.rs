@@ -153,9 +153,8 @@ fn burst(
 ) -> anyhow::Result<Window> {
     let requests = requests(servers, operation, program, count)?;
     let server = servers.of(program);
-    let before = cpu::Times::of(&server.process())?;
-    let mut window = load::run(server.address, &requests, connections, LONGEST_WINDOW, false)?;
-    window.cpu = cpu::Times::of(&server.process())?.since(&before).for_each_of(window.count);
+    let (process, address) = (server.process(), server.address);
+    let window = load::run_in(&process, address, &requests, connections, LONGEST_WINDOW, false)?;
     anyhow::ensure!(window.count == count, "not every request was sent");
     Ok(window)
 }

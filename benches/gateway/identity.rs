@@ -24,7 +24,7 @@ use crate::load::{self, Window};
 use crate::report::{median, micros};
 use crate::requests::{Call, Requests, Signer, written};
 use crate::testbed::Testbed;
-use crate::{Case, Options, Subject, WARM_UP_RATE, cpu, signed};
+use crate::{Case, Options, Subject, WARM_UP_RATE, signed};
 
 const ISSUER: &str = "https://issuer.bench";
 const AUDIENCE: &str = "sts.aliyuncs.com";
@@ -151,10 +151,7 @@ pub(crate) fn measure(
     let mut rows = Vec::new();
     for connections in CONNECTIONS {
         let run = |requests: &Requests, may_repeat| {
-            let before = cpu::Times::of("self")?;
-            let mut window = load::run(address, requests, connections, length, may_repeat)?;
-            window.cpu = cpu::Times::of("self")?.since(&before).for_each_of(window.count);
-            anyhow::Ok(window)
+            load::run_in("self", address, requests, connections, length, may_repeat)
         };
         let calls = |caller, rate| {
             let signers = match caller {

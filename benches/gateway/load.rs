@@ -91,6 +91,21 @@ pub(crate) fn run(
     callers.join().map_err(|_panic| anyhow!("the load panicked"))?
 }
 
+/// As [`run`], with the processor time for each call of the process with this id; `self` is this one.
+pub(crate) fn run_in(
+    process: &str,
+    address: SocketAddr,
+    requests: &Requests,
+    connections: usize,
+    length: Duration,
+    may_repeat: bool,
+) -> anyhow::Result<Window> {
+    let before = cpu::Times::of(process)?;
+    let mut window = run(address, requests, connections, length, may_repeat)?;
+    window.cpu = cpu::Times::of(process)?.since(&before).for_each_of(window.count);
+    Ok(window)
+}
+
 async fn send(
     address: SocketAddr,
     requests: Requests,

@@ -14,7 +14,7 @@ use crate::load::{self, Window};
 use crate::report::{median, micros};
 use crate::requests::Call;
 use crate::testbed::Testbed;
-use crate::{Options, Subject, WARM_UP_RATE, cpu, signed};
+use crate::{Options, Subject, WARM_UP_RATE, signed};
 
 /// Enough to keep the token busy.
 const CONNECTIONS: usize = 16;
@@ -141,10 +141,7 @@ fn gateway(
     let requests = signed(rate, length, || testbed.signer.sign(&other.call))?;
     let address =
         if other.is_default { testbed.address(Subject::Full) } else { testbed.opposite() };
-    let before = cpu::Times::of("self")?;
-    let mut window = load::run(address, &requests, CONNECTIONS, length, false)?;
-    window.cpu = cpu::Times::of("self")?.since(&before).for_each_of(window.count);
-    Ok(window)
+    load::run_in("self", address, &requests, CONNECTIONS, length, false)
 }
 
 impl fmt::Display for Table {
