@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use support::gateway::Gateway;
 use support::process::Process;
 use support::softhsm::{module, scratch};
-use support::workload::{ShortSessions, Way, Workload, may_have_a_network};
+use support::workload::{NAMESPACES, ShortSessions, Way, Workload, may_have_a_network};
 
 #[test]
 fn the_new_python_sdk_passes_every_case_signed_with_acs3() {
@@ -76,15 +76,14 @@ fn the_instance_sdks_pass_every_case_over_tls() {
 
 #[test]
 fn sdks_without_an_endpoint_reach_a_gateway_under_the_clouds_names() {
-    const NAMESPACES: [&str; 3] = ["--map-root-user", "--net", "--mount"];
     expect_success(&SET_UP, "");
     if !may_have_a_network() {
         println!("skipped: no network namespace may be made here");
         return;
     }
     let directory = tempfile::tempdir_in(scratch()).expect("a temporary directory");
-    let mut script = Command::new("unshare");
-    script.args(NAMESPACES).arg(root().join("tests/sdk/cloud_names.sh"));
+    let mut script = Command::new(NAMESPACES[0]);
+    script.args(&NAMESPACES[1..]).arg(root().join("tests/sdk/cloud_names.sh"));
     let ran = run(script.arg(env!("CARGO_BIN_EXE_hsmgate")).arg(directory.path()));
     let log = std::fs::read_to_string(directory.path().join("log")).unwrap_or_default();
     expect_success(&ran, &format!("the log of the gateway:\n{log}"));

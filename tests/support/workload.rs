@@ -23,7 +23,8 @@ use super::tls_server::acceptor;
 /// The names of the cloud under which a gateway of a test answers.
 const NAMES: [&str; 3] =
     ["sts.aliyuncs.com", "sts-vpc.cn-hangzhou.aliyuncs.com", "kms.cn-hangzhou.aliyuncs.com"];
-const NAMESPACES: [&str; 4] = ["unshare", "--map-root-user", "--net", "--mount"];
+/// Runs a program in a network and with mounts of its own.
+pub(crate) const NAMESPACES: [&str; 4] = ["unshare", "--map-root-user", "--net", "--mount"];
 /// In new namespaces: the loopback interface, and a file of names in place of the machine's.
 const PREPARE: &str = "PATH=$PATH:/usr/sbin:/sbin; ip link set lo up; \
                        mount --bind \"$0\" /etc/hosts; exec \"$@\"";
