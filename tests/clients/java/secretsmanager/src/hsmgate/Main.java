@@ -20,6 +20,8 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Map;
 import java.util.UUID;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
 
 /** The first generation of the vendor's secrets client, with the file of settings that docs/secrets.md shows.
  *
@@ -71,7 +73,29 @@ public final class Main {
                 shows("Forbidden.NoPermission", client, "other");
             });
         }
+        steps.step("the-example-reads-a-secret", this::runsTheExample);
         steps.finish();
+    }
+
+    /** Runs examples/java/Secret.java where the file of settings has the name that the client expects. */
+    private void runsTheExample() throws Exception {
+        Path directory = Files.createDirectory(folder.resolve("example"));
+        Files.writeString(directory.resolve("secretsmanager.properties"), settings("access-key"));
+        Path output = directory.resolve("output");
+        Process example = new ProcessBuilder(Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-Xmx256m", "-XX:+UseSerialGC", "-cp", classPath(), "Secret", create("from the example", "text"))
+                .directory(directory.toFile()).redirectOutput(output.toFile())
+                .redirectError(directory.resolve("log").toFile()).start();
+        holds(example.waitFor(2, TimeUnit.MINUTES), "it does not end");
+        equal(0, example.exitValue());
+        equal("from the example\n", Files.readString(output));
+    }
+
+    /** The class path of this program, for one that runs in another directory. */
+    private static String classPath() {
+        String separator = System.getProperty("path.separator");
+        return Arrays.stream(System.getProperty("java.class.path").split(separator))
+                .map(entry -> Path.of(entry).toAbsolutePath().toString()).collect(Collectors.joining(separator));
     }
 
     private void reads(SecretCacheClient client, String settings, String about, String value) throws Exception {
@@ -108,17 +132,21 @@ public final class Main {
     /** A client that is built from a file of settings. It stays open: its `close` closes the HTTP client that
      * every client of the SDK in this process uses. */
     private SecretCacheClient client(String settings) throws Exception {
+        Path file = Files.writeString(folder.resolve("secrets-" + settings + ".properties"), settings(settings));
+        return SecretCacheClientBuilder.newCacheClientBuilder(
+                new DefaultSecretManagerClientBuilder().withCustomConfigFile(file.toString()).build()).build();
+    }
+
+    /** The text of a file of settings, for this gateway. */
+    private String settings(String settings) throws Exception {
         String name = "secrets-" + settings + ".properties";
-        String text = Files.readString(Path.of(System.getenv("HSMGATE_SETTINGS"), name))
+        return Files.readString(Path.of(System.getenv("HSMGATE_SETTINGS"), name))
                 .replace("kms.example:8443", gateway.address())
                 .replace("/etc/hsmgate/ca.pem", gateway.get("ca_file"))
                 .replace("/etc/hsmgate/client-key-password", folder.resolve("password").toString())
                 .replace("/etc/hsmgate/client-key.json", folder.resolve("client-key.json").toString())
                 .replace("LTAI-example", gateway.get("access_key_id"))
                 .replace("secret-example", gateway.get("access_key_secret"));
-        Path file = Files.writeString(folder.resolve(name), text);
-        return SecretCacheClientBuilder.newCacheClientBuilder(
-                new DefaultSecretManagerClientBuilder().withCustomConfigFile(file.toString()).build()).build();
     }
 
     private static void shows(String code, SecretCacheClient client, String name) {
