@@ -6,18 +6,15 @@ kube-apiserver speaks gRPC with it, over a Unix socket; here curl does, with mes
 import base64
 import os
 import pathlib
-import struct
 import subprocess
 import urllib.parse
 
 from gateways import AccessKey, Gateway, environment, run, scratch, until
+from grpc_curl import Failed, ask, field, fields
 from settings import fitted, variables
 from steps import Steps
 
 PLUGIN = os.environ["ACK_KMS_PLUGIN"]
-
-class Failed(Exception):
-    """A call that the plugin refused, with the text of its status."""
 
 
 class Plugin:
@@ -50,24 +47,7 @@ class Plugin:
 
     def ask(self, method: str, message: bytes) -> dict[int, bytes]:
         """Calls a method, and gives the fields of the answer by their numbers."""
-        frame = self.directory / "request"
-        frame.write_bytes(b"\0" + struct.pack(">I", len(message)) + message)
-        headers = self.directory / "headers"
-        told = subprocess.run(
-            ["curl", "--silent", "--show-error", "--http2-prior-knowledge", "--max-time", "60"]
-            + ["--unix-socket", str(self.socket), "--dump-header", str(headers)]
-            + ["--header", "content-type: application/grpc", "--header", "te: trailers"]
-            + ["--data-binary", f"@{frame}", f"http://localhost/{method}"],
-            capture_output=True,
-            env=environment(),
-            check=True,
-        ).stdout
-        lines = (line.partition(": ") for line in headers.read_text().splitlines())
-        ended = {name.lower(): value for name, _, value in lines}
-        if ended.get("grpc-status") != "0":
-            reason = urllib.parse.unquote(ended.get("grpc-message", "no message"))
-            raise Failed(f"status {ended.get('grpc-status')}: {reason}")
-        return fields(told[5:])
+        return fields(ask(self.socket, method, message))
 
 
 class V2:
@@ -86,40 +66,6 @@ class V2:
     def decrypt(self, ciphertext: bytes) -> bytes:
         message = field(1, ciphertext) + field(2, b"uid") + field(3, self.plugin.key.encode())
         return self.plugin.ask("v2.KeyManagementService/Decrypt", message)[1]
-
-
-def field(number: int, value: bytes) -> bytes:
-    """A field of bytes in a protobuf message."""
-    return bytes([number << 3 | 2]) + varint(len(value)) + value
-
-
-def varint(number: int) -> bytes:
-    low = []
-    while number > 0x7F:
-        low.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*low, number])
-
-
-def fields(message: bytes) -> dict[int, bytes]:
-    """The fields of bytes of a protobuf message; of a repeated one, all in a row."""
-    found, at = {}, 0
-    while at < len(message):
-        tag, at = read_varint(message, at)
-        assert tag & 7 == 2, "every field of these messages is bytes"
-        length, at = read_varint(message, at)
-        found[tag >> 3] = found.get(tag >> 3, b"") + message[at : at + length]
-        at += length
-    return found
-
-
-def read_varint(message: bytes, at: int) -> tuple[int, int]:
-    value, shift = 0, 0
-    while True:
-        value |= (message[at] & 0x7F) << shift
-        shift, at = shift + 7, at + 1
-        if message[at - 1] < 0x80:
-            return value, at
 
 
 def fails(part: str, work, *arguments):

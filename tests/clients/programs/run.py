@@ -28,6 +28,9 @@ CLIENTS = {
     "openbao": ("openbao.py", "BAO"),
     "ack-kms-plugin": ("ack_kms_plugin.py", "ACK_KMS_PLUGIN"),
     "aliyun-cli": ("aliyun_cli.py", "ALIYUN"),
+    "secrets-client-go": ("secrets_client.py go", "SECRETS_CLIENT_GO"),
+    "secrets-client-java": ("secrets_client.py java", "SECRETS_CLIENT_JAVA"),
+    "csi-provider": ("csi_provider.py", "CSI_PROVIDER"),
     "notation": ("notation.py", "NOTATION NOTATION_PLUGIN"),
 }
 
