@@ -13,10 +13,11 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
 use tokio::sync::Mutex;
 
+use super::connection::Connection;
 use super::file_lock::{FileLock, LockMode, change_owner_to_that_of};
 use super::files::Files;
 use super::postgresql::{self, ServerLock};
-use super::{StoreError, connection};
+use super::{StoreError, connection, copy_mark};
 use crate::model::clock;
 
 static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
@@ -60,6 +61,26 @@ impl Connected {
         Self { server: Some(server), ..Self::of(pool) }
     }
 
+    /// The file, or the host and the name of the database. Contains no secret.
+    pub(super) fn name(&self) -> String {
+        match (&self.file, &self.server) {
+            (Some((path, _lock)), _) => path.display().to_string(),
+            (None, Some(server)) => server.database.clone(),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// Fails if another process may have taken the lock of the database meanwhile, or the file.
+    pub(super) async fn require_lock(&self) -> Result<(), StoreError> {
+        if let Some(files) = &self.files {
+            files.check()?;
+        }
+        match &self.server {
+            Some(server) => server.require_session().await,
+            None => Ok(()),
+        }
+    }
+
     /// Closes the database. SQLite then merges the WAL into the file.
     pub(super) async fn close(&self) {
         self.pool.close().await;
@@ -74,7 +95,15 @@ impl Connected {
 }
 
 /// Opens the database at `url`, creates it if necessary, and migrates its schema.
+///
+/// # Errors
+/// [`StoreError::UnfinishedCopy`], and when it cannot be used.
 pub(super) async fn connect(url: &str, mode: LockMode) -> Result<Connected, StoreError> {
+    require_no_copy(connect_to_any(url, mode).await?).await
+}
+
+/// As [`connect`], also to a copy that is not finished.
+pub(super) async fn connect_to_any(url: &str, mode: LockMode) -> Result<Connected, StoreError> {
     let (options, member) = parse(url)?;
     match options.database_url.scheme() {
         "sqlite" => sqlite(options, mode).await,
@@ -84,10 +113,21 @@ pub(super) async fn connect(url: &str, mode: LockMode) -> Result<Connected, Stor
 }
 
 /// Opens an existing database without migrating its schema.
+///
+/// # Errors
+/// [`StoreError::UnfinishedCopy`], and when it cannot be used.
 pub(super) async fn connect_existing(url: &str) -> Result<Connected, StoreError> {
+    require_no_copy(connect_to_any_existing(url, LockMode::Shared).await?).await
+}
+
+/// As [`connect_existing`], also to a copy that is not finished.
+pub(super) async fn connect_to_any_existing(
+    url: &str,
+    mode: LockMode,
+) -> Result<Connected, StoreError> {
     let (options, member) = parse(url)?;
     if options.database_url.scheme() != "sqlite" {
-        let server = ServerLock::acquire(options.clone(), member, LockMode::Shared).await?;
+        let server = ServerLock::acquire(options.clone(), member, mode).await?;
         let pool = server_pool(options).await?;
         if !postgresql::has_tables(&pool).await? {
             return Err(StoreError::NoStore(server.database));
@@ -100,11 +140,24 @@ pub(super) async fn connect_existing(url: &str) -> Result<Connected, StoreError>
         if !file.is_file() {
             return Err(StoreError::NoFile(file));
         }
-        FileLock::acquire(&file, LockMode::Shared)
+        FileLock::acquire(&file, mode)
     })
     .await?;
     let connected = open_sqlite(options, &path).await?;
     Ok(Connected { file: Some((path, lock)), ..connected })
+}
+
+/// Nothing is served from an unfinished copy.
+async fn require_no_copy(connected: Connected) -> Result<Connected, StoreError> {
+    let mut connection = Connection::acquire(&connected.pool).await?;
+    let mark = copy_mark::mark(&mut connection).await;
+    drop(connection);
+    match mark {
+        Ok(Some(_mark)) => Err(StoreError::UnfinishedCopy(connected.name())),
+        // Metadata that cannot be read is reported by what reads the database next: nothing is served
+        // without the key of the MACs, which is there too.
+        Ok(None) | Err(_) => Ok(connected),
+    }
 }
 
 /// The file of a SQLite database, by its URL.
@@ -230,6 +283,20 @@ async fn wait_for_exclusive(lock: FileLock, path: &Path) -> Result<FileLock, Sto
         Ok(lock)
     })
     .await
+}
+
+/// Fails if a database has another schema than that of this program.
+pub(super) async fn require_schema(connected: &Connected) -> Result<(), StoreError> {
+    let applied: Vec<i64> =
+        sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(&connected.pool)
+            .await?;
+    if known_versions().eq(applied) {
+        return Ok(());
+    }
+    let source = "it has the tables of another version of hsmgate: start the gateway of this version \
+                  on it once, or copy it with that version";
+    Err(StoreError::Migration { source: source.into() })
 }
 
 /// Whether an existing database needs migrations.

@@ -104,6 +104,11 @@ impl Connection {
         Ok(Self { pooled, is_sqlite, is_in_transaction: false, state })
     }
 
+    /// Whether the database is SQLite.
+    pub(super) fn is_sqlite(&self) -> bool {
+        self.is_sqlite
+    }
+
     /// Reports a damaged database to `health`.
     pub(super) fn report_damage_to(&mut self, health: &Arc<Health>) {
         self.state.damage = Some(Arc::clone(health));

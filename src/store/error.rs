@@ -99,6 +99,41 @@ pub enum StoreError {
     /// A PostgreSQL database has no tables of this program.
     #[error("the database {0} has no store: `hsmgate init` creates one")]
     NoStore(String),
+    /// A copy was begun and not ended. An operator must end it.
+    #[error(
+        "the store {0} is an unfinished copy, of which nothing is served: run `hsmgate store copy` again with \
+         the same --from and --to, or delete this database"
+    )]
+    UnfinishedCopy(String),
+    /// The target of a copy has rows, and is not an unfinished copy.
+    #[error(
+        "the database {0} has a store already, to which nothing is copied: a copy needs an empty database, or \
+         one in which it was interrupted. A copy that was finished needs no other run"
+    )]
+    NotEmpty(String),
+    /// The target of a copy is the unfinished copy of another store.
+    #[error("the database {0} is the unfinished copy of another store")]
+    OtherCopy(String),
+    /// A table cannot be read or written for a copy.
+    #[error("cannot copy table {table}, row {row:?}")]
+    Copy {
+        /// The table.
+        table: &'static str,
+        /// The key of the row; empty if it was not read.
+        row: String,
+        /// The cause.
+        source: Cause,
+    },
+    /// A row of a copy is not that of the original.
+    #[error(
+        "table {table}, row {row:?}: the copy differs from the original; run the command again"
+    )]
+    CopyDiffers {
+        /// The table.
+        table: &'static str,
+        /// The key of the row.
+        row: String,
+    },
     /// The database file does not exist.
     #[error("no store exists at {}", .0.display())]
     NoFile(PathBuf),

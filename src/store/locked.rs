@@ -54,7 +54,10 @@ impl LockedStore {
         Self::load(connect::connect_existing(url).await?, StoreMetrics::default()).await
     }
 
-    async fn load(database: connect::Connected, metrics: StoreMetrics) -> Result<Self, StoreError> {
+    pub(super) async fn load(
+        database: connect::Connected,
+        metrics: StoreMetrics,
+    ) -> Result<Self, StoreError> {
         Store::load(database, metrics).await.map(Self)
     }
 

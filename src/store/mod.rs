@@ -20,6 +20,8 @@ mod check;
 mod cluster_status;
 mod connect;
 mod connection;
+mod copy;
+mod copy_mark;
 mod damage;
 mod digest;
 pub(crate) mod directory;
@@ -82,6 +84,7 @@ pub use binding::{
 pub use catalogue::AliasRecord;
 pub use check::{DatabaseCheck, Schema};
 pub use cluster_status::{ClusterStatus, Member};
+pub use copy::{CompleteCopy, CopiedRows, StoreCopy};
 pub use damage::{DamagedRow, Part};
 pub use document_cache::{DanglingReference, Document, DocumentCache, DocumentIndex, Reference};
 pub use error::StoreError;
@@ -338,6 +341,11 @@ impl Store {
         self.inner.catalogue.read().revision()
     }
 
+    /// The open database.
+    fn database(&self) -> &Connected {
+        &self.inner.database
+    }
+
     /// Waits for the writer lock and begins a change.
     async fn write(&self) -> Result<Write, StoreError> {
         Write::begin(&self.inner, self.operator.clone(), self.term).await
@@ -493,7 +501,7 @@ pub(crate) mod tests {
             }
         }
 
-        fn file() -> Self {
+        pub(super) fn file() -> Self {
             Self::File(tempfile::tempdir().unwrap())
         }
 

@@ -284,6 +284,13 @@ impl ServerLock {
         Ok(is_only_user)
     }
 
+    /// Fails if the connection that took the locks was lost.
+    pub(super) async fn require_session(&self) -> Result<(), StoreError> {
+        let mut session = self.session.lock().await;
+        let connection = session.as_mut().ok_or_else(silent)?;
+        Ok(bounded(connection.ping()).await?)
+    }
+
     /// Fails a change of a gateway whose lock another connection may have now.
     pub(super) async fn require_gateway_lock(
         &self,

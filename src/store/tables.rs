@@ -81,6 +81,9 @@ pub(super) const ACCESS_REVISION: &str = "access-keys-revision";
 /// What a test of whether the database can be written stores.
 pub(super) const TRIAL_WRITE: &str = "write-trial";
 
+/// The store is a copy that is not finished. The value is the encrypted key of the MACs of the original.
+pub(super) const UNFINISHED_COPY: &str = "unfinished-copy";
+
 /// The time up to which nonces of a cluster were deleted, in seconds since 1970.
 pub(super) const NONCES_PRUNED: &str = "nonces-pruned";
 
@@ -96,6 +99,7 @@ const UNSIGNED_METADATA: &[&str] = &[
     LAST_EVENT,
     AUDITED_EVENT,
     NONCES_PRUNED,
+    UNFINISHED_COPY,
 ];
 
 /// Every signed table.
