@@ -101,7 +101,7 @@ impl Exit {
                         CliError::Differs => Self::Differs,
                     });
                 }
-                if matches!(cause.downcast_ref(), Some(StoreError::Exists)) {
+                if cause.downcast_ref().is_some_and(is_wrong_state) {
                     return Some(Self::WrongState);
                 }
                 let is_configuration = cause.downcast_ref().is_some_and(is_set_up_wrongly)
@@ -138,6 +138,12 @@ impl Exit {
             Self::Failed
         }
     }
+}
+
+/// Whether an object exists already, or a database is not in the state that a command needs.
+fn is_wrong_state(error: &StoreError) -> bool {
+    use StoreError::{Exists, NotEmpty, OtherCopy, UnfinishedCopy};
+    matches!(error, Exists | NotEmpty(_) | OtherCopy(_) | UnfinishedCopy(_))
 }
 
 /// Whether only another configuration can make the start succeed. After a refused PIN, a supervisor

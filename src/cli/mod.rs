@@ -83,6 +83,7 @@ mod settings;
 mod shutdown_timeout;
 mod signals;
 mod store;
+mod store_copy;
 mod sts;
 mod sts_token;
 mod supervise;
@@ -349,6 +350,7 @@ mod tests {
         "hsmgate secret restore db",
         "hsmgate completions bash",
         "hsmgate man --out d",
+        "hsmgate store copy --config c --from sqlite:///f --to postgres://r@localhost/d --to-password-file p --dry-run --json",
         "hsmgate bench --key k --operation Decrypt --rate 100 --seconds 5 --connections 8 --json",
     ];
 

@@ -220,17 +220,22 @@ pub(super) fn operator() -> String {
 
 /// Refuses a database that other users can change: it defines who may use which key.
 pub(super) fn check_store_permissions(config: &Config) -> Result<(), InsecurePermissions> {
-    store_files(config).iter().try_for_each(|file| check_permissions(file, Role::Data))
+    check_database_permissions(&config.store_url)
+}
+
+/// As [`check_store_permissions`], for the database at a URL.
+pub(super) fn check_database_permissions(url: &str) -> Result<(), InsecurePermissions> {
+    store_files(url).iter().try_for_each(|file| check_permissions(file, Role::Data))
 }
 
 /// The files of a SQLite database: the database, its log, and the index of the log.
-fn store_files(config: &Config) -> Vec<PathBuf> {
+fn store_files(url: &str) -> Vec<PathBuf> {
     let beside = |file: &Path, suffix| {
         let mut name = file.as_os_str().to_owned();
         name.push(suffix);
         PathBuf::from(name)
     };
-    let file = Store::file(&config.store_url);
+    let file = Store::file(url);
     file.map_or_else(Vec::new, |file| vec![beside(&file, "-wal"), beside(&file, "-shm"), file])
 }
 
@@ -254,7 +259,7 @@ fn protected_gateway_paths(config: &Config) -> impl Iterator<Item = (PathBuf, Ro
 
 /// The files and directories that other users must not be able to change.
 pub(super) fn protected_paths(config: &Config) -> Vec<(PathBuf, Role)> {
-    let data = store_files(config).into_iter().chain([config.state_directory.clone()]);
+    let data = store_files(&config.store_url).into_iter().chain([config.state_directory.clone()]);
     std::iter::once((config.token.module.clone(), Role::Code))
         .chain(data.map(|path| (path, Role::Data)))
         .chain(protected_gateway_paths(config))

@@ -1,4 +1,4 @@
-//! `hsmgate store sign`: signs the rows of the database as they are.
+//! `hsmgate store sign`: signs the rows of the database as they are; and the other commands on a store.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -8,6 +8,7 @@ use super::operator::require_duty;
 use super::output;
 use super::reason::Reason;
 use super::settings::{self, ConfigFile};
+use super::store_copy;
 use crate::app;
 use crate::authn::row_key;
 use crate::config::{Config, Duty};
@@ -20,6 +21,8 @@ use crate::token::Token;
 pub(super) enum Store {
     /// Sign all rows of the database as they are
     Sign(Sign),
+    /// Copy the database to another one, from SQLite to PostgreSQL or back
+    Copy(store_copy::Copy),
 }
 
 /// Signs all rows of the database as they are, whoever wrote them. Use it once for the database of a version
@@ -41,6 +44,7 @@ impl Store {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Sign(sign) => sign.run(),
+            Self::Copy(copy) => copy.run(),
         }
     }
 }

@@ -349,9 +349,7 @@ fn store_url(reader: &mut Reader<'_>) -> Option<String> {
     }
     let password = file.or(credential.map(PinSource::Credential));
     let member = reader.text("cluster.name", member_name);
-    let is_known = |text: &&str| {
-        ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme))
-    };
+    let is_known = |text: &&str| text.starts_with("sqlite://") || postgresql::is_url(text);
     let text = reader.text(NAME, |text| Some(text).filter(is_known).map(str::to_owned))?;
     if text.starts_with("sqlite://") {
         if password.is_some() {

@@ -1,6 +1,7 @@
 //! The URL of a PostgreSQL database: what it may contain, and where its password comes from.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use url::{Host, Url};
 
@@ -19,6 +20,11 @@ pub(crate) const MEMBER: &str = "cluster_member";
 /// The parameters that a URL may have. Others would change what the store relies on.
 const PARAMETERS: &[&str] = &["host", "application_name"];
 
+/// Whether a text begins as the URL of a PostgreSQL database.
+pub(super) fn is_url(text: &str) -> bool {
+    ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme))
+}
+
 /// Checks a URL, and adds the source of the password and the name of the gateway in its cluster.
 ///
 /// # Errors
@@ -31,8 +37,8 @@ pub(super) fn complete(
     let mut url = Url::parse(text).map_err(|error| format!("is not a valid URL: {error}"))?;
     let has_password_parameter = url.query_pairs().any(|(name, _value)| name == "password");
     if url.password().is_some() || has_password_parameter {
-        let what = "must not contain the password: set store.password_file or \
-                    store.password_credential instead";
+        let what = "must not contain the password: set store.password_file or store.password_credential \
+                    instead, or the option of the command for a file with it";
         return Err(what.to_owned());
     }
     if url.username().is_empty() || url.path().trim_start_matches('/').is_empty() {
@@ -59,6 +65,24 @@ pub(super) fn complete(
         url.query_pairs_mut().append_pair(name, value);
     }
     Ok(url.into())
+}
+
+/// Checks the URL of a database of either kind that a command names, and adds the file with its password.
+///
+/// # Errors
+/// What is wrong with it. The text does not contain the URL.
+pub fn store_url(text: &str, password_file: Option<&Path>) -> Result<String, String> {
+    if text.starts_with("sqlite://") {
+        return match password_file {
+            Some(_file) => Err("is a SQLite file, which has no password".to_owned()),
+            None => Ok(text.to_owned()),
+        };
+    }
+    if !is_url(text) {
+        return Err("must begin with sqlite:// or postgres://".to_owned());
+    }
+    let password = password_file.map(|file| PinSource::File(file.to_owned()));
+    complete(text, password.as_ref(), None)
 }
 
 /// Whether the connection does not leave the host.

@@ -135,3 +135,65 @@ async fn the_password_is_read_from_a_file_and_is_nowhere_else() {
     encrypt(&server, &admin, &key).await;
     assert!(!server.log().contains("hunter"));
 }
+
+/// The current value of the secret `db`.
+async fn secret(server: &Server, user: &AccessKey) -> String {
+    let read = server.client(user).call("GetSecretValue", &[("SecretName", "db")]).await.unwrap();
+    read["SecretData"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn an_installation_moves_to_postgresql_and_back() {
+    let (installation, _admin) = Installation::prepared();
+    let database = postgresql::server().create_database();
+    let file = |name| format!("sqlite://{}", installation.path(name).display());
+    let (from, to, back) = (file("hsmgate.db"), database.url(), file("back.db"));
+    let copy = |from: &str, to: &str, options: &[&str]| {
+        let copy = ["store", "copy", "--from", from, "--to", to, "--json"];
+        installation.configured(&[&copy, options].concat())
+    };
+    let server = installation.serve();
+    let user = installation.create_access_key("alice", &["AliyunKMSFullAccess"]);
+    let key = create_key(&server, &user).await;
+    let blob = encrypt(&server, &user, &key).await;
+    let new = [("SecretName", "db"), ("VersionId", "v1"), ("SecretData", "hunter 2")];
+    server.client(&user).call("CreateSecret", &new).await.unwrap();
+    let refused = copy(&from, &to, &[]).failed(1);
+    assert!(refused.contains("another process uses the store"), "{refused}");
+    assert_eq!(server.stop(), Some(0));
+
+    let is_dry = copy(&from, &to, &["--dry-run"]).json()["is_dry_run"].clone();
+    let tables = "SELECT COUNT(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!((is_dry, database.execute(tables).as_str()), (true.into(), "0"));
+    let copied = copy(&from, &to, &["--reason", "more gateways"]).json();
+    for table in copied["tables"].as_array().unwrap() {
+        assert_eq!(table["rows"], table["verified"], "{copied}");
+    }
+    // As after a kill before the end.
+    let mark = "INSERT INTO facts (name, value) SELECT 'unfinished-copy', value FROM facts \
+                WHERE name = 'row-mac-key'";
+    database.execute(mark);
+    configure(&installation, &to, "");
+    let serve = ["serve", "--config", "hsmgate.toml"];
+    let refused = installation.run_under(&["timeout", "60"], &serve);
+    assert_ne!(refused.code, Some(124), "{refused:?}");
+    assert!(refused.stderr.contains("is an unfinished copy"), "{refused:?}");
+    copy(&from, &to, &[]).done();
+
+    let server = installation.serve();
+    assert!(decrypts(&server, &user, &blob).await);
+    assert_eq!(secret(&server, &user).await, "hunter 2");
+    let second = encrypt(&server, &user, &create_key(&server, &user).await).await;
+    assert!(!server.log().contains("damaged"), "{}", server.log());
+    assert_eq!(server.stop(), Some(0));
+    let audit = fs::read_to_string(installation.audit_file()).unwrap();
+    assert!(audit.contains("CopyStore"), "{audit}");
+
+    copy(&to, &back, &[]).done();
+    configure(&installation, &back, "");
+    let server = installation.serve();
+    for blob in [blob, second] {
+        assert!(decrypts(&server, &user, &blob).await);
+    }
+    assert_eq!(secret(&server, &user).await, "hunter 2");
+}
