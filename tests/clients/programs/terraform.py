@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 
-from gateways import Gateway, has_own_network, name_loopback, run, scratch, try_run
+from gateways import Gateway, Refused, has_own_network, name_loopback, run, scratch, try_run
 from settings import fitted, variables
 from steps import Skip, Steps
 
@@ -22,9 +22,9 @@ VARIABLE = (sys.argv[1:] or ["TERRAFORM"])[0]
 COMMAND, PROVIDER = os.environ[VARIABLE], os.environ["PROVIDER"]
 CASES = pathlib.Path(__file__).resolve().parent / "terraform"
 
-# Pages of the provider whose examples buy an instance or another service, or hold secrets, and one
-# whose example asks for ids that are nowhere.
-NOT_KMS = ("kms_instance", "kms_value_added_service", "kms_secret", "kms_secrets", "kms_aliases")
+# Pages of the provider whose examples buy an instance or another service, and those whose examples ask
+# for what is nowhere.
+NOT_KMS = ("kms_instance", "kms_value_added_service", "kms_secrets", "kms_aliases")
 
 TEXTS = {
     "word": "example",
@@ -110,6 +110,19 @@ class Workspace:
         return json.loads(told)
 
 
+def secret(version: str, value: str) -> dict[str, str]:
+    """The parameters of a version of a secret that Terraform does not have."""
+    return {"SecretName": "of-others", "VersionId": version, "SecretData": value}
+
+
+def absent(gateway: Gateway, secret: str) -> bool:
+    try:
+        gateway.call("DescribeSecret", SecretName=secret)
+    except Refused as refused:
+        return refused.code == "Forbidden.ResourceNotFound"
+    return False
+
+
 def short(text: str) -> str:
     """The errors of an output, or its end; without the hints that surround them."""
     errors = re.findall(r"Error: (.*?)(?=╵|\Z)", text, re.DOTALL)
@@ -151,6 +164,9 @@ class Cases:
             "access": lambda: self.lifecycle("access", without=client_key),
             "documents": lambda: self.lifecycle("documents"),
             "instance_policy": lambda: self.lifecycle("instance_policy"),
+            "secrets": lambda: self.lifecycle("secrets"),
+            "secret_window": self.secret_window,
+            "secret_data": self.secret_data,
             "crypto": self.crypto,
             "data": self.data,
             "protected": self.protected,
@@ -198,6 +214,52 @@ class Cases:
             assert not workspace.resources()
         with self.steps.step(f"{name}-destroyed-where-it-is-gone"):
             second.destroy(changed=True)
+
+    def secret_window(self):
+        """Destroys without force, which keeps the name for a week, and with force."""
+        workspace, name = self.workspace("secret_window", "secret_window"), "terraform/kept"
+        with self.steps.step("secret-window-destroyed-without-force"):
+            workspace.apply()
+            workspace.destroy()
+            assert "PlannedDeleteTime" in self.gateway.call("DescribeSecret", SecretName=name)
+        with self.steps.step("secret-window-name-is-taken"):
+            assert "Rejected.ResourceInDeleteWindow" in workspace.refusal("apply")
+        with self.steps.step("secret-window-restored-and-imported"):
+            self.gateway.call("RestoreSecret", SecretName=name)
+            block = f'import {{\n  to = alicloud_kms_secret.kept\n  id = "{name}"\n}}\n'
+            (workspace.directory / "import.tf").write_text(block)
+            workspace.apply(changed=True)
+            (workspace.directory / "import.tf").unlink()
+            workspace.quiet(changed=True)
+        with self.steps.step("secret-window-destroyed-with-force-and-made-again"):
+            workspace.destroy(changed=True)
+            assert absent(self.gateway, name)
+            workspace.apply(changed=True)
+            workspace.quiet(changed=True)
+        with self.steps.step("secret-window-drift-seen-and-mended"):
+            force = {"SecretName": name, "ForceDeleteWithoutRecovery": "true"}
+            self.gateway.call("DeleteSecret", **force)
+            assert workspace.to_add() == 1
+            workspace.apply(changed=True)
+            workspace.quiet(changed=True)
+            workspace.destroy(changed=True)
+
+    def secret_data(self):
+        workspace = self.workspace("secret_data", "secret_data")
+        values = {"data/one": "data of one", "data/two": "data of two"}
+        with self.steps.step("secret-data-sources-read"):
+            versions = {"v1": "first", "v2": "second"}
+            self.gateway.call("CreateSecret", **secret("v1", versions["v1"]))
+            self.gateway.call("PutSecretValue", **secret("v2", versions["v2"]))
+            workspace.apply()
+            assert workspace.output("values") == values, workspace.output("values")
+            assert workspace.output("by_tag") == ["data/two"], workspace.output("by_tag")
+            assert workspace.output("by_filter") == ["data/one"], workspace.output("by_filter")
+            assert workspace.output("versions") == versions, workspace.output("versions")
+        with self.steps.step("secret-data-sources-plan-is-quiet"):
+            workspace.quiet()
+        with self.steps.step("secret-data-sources-destroyed"):
+            workspace.destroy()
 
     def crypto(self):
         workspace = self.workspace("crypto", "crypto")
