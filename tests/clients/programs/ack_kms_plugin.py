@@ -10,7 +10,7 @@ import subprocess
 import urllib.parse
 
 from gateways import AccessKey, Gateway, environment, run, scratch, until
-from grpc_curl import Failed, ask, field, fields
+from grpc_curl import Failed, ask, end, field, fields
 from settings import fitted, variables
 from steps import Steps
 
@@ -38,12 +38,7 @@ class Plugin:
         return self
 
     def __exit__(self, *_):
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process)
 
     def ask(self, method: str, message: bytes) -> dict[int, bytes]:
         """Calls a method, and gives the fields of the answer by their numbers."""

@@ -14,7 +14,7 @@ import subprocess
 import textwrap
 
 from gateways import AccessKey, Gateway, environment, free_port, scratch, until
-from grpc_curl import Failed, ask, each_field, field, fields
+from grpc_curl import Failed, ask, each_field, end, field, fields
 from settings import fitted, variables
 from steps import Steps
 
@@ -45,12 +45,7 @@ class Provider:
         return self
 
     def __exit__(self, *_):
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process)
 
     def mount(self, objects: str, versions=None, secrets=None) -> tuple[dict, dict]:
         """The contents of the files by their names, and the versions of the objects."""

@@ -35,6 +35,16 @@ def ask(socket: pathlib.Path, method: str, message: bytes) -> bytes:
     return told[5:]
 
 
+def end(process: subprocess.Popen):
+    """Ends a program that serves a socket."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def field(number: int, value: bytes) -> bytes:
     """A field of bytes in a protobuf message."""
     return bytes([number << 3 | 2]) + varint(len(value)) + value
