@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::claim::Claim;
 use super::configured_providers::ConfiguredProviders;
+use super::opened_sessions::OpenedSessions;
 use super::principal::{Principal, Session, SessionToken};
 use super::session_origin::SessionOrigin;
 use super::signature::{Acs3Key, verify_with};
@@ -167,7 +168,7 @@ impl AccessKey {
         id: AccessKeyId,
         principal: Arc<Principal>,
         secret: SecretString,
-        session: Session,
+        session: Arc<Session>,
     ) -> Self {
         Self {
             id,
@@ -175,7 +176,23 @@ impl AccessKey {
             acs3_key: Acs3Key::of(&secret),
             secret,
             is_active: true,
-            session: Some(Arc::new(session)),
+            session: Some(session),
+            encrypted_secret: Vec::new(),
+            last_use: LastUse::default(),
+        }
+    }
+}
+
+impl AccessKey {
+    /// The same session with the newest state of its principal.
+    pub(super) fn of_principal(&self, principal: Arc<Principal>) -> Self {
+        Self {
+            id: self.id.clone(),
+            principal,
+            acs3_key: Acs3Key::of(&self.secret),
+            secret: self.secret.clone(),
+            is_active: self.is_active,
+            session: self.session.clone(),
             encrypted_secret: Vec::new(),
             last_use: LastUse::default(),
         }
@@ -198,6 +215,7 @@ pub struct CredentialStore {
     snapshot: Arc<ArcSwap<Snapshot>>,
     /// The identity providers of the configuration, once they are open.
     configured_providers: Arc<OnceLock<Arc<ConfiguredProviders>>>,
+    pub(super) opened_sessions: Arc<OpenedSessions<AccessKey>>,
 }
 
 /// All credentials and principals at one time.
@@ -280,6 +298,7 @@ impl CredentialStore {
             revision: Arc::default(),
             snapshot: Arc::default(),
             configured_providers: Arc::default(),
+            opened_sessions: Arc::default(),
         }
     }
 
@@ -293,6 +312,7 @@ impl CredentialStore {
             revision: Arc::clone(&self.revision),
             snapshot: Arc::clone(&self.snapshot),
             configured_providers: Arc::clone(&self.configured_providers),
+            opened_sessions: Arc::clone(&self.opened_sessions),
         }
     }
 

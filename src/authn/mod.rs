@@ -10,6 +10,7 @@ mod identity_keys;
 mod identity_token;
 mod metrics;
 mod nonce_set;
+mod opened_sessions;
 mod pending_nonce;
 pub mod principal;
 mod principals;
@@ -54,7 +55,6 @@ use crate::model::{
     clock,
 };
 use crate::store::SharedNonces;
-use session_token::OpenedSession;
 
 /// The permitted difference of a request's time, in seconds, either way (KMS API, common
 /// parameters: 15 minutes).
@@ -176,7 +176,10 @@ impl Authenticator {
     ) -> Result<Arc<AccessKey>, ApiError> {
         let id = claim.access_key_id;
         let key = match self.access_keys.find(id) {
-            None if id.starts_with(session_token::ID_PREFIX) => Some(self.session(claim, request)?),
+            None if id.starts_with(session_token::ID_PREFIX) => {
+                let (place, token) = (&self.region_account, claim.security_token);
+                Some(self.access_keys.session(place, id, token, request)?)
+            }
             found => found,
         };
         let Some(key) = key else {
@@ -192,18 +195,6 @@ impl Authenticator {
             return Err(ErrorCode::InvalidAccessKeyIdInactive.into());
         }
         if key.has_signed(claim) { Ok(key) } else { Err(claim.mismatch()) }
-    }
-
-    /// The AccessKey of a session that is not stored, from its security token.
-    fn session(
-        &self,
-        claim: &Claim<'_>,
-        request: &RequestContext,
-    ) -> Result<Arc<AccessKey>, ErrorCode> {
-        let (id, token) = (claim.access_key_id, claim.security_token);
-        let opened = self.access_keys.open_session(&self.region_account, id, token, request)?;
-        let OpenedSession { id, principal, secret, session } = opened;
-        Ok(Arc::new(AccessKey::of_session(id, principal, secret, session)))
     }
 
     /// The client key whose private half made the signature.

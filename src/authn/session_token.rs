@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::access_key::{CredentialStore, ID_BYTES, NewCredential, Snapshot};
+use super::access_key::{AccessKey, CredentialStore, ID_BYTES, NewCredential, Snapshot};
 use super::configured_providers::ConfiguredProviders;
 use super::principal::{Principal, Session, SessionToken};
 use super::session::Credentials;
@@ -63,14 +63,6 @@ struct SessionState {
     origin: SessionOrigin,
 }
 
-/// A session of a token, with its principal and its secret.
-pub(super) struct OpenedSession {
-    pub(super) id: AccessKeyId,
-    pub(super) principal: Arc<Principal>,
-    pub(super) secret: SecretString,
-    pub(super) session: Session,
-}
-
 impl CredentialStore {
     /// Makes a session of a role. It needs no change of the store, and no token call.
     ///
@@ -107,28 +99,29 @@ impl CredentialStore {
         })
     }
 
-    /// The session of a security token, if it is one of this store, belongs to the AccessKey id, and
-    /// what it was made of still allows it. Whether it has expired is checked after the signature.
+    /// The AccessKey of the session of a security token, if the token is one of this store and belongs to
+    /// the AccessKey id, and what the session was made of still allows it. Whether it has expired is
+    /// checked after the signature.
     ///
     /// # Errors
     /// `InvalidAccessKeyId.NotFound`, `InvalidSecurityToken.MismatchWithAccessKey`.
-    pub(super) fn open_session(
+    pub(super) fn session(
         &self,
         region_account: &RegionAccount,
         id: &str,
         token: Option<&str>,
         request: &RequestContext,
-    ) -> Result<OpenedSession, ErrorCode> {
+    ) -> Result<Arc<AccessKey>, ErrorCode> {
         let absent = ErrorCode::InvalidAccessKeyIdNotFound;
         let token = token.filter(|token| token.len() <= MAX_TOKEN_BYTES).ok_or(absent)?;
-        let key = self.store.session_key().ok_or(absent)?;
-        let (bytes, state) = decrypt(&key, &region_account.account, token).ok_or(absent)?;
-        let access_key_id = access_key_id(&bytes).ok_or(absent)?;
-        if access_key_id.as_str() != id {
-            return Err(ErrorCode::InvalidSecurityTokenMismatch);
-        }
         let snapshot = self.snapshot();
-        let role = snapshot.live(&state.role, &state.role_id).ok_or(absent)?;
+        let known = self.opened_sessions.find(id, token);
+        let key = match &known {
+            Some(key) => Arc::clone(key),
+            None => self.decrypt_session(&snapshot, &region_account.account, id, token)?,
+        };
+        let session = key.session.as_ref().ok_or(absent)?;
+        let role = snapshot.live(&key.principal.name, &key.principal.details.id).ok_or(absent)?;
         let use_of_role = UseOfRole {
             store: &self.store,
             configured_providers: self.configured_providers(),
@@ -136,9 +129,34 @@ impl CredentialStore {
             region_account,
             request,
         };
-        if !use_of_role.is_allowed(role, state.began, &state.origin) {
+        if !session.began.is_some_and(|began| use_of_role.is_allowed(role, began, &session.origin))
+        {
             return Err(absent);
         }
+        // The role may have other policies since the session was decrypted.
+        let is_current = Arc::ptr_eq(role, &key.principal);
+        let key = if is_current { key } else { Arc::new(key.of_principal(Arc::clone(role))) };
+        if known.is_none() || !is_current {
+            self.opened_sessions.insert(id, token, Arc::clone(&key));
+        }
+        Ok(key)
+    }
+
+    fn decrypt_session(
+        &self,
+        snapshot: &Snapshot,
+        account: &AccountId,
+        id: &str,
+        token: &str,
+    ) -> Result<Arc<AccessKey>, ErrorCode> {
+        let absent = ErrorCode::InvalidAccessKeyIdNotFound;
+        let key = self.store.session_key().ok_or(absent)?;
+        let (bytes, state) = decrypt(&key, account, token).ok_or(absent)?;
+        let access_key_id = access_key_id(&bytes).ok_or(absent)?;
+        if access_key_id.as_str() != id {
+            return Err(ErrorCode::InvalidSecurityTokenMismatch);
+        }
+        let role = snapshot.live(&state.role, &state.role_id).ok_or(absent)?;
         let policy = state.policy.as_deref().map(Policy::parse).transpose();
         let session = Session {
             name: state.name,
@@ -148,8 +166,8 @@ impl CredentialStore {
             origin: state.origin,
             token: SessionToken::Encrypted,
         };
-        let principal = Arc::clone(role);
-        Ok(OpenedSession { id: access_key_id, principal, secret: secret(&key, &bytes), session })
+        let (principal, secret) = (Arc::clone(role), secret(&key, &bytes));
+        Ok(Arc::new(AccessKey::of_session(access_key_id, principal, secret, Arc::new(session))))
     }
 }
 
