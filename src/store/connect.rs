@@ -17,14 +17,16 @@ use super::connection::Connection;
 use super::file_lock::{FileLock, LockMode, change_owner_to_that_of};
 use super::files::Files;
 use super::postgresql::{self, ServerLock};
-use super::{StoreError, connection, copy_mark};
+use super::readers::Readers;
+use super::{StoreError, copy_mark};
 use crate::model::clock;
 
 static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
 
-/// One connection writes and the others read. More would only wait for the same file.
-const CONNECTIONS: u32 = 4;
+/// One connection writes, two may be kept by [`Readers`], and the others read. More would only wait for the
+/// same file.
+const CONNECTIONS: u32 = 5;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for commands that only read before a migration.
 const EXCLUSIVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,6 +41,8 @@ const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; \
 #[derive(Debug)]
 pub(super) struct Connected {
     pub(super) pool: AnyPool,
+    /// The connections of frequent reads.
+    pub(super) readers: Readers,
     /// The SQLite files as they were opened. The pool opens no other files.
     pub(super) files: Option<Arc<Files>>,
     /// A connection outside the pool that stays open. SQLite deletes the WAL when the last
@@ -53,7 +57,8 @@ pub(super) struct Connected {
 
 impl Connected {
     fn of(pool: AnyPool) -> Self {
-        Self { pool, file: None, files: None, anchor: Mutex::default(), server: None }
+        let (readers, anchor) = (Readers::default(), Mutex::default());
+        Self { pool, readers, file: None, files: None, anchor, server: None }
     }
 
     /// A database of a server.
@@ -83,7 +88,10 @@ impl Connected {
 
     /// Closes the database. SQLite then merges the WAL into the file.
     pub(super) async fn close(&self) {
-        self.pool.close().await;
+        // The pool counts as closed from here on, so that no connection is kept any more.
+        let closed = self.pool.close();
+        self.readers.close();
+        closed.await;
         if let Some(anchor) = self.anchor.lock().await.take() {
             // The connection holds no data, so an error is ignored.
             let _ = anchor.close().await;
@@ -326,12 +334,8 @@ fn pool_options() -> AnyPoolOptions {
     AnyPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        // Used instead of a ping.
+        // Most uses of a connection check it themselves.
         .test_before_acquire(false)
-        .before_acquire(|connection, _| {
-            Box::pin(async { Ok(connection::is_idle(connection).await) })
-        })
-        .after_release(|connection, _| Box::pin(async { Ok(connection::reset(connection).await) }))
 }
 
 /// The file, read from the URL as the driver reads it. Parameters are refused: each of them

@@ -6,8 +6,7 @@
 //! its commit a RELEASE, which is not durable. BEGIN and COMMIT are sent literally, and fail on a
 //! connection that is unexpectedly in a transaction.
 //!
-//! PostgreSQL keeps the transaction until it is told to end it, or ends the connection. A connection
-//! that is dropped in a transaction is closed there, and is otherwise in none.
+//! A connection that is dropped in a transaction is closed too, so that an idle one is in none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +16,11 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::error::ErrorKind;
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
-use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Decode, Executor as _, Row as _, Type};
+use sqlx::{Any, AnyPool, Decode, Executor as _, Row as _, Type};
+use tokio::time::timeout;
 
 use super::StoreError;
-use super::error::{is_corrupt, is_decode_error};
+use super::error::{is_corrupt, is_decode_error, is_lost_connection};
 use super::health::Health;
 
 /// A statement with its values.
@@ -96,8 +96,26 @@ impl StatementState {
 }
 
 impl Connection {
-    /// Acquires a connection from the pool.
+    /// Acquires a connection that responds.
     pub(super) async fn acquire(pool: &AnyPool) -> Result<Self, sqlx::Error> {
+        let options = pool.options();
+        let responding = async {
+            // The server may have ended every idle one.
+            for _idle in 0..options.get_max_connections() {
+                let mut connection = Self::acquire_unchecked(pool).await?;
+                if connection.responds().await {
+                    return Ok(connection);
+                }
+            }
+            Self::acquire_unchecked(pool).await
+        };
+        let acquired = timeout(options.get_acquire_timeout(), responding).await;
+        acquired.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    /// Acquires a connection that PostgreSQL may have ended since its last use, for a statement that is
+    /// repeated then.
+    pub(super) async fn acquire_unchecked(pool: &AnyPool) -> Result<Self, sqlx::Error> {
         let pooled = pool.acquire().await?;
         let is_sqlite = pooled.backend_name() == "SQLite";
         let state = StatementState::default();
@@ -107,6 +125,20 @@ impl Connection {
     /// Whether the database is SQLite.
     pub(super) fn is_sqlite(&self) -> bool {
         self.is_sqlite
+    }
+
+    /// Whether every statement and transaction has ended, without a failure.
+    pub(super) const fn is_reusable(&self) -> bool {
+        !(self.state.has_failed || self.state.is_running || self.is_in_transaction)
+    }
+
+    async fn responds(&mut self) -> bool {
+        self.is_sqlite || self.run("SELECT 1").await.is_ok()
+    }
+
+    /// Whether a statement failed because PostgreSQL, or the network, has ended the connection.
+    pub(super) fn is_lost(&self, error: &sqlx::Error) -> bool {
+        !self.is_sqlite && is_lost_connection(error)
     }
 
     /// Reports a damaged database to `health`.
@@ -161,7 +193,7 @@ impl Connection {
             return answer.await;
         }
         let silent = |_elapsed| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
-        tokio::time::timeout(SILENCE_TIMEOUT, answer).await.unwrap_or_else(silent)
+        timeout(SILENCE_TIMEOUT, answer).await.unwrap_or_else(silent)
     }
 
     async fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {
@@ -258,31 +290,10 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // SQLite rolls back when the connection returns to the pool.
-        let is_left_open = self.is_in_transaction && !self.is_sqlite;
-        if self.state.has_failed || self.state.is_running || is_left_open {
+        if !self.is_reusable() {
             self.pooled.close_on_drop();
         }
     }
-}
-
-/// Whether an idle pool connection may be used: it responds and is in no transaction.
-pub(super) async fn is_idle(connection: &mut AnyConnection) -> bool {
-    // SQLite refuses a nested BEGIN.
-    !connection.is_in_transaction()
-        && connection.execute(sqlx::raw_sql("BEGIN; ROLLBACK")).await.is_ok()
-}
-
-/// Rolls back what a dropped change left open. Returns whether the connection can be used again.
-pub(super) async fn reset(connection: &mut AnyConnection) -> bool {
-    if connection.backend_name() != "SQLite" {
-        // One that was left in a transaction is closed.
-        return true;
-    }
-    // BEGIN fails if the connection is already in a transaction. In both cases it is in one now, so
-    // the rollback fails only on an unusable connection.
-    let _ = connection.execute(sqlx::raw_sql("BEGIN")).await;
-    connection.execute(sqlx::raw_sql("ROLLBACK")).await.is_ok()
 }
 
 #[cfg(test)]
@@ -297,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_change_is_rolled_back_and_its_connection_is_reused() {
+    async fn dropped_changes_are_rolled_back_and_do_not_use_up_the_pool() {
         let bench = Bench::new().await;
         let health = Arc::<Health>::default();
         for _ in 0..8 {
@@ -311,7 +322,7 @@ mod tests {
         assert_eq!(bench.store.metadata("a").await.unwrap().as_deref(), Some("2"));
     }
 
-    // The next three are about SQLite, which ends transactions itself: see the head of this module.
+    // The next two are about SQLite, which ends transactions itself: see the head of this module.
     #[tokio::test]
     async fn a_transaction_within_a_transaction_is_refused() {
         let bench = Bench::on_file().await;
@@ -321,16 +332,6 @@ mod tests {
         connection.begin_change(&health).await.unwrap_err();
         connection.commit().await.unwrap_err();
         bench.store.set_metadata("a", "1").await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_connection_left_in_a_transaction_is_not_reused() {
-        let bench = Bench::on_file().await;
-        let mut connection = pool(&bench).acquire().await.unwrap();
-        connection.execute(sqlx::raw_sql("BEGIN")).await.unwrap();
-        assert!(!is_idle(&mut connection).await);
-        assert!(reset(&mut connection).await);
-        assert!(is_idle(&mut connection).await);
     }
 
     #[tokio::test]

@@ -233,6 +233,19 @@ pub(super) fn is_corrupt(error: &sqlx::Error) -> bool {
     matches!(sqlite_code(error), Some(11 | 26))
 }
 
+/// Whether PostgreSQL or the network has ended a connection, before a statement or with it: an error of
+/// the socket, `admin_shutdown`, `crash_shutdown` or `cannot_connect_now`. A server that was silent for too
+/// long is none.
+pub(super) fn is_lost_connection(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() != io::ErrorKind::TimedOut,
+        sqlx::Error::Database(error) => {
+            matches!(error.code().as_deref(), Some("57P01" | "57P02" | "57P03"))
+        }
+        _ => false,
+    }
+}
+
 /// Whether the system could not read the database, which may be temporary: `SQLITE_IOERR`.
 pub(super) fn is_io_error(error: &sqlx::Error) -> bool {
     sqlite_code(error) == Some(10)

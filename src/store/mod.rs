@@ -45,6 +45,7 @@ mod operator_events;
 mod postgresql;
 mod principals;
 mod quota;
+mod readers;
 mod recovered_keys;
 mod refresh;
 mod restore;
@@ -73,6 +74,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
+use sqlx::any::AnyRow;
 use tokio::sync::Mutex;
 
 pub use access_keys::{AccessKeyRow, MAX_ACTIVE_KEYS, SessionRow};
@@ -108,7 +110,7 @@ use crate::telemetry::gauge_value;
 use aliases::read_alias;
 use catalogue::{Catalogue, CatalogueSecret};
 use connect::Connected;
-use connection::Connection;
+use connection::{Connection, Statement};
 use damage::DamagedRows;
 use health::Health;
 use keys::KeyRows;
@@ -374,13 +376,29 @@ impl Inner {
 
     /// A connection of the pool. After a failure it is closed when it is dropped.
     async fn connection(&self) -> Result<Connection, StoreError> {
-        // SQLite deletes the WAL when the last connection closes.
-        if !self.database.pool.is_closed() {
-            self.require_file()?;
-        }
+        self.require_open_file()?;
         let mut connection = Connection::acquire(&self.database.pool).await?;
         connection.report_damage_to(&self.health);
         Ok(connection)
+    }
+
+    /// The row that one statement returns, if any. PostgreSQL is not asked for anything else before,
+    /// unless it has ended the connection.
+    async fn read_row<'q>(
+        &self,
+        statement: impl Fn() -> Statement<'q>,
+    ) -> Result<Option<AnyRow>, StoreError> {
+        self.require_open_file()?;
+        let Connected { pool, readers, .. } = &self.database;
+        let mut connection = readers.acquire(pool).await?;
+        connection.report_damage_to(&self.health);
+        let read = connection.row(statement()).await;
+        if read.as_ref().is_err_and(|error| connection.is_lost(error)) {
+            drop(connection);
+            return Ok(self.connection().await?.row(statement()).await?);
+        }
+        readers.keep(connection, pool);
+        Ok(read?)
     }
 
     /// A connection in a transaction that reads a scope, with the revisions of its parts that are known
@@ -390,6 +408,11 @@ impl Inner {
         let mut connection = self.connection().await?;
         connection.begin_read().await?;
         Ok((connection, known))
+    }
+
+    fn require_open_file(&self) -> Result<(), StoreError> {
+        // SQLite deletes the WAL when the last connection closes.
+        if self.database.pool.is_closed() { Ok(()) } else { self.require_file() }
     }
 
     /// Fails if the SQLite file is not the one that was opened, or was reset to an older state.
@@ -559,7 +582,13 @@ pub(crate) mod tests {
         pub(super) async fn try_tamper(&self, sql: &str) -> Result<u64, sqlx::Error> {
             const UNCHECKED: &str = "PRAGMA foreign_keys = OFF; ";
             let pool = &self.store.inner.database.pool;
-            let mut connection = pool.acquire().await.unwrap();
+            // The test may have cut idle ones.
+            let mut connection = loop {
+                let mut idle = pool.acquire().await.unwrap();
+                if sqlx::Connection::ping(&mut *idle).await.is_ok() {
+                    break idle;
+                }
+            };
             let (sqlite, is_unchecked) = match sql.strip_prefix(UNCHECKED) {
                 Some(rest) => (rest, true),
                 None => (sql, false),

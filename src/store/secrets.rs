@@ -103,6 +103,12 @@ impl Store {
         write.commit_secret(secret).await
     }
 
+    /// A secret as this process last saw it. What a caller gets is decided by the row, which another
+    /// gateway may have changed.
+    pub fn last_seen_secret(&self, name: &SecretName) -> Option<Arc<SecretRecord>> {
+        self.known_secret(name).map(|known| known.record)
+    }
+
     /// Reads a secret from disk.
     ///
     /// # Errors
@@ -293,15 +299,17 @@ impl Store {
         version: Option<&SecretVersionId>,
     ) -> Result<Option<ReadSecret>, StoreError> {
         let key = self.row_key()?;
-        let select = sqlx::query(
-            "SELECT name, row_id, revision, body, row_mac, account, (SELECT encrypted_value FROM \
-             secret_versions WHERE secret_versions.row_id = secrets.row_id AND version_id = $2) \
-             AS encrypted_value FROM secrets WHERE name = $1 AND account = $3",
-        );
         let version = version.map_or("", SecretVersionId::as_str);
-        let select = select.bind(name.to_string()).bind(version.to_owned());
-        let select = select.bind(key.account().to_owned());
-        let Some(row) = self.inner.connection().await?.row(select).await? else { return Ok(None) };
+        let select = || {
+            let select = sqlx::query(
+                "SELECT name, row_id, revision, body, row_mac, account, (SELECT encrypted_value FROM \
+                 secret_versions WHERE secret_versions.row_id = secrets.row_id AND version_id = $2) \
+                 AS encrypted_value FROM secrets WHERE name = $1 AND account = $3",
+            );
+            let select = select.bind(name.as_str().to_owned()).bind(version.to_owned());
+            select.bind(key.account().to_owned())
+        };
+        let Some(row) = self.inner.read_row(select).await? else { return Ok(None) };
         if !StoredRow::read(&SECRETS, &row, &key)?.is_valid {
             return Err(SECRETS.fields(&row).corrupt(ROW_MAC, WRONG_MAC));
         }
@@ -438,7 +446,8 @@ pub(super) mod tests {
     use crate::model::{
         Base64Bytes, Quota, Quotas, SecretDataType, SecretVersion, VersionStage, VersionStages,
     };
-    use crate::store::tests::{Bench, open};
+    use crate::store::test_server;
+    use crate::store::tests::{Bench, TestDatabase, open};
 
     const NOON: i64 = 1_700_000_000;
 
@@ -506,6 +515,42 @@ pub(super) mod tests {
 
     fn is_corrupt<T>(outcome: &Result<T, StoreError>) -> bool {
         matches!(outcome, Err(StoreError::Corrupt { .. }))
+    }
+
+    /// Reads a value a few times. Returns how many statements PostgreSQL executed.
+    async fn statements_of_reads(
+        store: &Store,
+        secret: &SecretRecord,
+        reads: usize,
+        server: &test_server::Server,
+    ) -> usize {
+        let log = || std::fs::read_to_string(server.directory().join("server.log")).unwrap();
+        let before = log().len();
+        for _read in 0..reads {
+            assert_eq!(read(store, secret, current()).await.unwrap().unwrap(), "value of 1");
+        }
+        let log = log();
+        let is_statement =
+            |line: &&str| line.contains("LOG:  execute") || line.contains("LOG:  statement");
+        log[before..].lines().filter(is_statement).count()
+    }
+
+    #[tokio::test]
+    async fn postgresql_executes_one_statement_for_a_value_and_may_have_ended_the_connection() {
+        let bench = Bench::new().await;
+        let TestDatabase::Server(database) = &bench.database else { return };
+        let server = test_server::server();
+        let secret = insert_sample_secret(&bench.store, "db/orders").await;
+        // The statements of no other test are in the log.
+        database.execute(&format!("ALTER DATABASE {} SET log_statement = 'all'", database.name));
+        let store = open(&bench.url).await.unwrap();
+        statements_of_reads(&store, &secret, 1, server).await;
+        assert_eq!(statements_of_reads(&store, &secret, 10, server).await, 10);
+        database.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+        statements_of_reads(&store, &secret, 1, server).await;
     }
 
     #[tokio::test]

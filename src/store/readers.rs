@@ -1,0 +1,40 @@
+//! Connections that are kept for reads of one statement.
+//!
+//! The pool waits for a response of each connection that is returned to it, and limits the time of each
+//! acquisition. For a read of one statement both cost more than the read.
+
+use parking_lot::Mutex;
+use sqlx::AnyPool;
+
+use super::connection::Connection;
+
+/// The connections that are kept. More reads at the same time use the pool.
+const KEPT: usize = 2;
+
+/// The kept connections that are idle.
+#[derive(Debug, Default)]
+pub(super) struct Readers(Mutex<Vec<Connection>>);
+
+impl Readers {
+    /// A connection that PostgreSQL may have ended since its last use.
+    pub(super) async fn acquire(&self, pool: &AnyPool) -> Result<Connection, sqlx::Error> {
+        let kept = self.0.lock().pop();
+        match kept {
+            Some(connection) => Ok(connection),
+            None => Connection::acquire_unchecked(pool).await,
+        }
+    }
+
+    /// Keeps a connection, or returns it to its pool.
+    pub(super) fn keep(&self, connection: Connection, pool: &AnyPool) {
+        let mut kept = self.0.lock();
+        if kept.len() < KEPT && connection.is_reusable() && !pool.is_closed() {
+            kept.push(connection);
+        }
+    }
+
+    /// Returns all connections to their pool, which is closed already.
+    pub(super) fn close(&self) {
+        self.0.lock().clear();
+    }
+}
