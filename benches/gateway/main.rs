@@ -20,6 +20,7 @@ mod secrets;
 mod testbed;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -92,12 +93,29 @@ struct Options {
     /// Sessions that are alive
     #[arg(long, default_value_t = 10_000)]
     sessions: usize,
-    /// Leave the other operations out, and the calls with sessions
-    #[arg(long)]
-    only_encrypt: bool,
+    /// The tables
+    #[arg(long, num_args = 1.., value_enum, default_values_t = Table::ALL)]
+    tables: Vec<Table>,
     /// Cargo's word for "measure": without it this is a test run, as short as can be
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// A table of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Table {
+    /// Encrypt, for each of the subjects.
+    Encrypt,
+    /// Other operations.
+    Operations,
+    /// `GetSecretValue` beside Decrypt.
+    Secrets,
+    /// Encrypt with sessions, and the exchange of tokens.
+    Sessions,
+}
+
+impl Table {
+    const ALL: [Self; 4] = [Self::Encrypt, Self::Operations, Self::Secrets, Self::Sessions];
 }
 
 /// What is measured.
@@ -175,8 +193,10 @@ fn is_measurement() -> bool {
 fn measure(options: &Options, testbed: Testbed) -> anyhow::Result<()> {
     let length = Duration::from_secs_f64(options.seconds);
     let mut measured = report::Measured::default();
+    let is_wanted = |table| options.tables.contains(&table);
     let mut needed = warm_up(options, &testbed, length / 4)?;
-    for round in 0..options.rounds.get() {
+    let rounds = if is_wanted(Table::Encrypt) { options.rounds.get() } else { 0 };
+    for round in 0..rounds {
         for &bytes in &options.bytes {
             measured.note_loop(bytes, testbed.token_loop(bytes, length)?);
         }
@@ -193,17 +213,22 @@ fn measure(options: &Options, testbed: Testbed) -> anyhow::Result<()> {
             }
         }
     }
-    let others = if options.only_encrypt {
-        None
-    } else {
-        let others = others::measure(options, &testbed, length)?;
-        let secrets = secrets::measure(options, &testbed, length)?;
-        Some((others, secrets, identity::measure(options, &testbed, length)?))
-    };
+    let mut others = Vec::<Box<dyn fmt::Display>>::new();
+    if is_wanted(Table::Operations) {
+        others.push(Box::new(others::measure(options, &testbed, length)?));
+    }
+    if is_wanted(Table::Secrets) {
+        others.push(Box::new(secrets::measure(options, &testbed, length)?));
+    }
+    if is_wanted(Table::Sessions) {
+        others.push(Box::new(identity::measure(options, &testbed, length)?));
+    }
     testbed.close();
-    println!("{}", report::Tables { options, measured: &measured });
-    if let Some((others, secrets, identity)) = others {
-        println!("{others}\n{secrets}\n{identity}");
+    if is_wanted(Table::Encrypt) {
+        println!("{}", report::Tables { options, measured: &measured });
+    }
+    for table in others {
+        println!("{table}");
     }
     Ok(())
 }
