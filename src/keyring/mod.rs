@@ -43,7 +43,7 @@ pub use lifecycle::NewKey;
 pub use metrics::KeyringMetrics;
 pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
 pub use rewrap::SecretDataKeys;
-pub use secret::EncryptedSecret;
+pub use secret::{EncryptedSecret, decrypt_secret};
 pub use secret_check::SecretCheck;
 pub use state::KeyAction;
 pub use usable_version::{AesGcm, PublicHalf, UsableVersion, VersionSelector};

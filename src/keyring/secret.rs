@@ -15,7 +15,7 @@ use crate::model::{
     CiphertextBlob, KeyRecord, KeySpec, KeyUsage, Origin, ProtectionLevel, SecretData, TAG_BYTES,
     Time,
 };
-use crate::token::{EncryptOptions, Worker};
+use crate::token::{Budget, EncryptOptions, Worker};
 
 /// The bytes of a data key.
 const DATA_KEY_BYTES: usize = 32;
@@ -87,31 +87,40 @@ impl Keyring {
         Ok(EncryptedSecret { wrapped_key, value })
     }
 
-    /// Decrypts a value.
+    /// Decrypts a data key.
     ///
     /// # Errors
-    /// [`KeyringError::DamagedSecret`] when the data key or the value is not what was encrypted with
-    /// this associated data, or the token fails.
-    pub async fn decrypt_secret<P: CanDecrypt>(
+    /// [`KeyringError::DamagedSecret`] when it was not encrypted with this associated data, or the token
+    /// fails.
+    pub async fn decrypt_data_key<P: CanDecrypt>(
         &self,
         version: &UsableVersion<'_, P, AesGcm>,
-        secret: EncryptedSecret,
+        wrapped_key: CiphertextBlob,
         aad: Vec<u8>,
-        call: LastCall<'_>,
-    ) -> Result<SecretData, KeyringError> {
+        budget: &Budget,
+    ) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
         let identity = version.identity_for_use();
-        let wrapped_key = divided(version, secret.wrapped_key)?;
+        let wrapped_key = divided(version, wrapped_key)?;
         let job = move |worker: &mut Worker<'_>| {
             let (iv, ciphertext) = (&wrapped_key.iv, &wrapped_key.ciphertext);
-            let data_key = worker.decrypt(identity, iv, Some(&aad), ciphertext)?;
-            let value = decrypt_value(&data_key, &aad, &secret.value).ok();
-            let value = value.and_then(|value| SecretData::from_decrypted(value).ok());
-            Ok(value.ok_or(()))
+            worker.decrypt(identity, iv, Some(&aad), ciphertext).map(Ok::<_, KeyringError>)
         };
-        let LastCall { budget, completion } = call;
-        let value = self.token.run_last(identity, budget, completion, job).await;
-        value.map_err(of_secret)?.map_err(|()| KeyringError::DamagedSecret)
+        self.token.run_last(identity, budget, None, job).await.map_err(of_secret)?
     }
+}
+
+/// Decrypts a value.
+///
+/// # Errors
+/// [`KeyringError::DamagedSecret`] when it is not what was encrypted with this associated data.
+pub fn decrypt_secret(
+    data_key: &[u8],
+    aad: &[u8],
+    encrypted: &[u8],
+) -> Result<SecretData, KeyringError> {
+    let value = decrypt_value(data_key, aad, encrypted).ok();
+    let data = value.and_then(|value| SecretData::from_decrypted(value).ok());
+    data.ok_or(KeyringError::DamagedSecret)
 }
 
 fn divided<P>(

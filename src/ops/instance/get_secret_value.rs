@@ -36,8 +36,7 @@ impl Operation for GetSecretValue {
     const COST_CLASS: CostClass = CostClass::Cryptographic;
 
     async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
-        let (secret, version, data) =
-            read_value::<Self>(&self.secret, &self.selection, true, cx).await?;
+        let (secret, version, data) = read_value::<Self>(&self.secret, &self.selection, cx).await?;
         let record = secret.record();
         let response = GetSecretValueResponse {
             secret_name: record.name.to_string(),

@@ -54,6 +54,36 @@ impl Context {
         Ok((self.authorize_secret(secret, record)?, value.flatten()))
     }
 
+    /// A secret as this process last saw it, if that allows action `P`, and no dry run. Its charge is the
+    /// one of the call.
+    ///
+    /// # Errors
+    /// When the call is above a limit.
+    pub(super) fn expected_secret<P: Permission>(
+        &self,
+        secret: &SecretRef,
+    ) -> Result<Option<AuthorizedSecret<P>>, ApiError> {
+        if self.execution().is_err() || !self.is_local_secret(secret) {
+            return Ok(None);
+        }
+        let Some(record) = self.store().last_seen_secret(&secret.name) else { return Ok(None) };
+        let authorizer = &self.services.authorizer;
+        let allowed = authorizer.secret(&self.authorization_request(None), record).ok();
+        if allowed.is_some() {
+            self.charge_account_limit()?;
+        }
+        Ok(allowed)
+    }
+
+    /// The key of an expected secret, if its use is allowed.
+    pub(super) fn expected_key_of_secret<S: CanUseSecretValue, P: Permission>(
+        &self,
+        secret: &AuthorizedSecret<S>,
+    ) -> Option<AuthorizedKey<P>> {
+        let request = self.authorization_request(None);
+        self.services.authorizer.key_of_secret(&request, secret).ok()
+    }
+
     fn authorize_secret<P: Permission>(
         &self,
         secret: &SecretRef,

@@ -40,9 +40,7 @@ impl Operation for GetSecretValue {
             let reason = "this gateway does not support enclaves";
             return Err(ApiError::unsupported_parameter("Recipient", reason));
         }
-        // Only a value that XML can carry is a success, so its record cannot be handed over before.
-        let (secret, version, data) =
-            read_value::<Self>(&self.secret, &self.selection, !self.is_xml, cx).await?;
+        let (secret, version, data) = read_value::<Self>(&self.secret, &self.selection, cx).await?;
         if self.is_xml && !data.is_xml_text() {
             return Err(ApiError::with_message(
                 ErrorCode::InvalidParameter,

@@ -2,6 +2,7 @@
 
 mod context;
 mod error;
+mod expected_data_key;
 mod filters;
 mod guesses;
 mod parameters;

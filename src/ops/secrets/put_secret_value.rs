@@ -83,7 +83,7 @@ impl NewVersion {
     ) -> Result<StoredVersion, ApiError> {
         let row = secret.record().row;
         cx.wrong_values().check(row)?;
-        let (version, value) = decrypt::<_, WrapDataKey>(secret, stored, false, cx).await?;
+        let (version, value) = decrypt::<_, WrapDataKey>(secret, stored, None, cx).await?;
         let are_equal =
             verify_slices_are_equal(value.expose().as_bytes(), self.value.expose().as_bytes());
         if are_equal.is_err() || version.data_type != self.data_type {

@@ -1,16 +1,16 @@
 //! Decryption of a value.
 
 use super::error::require_live;
+use super::expected_data_key::{DecryptedDataKey, ExpectedVersion};
 use super::parameters::{Selection, UnwrapDataKey};
 use crate::authz::{AuthorizedSecret, CanDecrypt, CanUseSecretValue};
 use crate::error::{ApiError, ErrorCode};
-use crate::keyring::{EncryptedSecret, VersionSelector};
+use crate::keyring::{VersionSelector, decrypt_secret};
 use crate::model::{CiphertextBlob, SecretData, SecretRef, SecretVersion};
 use crate::ops::Context;
 use crate::store::StoredValue;
 
-/// Finds a secret, and decrypts the selected version for a reader. `is_last`: nothing after it can
-/// fail.
+/// Finds a secret, and decrypts the selected version for a reader.
 ///
 /// # Errors
 /// As [`Context::secret`] and [`decrypt`]; when the deletion of the secret is scheduled, or the version
@@ -18,18 +18,26 @@ use crate::store::StoredValue;
 pub(in crate::ops) async fn read_value<S: CanUseSecretValue>(
     secret: &SecretRef,
     selection: &Selection,
-    is_last: bool,
     cx: &Context,
 ) -> Result<(AuthorizedSecret<S>, SecretVersion, SecretData), ApiError> {
-    let (secret, value) = cx.secret_with_value::<S>(secret, &selection.selected()).await?;
+    let selected = selection.selected();
+    let expected = ExpectedVersion::<S>::of(secret, &selected, cx)?;
+    let data_key = async {
+        match expected {
+            Some(expected) => expected.decrypt(cx).await,
+            None => None,
+        }
+    };
+    let (found, data_key) = tokio::join!(cx.secret_with_value::<S>(secret, &selected), data_key);
+    let (secret, value) = found?;
     require_live(secret.record())?;
     let value = value.ok_or_else(|| selection.not_found())?;
-    let (version, data) = decrypt::<_, UnwrapDataKey>(&secret, value, is_last, cx).await?;
+    let (version, data) = decrypt::<_, UnwrapDataKey>(&secret, value, data_key, cx).await?;
     Ok((secret, version, data))
 }
 
-/// Decrypts a stored value, with permission `P` on the key of its secret. `is_last`: nothing after it
-/// can fail.
+/// Decrypts a stored value, with permission `P` on the key of its secret. `data_key` is that of the
+/// value, if the row is the expected one.
 ///
 /// # Errors
 /// As the state of the key requires; `Rejected.Unavailable` for a damaged value;
@@ -37,7 +45,7 @@ pub(in crate::ops) async fn read_value<S: CanUseSecretValue>(
 pub(super) async fn decrypt<S: CanUseSecretValue, P: CanDecrypt>(
     secret: &AuthorizedSecret<S>,
     value: StoredValue,
-    is_last: bool,
+    data_key: Option<DecryptedDataKey>,
     cx: &Context,
 ) -> Result<(SecretVersion, SecretData), ApiError> {
     let record = secret.record();
@@ -50,9 +58,14 @@ pub(super) async fn decrypt<S: CanUseSecretValue, P: CanDecrypt>(
     let usable = VersionSelector::OfCiphertext(wrapped_key.version);
     let usable = cx.keyring().decryption_version(&key, usable)?;
     let _not_a_dry_run = cx.execution()?;
-    let binding = cx.binding(record, &version).associated_data();
-    let encrypted = EncryptedSecret { wrapped_key, value: value.encrypted };
-    let call = if is_last { cx.last_call() } else { cx.call() };
-    let data = cx.keyring().decrypt_secret(&usable, encrypted, binding, call).await?;
+    let aad = cx.binding(record, &version).associated_data();
+    let expected = data_key.and_then(|data_key| data_key.of(record, &version));
+    let data_key = if let Some(expected) = expected {
+        expected?
+    } else {
+        let (keyring, aad) = (cx.keyring(), aad.clone());
+        keyring.decrypt_data_key(&usable, wrapped_key, aad, cx.budget()).await?
+    };
+    let data = decrypt_secret(&data_key, &aad, &value.encrypted)?;
     Ok((version, data))
 }
