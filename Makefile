@@ -2,7 +2,7 @@
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run check format test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tokens setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind setup-postgres setup-packages setup-cbom packages
+.PHONY: run check format lints test clients bench bench-instructions audit fuzz torture setup setup-in-turn setup-build setup-token setup-tokens setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind setup-postgres setup-packages setup-cbom packages
 
 # Starts a gateway for development on loopback. Its token and state are in .hsmgate.
 run: setup-build setup-token
@@ -21,13 +21,22 @@ format:
 	# cargo fmt does not find modules that a macro declares, and crates outside the workspace.
 	rustfmt --edition 2024 --check $$(find src/ops tests/tokens -name '*.rs')
 
-# Everything that a commit must pass. tests/sdk.rs and tests/clients run the SDKs.
-test: setup format
-	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib
+# Everything that a commit must pass. tests/sdk.rs and tests/clients run the SDKs. What the tests need is
+# installed while the lints compile: on a new machine each takes minutes, and most of the first are
+# downloads.
+test: setup-build setup-lints
+	$(MAKE) --jobs=2 setup-in-turn lints
 	cargo deny check bans licenses sources
 	cargo test --workspace
 	HSMGATE_TEST_DATABASE=postgresql cargo test --lib store::
+
+lints: format
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib
+
+# apt and dpkg allow one user at a time.
+setup-in-turn:
+	$(MAKE) --jobs=1 setup
 
 # Runs third-party programs against gateways, each if a variable names it (BAO=/usr/bin/bao):
 # docs/develop/testing.md.
