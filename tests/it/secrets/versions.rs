@@ -51,11 +51,11 @@ async fn both_forms_of_stages_are_accepted_and_lists_are_always_there() {
         gateway.call("PutSecretValue", &[&params[..], &[stages]].concat()).await
     };
     put("v2", r#"["ACSCurrent","blue"]"#).await;
-    put("v3", r#"{"VersionStage":["green"]}"#).await;
+    put("v3", r#"{"VersionStage":["ACSNext"]}"#).await;
     put("v4", r#"["blue"]"#).await;
     assert_eq!(
         versions(&gateway, "db").await,
-        ["v4 blue", "v3 green", "v2 ACSCurrent", "v1 ACSPrevious"]
+        ["v4 blue", "v3 ACSNext", "v2 ACSCurrent", "v1 ACSPrevious"]
     );
     put("v5", "[]").await;
     assert_eq!(versions(&gateway, "db").await[0], "v5 ACSCurrent");
@@ -68,7 +68,7 @@ async fn both_forms_of_stages_are_accepted_and_lists_are_always_there() {
         (text(&oldest["VersionId"]), &oldest["VersionStages"]),
         ("v1", &json!({"VersionStage": []}))
     );
-    for stages in [r#"["ACSCurrent","ACSPrevious"]"#, r#"["ACSNext"]"#, "x"] {
+    for stages in [r#"["ACSCurrent","ACSPrevious"]"#, r#"["two words"]"#, "x"] {
         let params = [("SecretName", "db"), ("VersionId", "v9"), ("SecretData", "x")];
         let params = [&params[..], &[("VersionStages", stages)]].concat();
         let refused = gateway.refused("PutSecretValue", &params).await;
