@@ -37,7 +37,7 @@ impl LockedStore {
     }
 
     /// As [`LockedStore::open`], but with an exclusive lock: no other process may use the store
-    /// meanwhile. For PostgreSQL there is no such lock; the caller must ensure it.
+    /// meanwhile.
     ///
     /// # Errors
     /// [`StoreError::InUseElsewhere`], and as [`LockedStore::open`].
