@@ -181,21 +181,11 @@ impl AccessKey {
             last_use: LastUse::default(),
         }
     }
-}
 
-impl AccessKey {
-    /// The same session with the newest state of its principal.
-    pub(super) fn of_principal(&self, principal: Arc<Principal>) -> Self {
-        Self {
-            id: self.id.clone(),
-            principal,
-            acs3_key: Acs3Key::of(&self.secret),
-            secret: self.secret.clone(),
-            is_active: self.is_active,
-            session: self.session.clone(),
-            encrypted_secret: Vec::new(),
-            last_use: LastUse::default(),
-        }
+    /// The same session with the newest state of its principal; `None` for a key that has no session.
+    pub(super) fn with_principal(&self, principal: Arc<Principal>) -> Option<Self> {
+        let session = Arc::clone(self.session.as_ref()?);
+        Some(Self::of_session(self.id.clone(), principal, self.secret.clone(), session))
     }
 }
 
@@ -215,6 +205,7 @@ pub struct CredentialStore {
     snapshot: Arc<ArcSwap<Snapshot>>,
     /// The identity providers of the configuration, once they are open.
     configured_providers: Arc<OnceLock<Arc<ConfiguredProviders>>>,
+    /// The sessions whose tokens were decrypted.
     pub(super) opened_sessions: Arc<OpenedSessions<AccessKey>>,
 }
 

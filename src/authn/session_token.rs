@@ -135,7 +135,11 @@ impl CredentialStore {
         }
         // The role may have other policies since the session was decrypted.
         let is_current = Arc::ptr_eq(role, &key.principal);
-        let key = if is_current { key } else { Arc::new(key.of_principal(Arc::clone(role))) };
+        let key = if is_current {
+            key
+        } else {
+            Arc::new(key.with_principal(Arc::clone(role)).ok_or(absent)?)
+        };
         if known.is_none() || !is_current {
             self.opened_sessions.insert(id, token, Arc::clone(&key));
         }

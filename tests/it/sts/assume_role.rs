@@ -290,6 +290,11 @@ async fn a_session_ends_with_everything_that_it_was_made_of() {
     test_account.installation.configured(&enable).done();
     test_account.until_encrypt(&second, "").await;
 
+    test_account.role(&["detach", "ci", "AliyunKMSCryptoUserAccess"]);
+    test_account.until_encrypt(&second, "Forbidden.NoPermission").await;
+    test_account.role(&["attach", "ci", "AliyunKMSCryptoUserAccess"]);
+    test_account.until_encrypt(&second, "").await;
+
     test_account.role(&["delete", "ci"]);
     test_account.until_encrypt(&second, absent).await;
     test_account.role(&["create", "ci", "--policy", "AliyunKMSCryptoUserAccess"]);
