@@ -103,9 +103,9 @@ impl Keyring {
         let wrapped_key = divided(version, wrapped_key)?;
         let job = move |worker: &mut Worker<'_>| {
             let (iv, ciphertext) = (&wrapped_key.iv, &wrapped_key.ciphertext);
-            worker.decrypt(identity, iv, Some(&aad), ciphertext).map(Ok::<_, KeyringError>)
+            worker.decrypt(identity, iv, Some(&aad), ciphertext)
         };
-        self.token.run_last(identity, budget, None, job).await.map_err(of_secret)?
+        self.token.run_with(identity, budget, job).await.map_err(of_secret)
     }
 }
 
