@@ -267,9 +267,14 @@ async fn has_older_schema(pool: &AnyPool) -> Result<bool, StoreError> {
     Ok(!is_new && has_pending_migrations(pool).await?)
 }
 
+/// The schema versions of a database, in order.
+async fn applied_versions(pool: &AnyPool) -> Result<Vec<i64>, StoreError> {
+    let select = sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY version");
+    Ok(select.fetch_all(pool).await?)
+}
+
 async fn has_pending_migrations(pool: &AnyPool) -> Result<bool, StoreError> {
-    let applied: Vec<i64> =
-        sqlx::query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(pool).await?;
+    let applied = applied_versions(pool).await?;
     Ok(known_versions().any(|version| !applied.contains(&version)))
 }
 
@@ -295,11 +300,7 @@ async fn wait_for_exclusive(lock: FileLock, path: &Path) -> Result<FileLock, Sto
 
 /// Fails if a database has another schema than that of this program.
 pub(super) async fn require_schema(connected: &Connected) -> Result<(), StoreError> {
-    let applied: Vec<i64> =
-        sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY version")
-            .fetch_all(&connected.pool)
-            .await?;
-    if known_versions().eq(applied) {
+    if known_versions().eq(applied_versions(&connected.pool).await?) {
         return Ok(());
     }
     let source = "it has the tables of another version of hsmgate: start the gateway of this version \
