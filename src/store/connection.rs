@@ -136,11 +136,6 @@ impl Connection {
         self.is_sqlite || self.run("SELECT 1").await.is_ok()
     }
 
-    /// Whether a statement failed because PostgreSQL, or the network, has ended the connection.
-    pub(super) fn is_lost(&self, error: &sqlx::Error) -> bool {
-        !self.is_sqlite && is_lost_connection(error)
-    }
-
     /// Reports a damaged database to `health`.
     pub(super) fn report_damage_to(&mut self, health: &Arc<Health>) {
         self.state.damage = Some(Arc::clone(health));
@@ -220,6 +215,21 @@ impl Connection {
         let row = statement.fetch_optional(&mut *self.pooled);
         let row = Self::bounded(self.is_sqlite, row).await;
         self.state.ended(row)
+    }
+
+    /// As [`Connection::row`]. `None` if PostgreSQL or the network has ended the connection, or it does not
+    /// respond for as long as a checked connection is waited for.
+    pub(super) async fn row_unless_lost(
+        &mut self,
+        statement: Statement<'_>,
+        pool: &AnyPool,
+    ) -> Option<Result<Option<AnyRow>, sqlx::Error>> {
+        if self.is_sqlite {
+            return Some(self.row(statement).await);
+        }
+        let limit = pool.options().get_acquire_timeout();
+        let read = timeout(limit, self.row(statement)).await.ok()?;
+        (!read.as_ref().is_err_and(is_lost_connection)).then_some(read)
     }
 
     /// The row that a statement returns.

@@ -234,11 +234,10 @@ pub(super) fn is_corrupt(error: &sqlx::Error) -> bool {
 }
 
 /// Whether PostgreSQL or the network has ended a connection, before a statement or with it: an error of
-/// the socket, `admin_shutdown`, `crash_shutdown` or `cannot_connect_now`. A server that was silent for too
-/// long is none.
+/// the socket, `admin_shutdown`, `crash_shutdown` or `cannot_connect_now`.
 pub(super) fn is_lost_connection(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(error) => error.kind() != io::ErrorKind::TimedOut,
+        sqlx::Error::Io(_) => true,
         sqlx::Error::Database(error) => {
             matches!(error.code().as_deref(), Some("57P01" | "57P02" | "57P03"))
         }

@@ -383,7 +383,7 @@ impl Inner {
     }
 
     /// The row that one statement returns, if any. PostgreSQL is not asked for anything else before,
-    /// unless it has ended the connection.
+    /// unless the connection is lost.
     async fn read_row<'q>(
         &self,
         statement: impl Fn() -> Statement<'q>,
@@ -392,11 +392,10 @@ impl Inner {
         let Connected { pool, readers, .. } = &self.database;
         let mut connection = readers.acquire(pool).await?;
         connection.report_damage_to(&self.health);
-        let read = connection.row(statement()).await;
-        if read.as_ref().is_err_and(|error| connection.is_lost(error)) {
+        let Some(read) = connection.row_unless_lost(statement(), pool).await else {
             drop(connection);
             return Ok(self.connection().await?.row(statement()).await?);
-        }
+        };
         readers.keep(connection, pool);
         Ok(read?)
     }

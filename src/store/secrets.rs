@@ -442,6 +442,8 @@ fn unstable() -> StoreError {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::process::Command;
+
     use super::*;
     use crate::model::{
         Base64Bytes, Quota, Quotas, SecretDataType, SecretVersion, VersionStage, VersionStages,
@@ -536,7 +538,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn postgresql_executes_one_statement_for_a_value_and_may_have_ended_the_connection() {
+    async fn postgresql_executes_one_statement_for_a_value_and_a_lost_connection_is_replaced() {
         let bench = Bench::new().await;
         let TestDatabase::Server(database) = &bench.database else { return };
         let server = test_server::server();
@@ -551,6 +553,20 @@ pub(super) mod tests {
              WHERE datname = current_database() AND pid <> pg_backend_pid()",
         );
         statements_of_reads(&store, &secret, 1, server).await;
+
+        // As if the network had cut the connection that is kept, without a word.
+        let silent = database.execute(
+            "SELECT pid FROM pg_stat_activity \
+             WHERE datname = current_database() AND query LIKE 'SELECT name, row_id%'",
+        );
+        let signal = |name| {
+            let signal = Command::new("kill").arg(name).args(silent.lines()).status();
+            assert!(signal.unwrap().success());
+        };
+        signal("-STOP");
+        let value = read(&store, &secret, current()).await;
+        signal("-CONT");
+        assert_eq!(value.unwrap().unwrap(), "value of 1");
     }
 
     #[tokio::test]
