@@ -33,7 +33,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
     ("axum", &["api", "server", "cli"]),
     ("hyper", &["server", "cli"]),
-    ("rustls", &["server", "cli"]),
+    ("rustls", &["server", "store", "cli"]),
     ("anyhow", &["cli", "main"]),
 ];
 

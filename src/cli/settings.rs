@@ -10,7 +10,7 @@ use super::open_files;
 use super::reason::Reason;
 use crate::app::{self, Backend};
 use crate::config::ownership::{InsecurePermissions, Role, check_permissions};
-use crate::config::{Config, KeySource, Log, LogFormat, TokenConfig, TokenName};
+use crate::config::{Config, KeySource, Log, LogFormat, TokenConfig, TokenName, tls_files};
 use crate::model::RegionAccount;
 use crate::ops::CallRates;
 use crate::server::TrustedProxies;
@@ -228,7 +228,8 @@ pub(super) fn check_database_permissions(url: &str) -> Result<(), InsecurePermis
     store_files(url).iter().try_for_each(|file| check_permissions(file, Role::Data))
 }
 
-/// The files of a SQLite database: the database, its log, and the index of the log.
+/// The files that decide what a database says: of SQLite the database, its log, and the index of the log; of
+/// PostgreSQL the CA of the server, and the certificate and key of this client.
 fn store_files(url: &str) -> Vec<PathBuf> {
     let beside = |file: &Path, suffix| {
         let mut name = file.as_os_str().to_owned();
@@ -236,7 +237,10 @@ fn store_files(url: &str) -> Vec<PathBuf> {
         PathBuf::from(name)
     };
     let file = Store::file(url);
-    file.map_or_else(Vec::new, |file| vec![beside(&file, "-wal"), beside(&file, "-shm"), file])
+    file.map_or_else(
+        || tls_files(url),
+        |file| vec![beside(&file, "-wal"), beside(&file, "-shm"), file],
+    )
 }
 
 /// The files that only a gateway trusts: the audit file, the CAs of forwarding targets and admin clients,

@@ -1,9 +1,11 @@
 //! The URL of a PostgreSQL database: what it may contain, and where its password comes from.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use url::{Host, Url};
+use percent_encoding::percent_decode_str;
+use url::Url;
 
 use super::secret::PinSource;
 
@@ -17,8 +19,24 @@ pub(crate) const PASSWORD_CREDENTIAL: &str = "password_credential";
 /// out again.
 pub(crate) const MEMBER: &str = "cluster_member";
 
+/// The parameter with the file of a CA.
+pub(crate) const SSL_ROOT_CERTIFICATE: &str = "sslrootcert";
+/// The parameter with the file of the certificate of this client.
+pub(crate) const SSL_CERTIFICATE: &str = "sslcert";
+/// The parameter with the file of its private key.
+pub(crate) const SSL_KEY: &str = "sslkey";
+/// The parameters that name a file of TLS.
+const SSL_FILES: &[&str] = &[SSL_ROOT_CERTIFICATE, SSL_CERTIFICATE, SSL_KEY];
+/// The parameter that says whether TLS is used and what is verified.
+const SSL_MODE: &str = "sslmode";
+/// TLS, with the certificate and the name of the server verified.
+const VERIFY: &str = "verify-full";
+/// No TLS.
+const DISABLE: &str = "disable";
+
 /// The parameters that a URL may have. Others would change what the store relies on.
-const PARAMETERS: &[&str] = &["host", "application_name"];
+const PARAMETERS: &[&str] =
+    &["host", "application_name", SSL_MODE, SSL_ROOT_CERTIFICATE, SSL_CERTIFICATE, SSL_KEY];
 
 /// Whether a text begins as the URL of a PostgreSQL database.
 pub(super) fn is_url(text: &str) -> bool {
@@ -51,11 +69,12 @@ pub(super) fn complete(
             PARAMETERS.join(", ")
         ));
     }
-    if !is_local(&url) {
-        let what = "must be on this host, a loopback address or a Unix socket (host=/DIRECTORY): \
-                    connections to other hosts need TLS, which is not supported yet";
-        return Err(what.to_owned());
+    // Of two, the driver takes the last one.
+    let is_repeated = |name: &&&str| url.query_pairs().filter(|(one, _)| one == **name).count() > 1;
+    if let Some(name) = PARAMETERS.iter().find(is_repeated) {
+        return Err(format!("has the parameter {name:?} twice"));
     }
+    set_ssl_mode(&mut url)?;
     let source = match password {
         None => None,
         Some(PinSource::File(path)) => path.to_str().map(|path| (PASSWORD_FILE, path)),
@@ -85,21 +104,81 @@ pub fn store_url(text: &str, password_file: Option<&Path>) -> Result<String, Str
     complete(text, password.as_ref(), None)
 }
 
-/// Whether the connection does not leave the host.
-fn is_local(url: &Url) -> bool {
-    let is_local_host = match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        // A scheme that URLs do not define has every host as a name.
-        Some(Host::Domain(name)) => {
-            name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+/// Checks the parameters of TLS, and adds the mode unless the URL has one: TLS with the certificate and the
+/// name of the server verified for other hosts, and for this one if a file of TLS is named; none otherwise.
+fn set_ssl_mode(url: &mut Url) -> Result<(), String> {
+    let files: Vec<_> = SSL_FILES.iter().filter(|name| parameter(url, name).is_some()).collect();
+    let is_relative =
+        |name: &&&&str| parameter(url, name).is_some_and(|file| !file.starts_with('/'));
+    if let Some(name) = files.iter().find(is_relative) {
+        return Err(format!("must have the absolute path of a file in {name}"));
+    }
+    if files.contains(&&SSL_CERTIFICATE) != files.contains(&&SSL_KEY) {
+        return Err(format!("must have both {SSL_CERTIFICATE} and {SSL_KEY}, or neither"));
+    }
+    let default = if is_this_host(url) && files.is_empty() { DISABLE } else { VERIFY };
+    let mode = parameter(url, SSL_MODE);
+    match (mode.as_deref().unwrap_or(default), files.first()) {
+        (VERIFY, _) if is_socket(url) => {
+            return Err("names a Unix socket, where a server has no TLS".to_owned());
         }
-        None => false,
-    };
-    let mut hosts = url.query_pairs().filter(|(name, _value)| name == "host").peekable();
-    let names_host = hosts.peek().is_some();
-    let are_sockets = hosts.all(|(_name, value)| value.starts_with('/'));
-    if names_host { are_sockets } else { is_local_host }
+        (DISABLE, Some(file)) => {
+            return Err(format!("has {file}, which needs {SSL_MODE}={VERIFY}"));
+        }
+        (VERIFY | DISABLE, _) => {}
+        _ => {
+            return Err(format!(
+                "must have {SSL_MODE}={VERIFY}, the default for other hosts, or {SSL_MODE}={DISABLE}: \
+                 other modes do not verify the server or its name"
+            ));
+        }
+    }
+    if mode.is_none() {
+        url.query_pairs_mut().append_pair(SSL_MODE, default);
+    }
+    Ok(())
+}
+
+fn parameter(url: &Url, name: &str) -> Option<String> {
+    let found = url.query_pairs().find(|(found, _value)| found == name);
+    found.map(|(_name, value)| value.into_owned())
+}
+
+/// The files that decide which server is accepted at a URL, and who this client is.
+pub fn tls_files(url: &str) -> Vec<PathBuf> {
+    let Ok(url) = Url::parse(url) else { return Vec::new() };
+    SSL_FILES.iter().filter_map(|name| parameter(&url, name)).map(PathBuf::from).collect()
+}
+
+/// Whether rows and passwords cross a network without TLS: the URL has `sslmode=disable` and names another
+/// host.
+pub fn is_in_clear(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| {
+        parameter(&url, SSL_MODE).is_some_and(|mode| mode == DISABLE) && !is_this_host(&url)
+    })
+}
+
+/// Whether the connection does not leave this host.
+fn is_this_host(url: &Url) -> bool {
+    is_socket(url) || host(url).is_some_and(|host| is_loopback(&host))
+}
+
+fn is_socket(url: &Url) -> bool {
+    host(url).is_some_and(|host| host.starts_with('/'))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// The host that is connected to. The driver prefers a directory of a socket, and then the parameter.
+fn host(url: &Url) -> Option<String> {
+    let of_url = url.host_str().map(|host| percent_decode_str(host).decode_utf8_lossy());
+    if let Some(socket) = of_url.as_ref().filter(|host| host.starts_with('/')) {
+        return Some(socket.clone().into_owned());
+    }
+    parameter(url, "host").or(of_url.map(Cow::into_owned))
 }
 
 #[cfg(test)]
@@ -109,16 +188,40 @@ mod tests {
     #[test]
     fn a_url_without_a_password_gets_its_source_and_the_name() {
         let url = "postgres://hsmgate@localhost/keys?host=/run/postgresql";
-        assert_eq!(complete(url, None, None).unwrap(), url);
+        let local = format!("{url}&sslmode=disable");
+        assert_eq!(complete(url, None, None).unwrap(), local);
         let file = PinSource::File("/etc/hsmgate/db password".into());
         let with_file = complete("postgres://hsmgate@127.0.0.1:5433/keys", Some(&file), None);
-        let wanted =
-            "postgres://hsmgate@127.0.0.1:5433/keys?password_file=%2Fetc%2Fhsmgate%2Fdb+password";
+        let wanted = "postgres://hsmgate@127.0.0.1:5433/keys?sslmode=disable&password_file=%2Fetc%2Fhsmgate%2Fdb+password";
         assert_eq!(with_file.unwrap(), wanted);
         let credential = PinSource::Credential("db".to_owned());
         let with_credential = complete(url, Some(&credential), Some("a")).unwrap();
-        let wanted = format!("{url}&password_credential=db&cluster_member=a");
+        let wanted = format!("{local}&password_credential=db&cluster_member=a");
         assert_eq!(with_credential, wanted);
+    }
+
+    #[test]
+    fn the_server_is_verified_unless_it_is_on_this_host() {
+        for (url, mode) in [
+            ("postgres://hsmgate@db.example.com/keys", VERIFY),
+            ("postgres://hsmgate@192.0.2.1/keys?sslrootcert=/etc/ca.pem", VERIFY),
+            ("postgres://hsmgate@[2001:db8::1]/keys", VERIFY),
+            ("postgres://hsmgate@localhost/keys?host=db.example.com", VERIFY),
+            ("postgres://hsmgate@localhost/keys?sslrootcert=/etc/ca.pem", VERIFY),
+            ("postgres://hsmgate@localhost/keys?sslcert=/c.pem&sslkey=/k.pem", VERIFY),
+            ("postgres://hsmgate@localhost/keys?sslmode=verify-full", VERIFY),
+            ("postgres://hsmgate@[::1]/keys", DISABLE),
+            ("postgres://hsmgate@%2Frun%2Fpostgresql/keys", DISABLE),
+            ("postgres://hsmgate@db.example.com/keys?host=/run/postgresql", DISABLE),
+            ("postgres://hsmgate@db.example.com/keys?sslmode=disable", DISABLE),
+        ] {
+            let completed = complete(url, None, None).unwrap();
+            assert_eq!(completed.matches("sslmode=").count(), 1, "{completed}");
+            assert!(completed.contains(&format!("sslmode={mode}")), "{completed}");
+            assert_eq!(is_in_clear(&completed), url.ends_with("sslmode=disable"), "{completed}");
+        }
+        let url = "postgres://hsmgate@db/keys?sslrootcert=/ca.pem&sslcert=/c.pem&sslkey=/k.pem";
+        assert_eq!(tls_files(url), ["/ca.pem", "/c.pem", "/k.pem"].map(PathBuf::from));
     }
 
     #[test]
@@ -128,10 +231,16 @@ mod tests {
             ("postgres://hsmgate@localhost/keys?password=hunter2", "store.password_file"),
             ("postgres://localhost/keys", "must name a role"),
             ("postgres://hsmgate@localhost/", "must name a role"),
-            ("postgres://hsmgate@db.example.com/keys", "need TLS"),
-            ("postgres://hsmgate@192.0.2.1/keys", "need TLS"),
-            ("postgres://hsmgate@localhost/keys?host=db.example.com", "need TLS"),
-            ("postgres://hsmgate@localhost/keys?host=/run&host=db.example.com", "need TLS"),
+            ("postgres://hsmgate@192.0.2.1/keys?sslmode=prefer", "sslmode=verify-full"),
+            ("postgres://hsmgate@192.0.2.1/keys?sslmode=verify-ca", "sslmode=verify-full"),
+            ("postgres://hsmgate@localhost/keys?sslmode=require", "sslmode=verify-full"),
+            ("postgres://hsmgate@localhost/keys?host=/run&host=db.example.com", "twice"),
+            ("postgres://hsmgate@db/keys?sslmode=verify-full&sslmode=disable", "twice"),
+            ("postgres://hsmgate@localhost/keys?host=/run&sslmode=verify-full", "has no TLS"),
+            ("postgres://hsmgate@localhost/keys?host=/run&sslrootcert=/ca.pem", "has no TLS"),
+            ("postgres://hsmgate@db/keys?sslmode=disable&sslrootcert=/ca", "needs sslmode"),
+            ("postgres://hsmgate@db/keys?sslcert=/c.pem", "sslkey"),
+            ("postgres://hsmgate@192.0.2.1/keys?sslrootcert=ca.pem", "absolute path"),
             ("postgres://hsmgate@localhost/keys?hostaddr=192.0.2.1", "hostaddr"),
             ("postgres://hsmgate@localhost/keys?cluster_member=a", "cluster_member"),
             ("postgres://hsmgate@localhost/keys?options=-c%20search_path%3Dx", "options"),

@@ -269,7 +269,8 @@ settings! {
     "token.hang_timeout_ms": MILLISECONDS, Value("10000");
 
     /// The database. A missing SQLite file is created. A database of PostgreSQL must exist:
-    /// `postgres://ROLE@localhost/DATABASE`, with `?host=/DIRECTORY` for a Unix socket.
+    /// `postgres://ROLE@HOST/DATABASE`, with `?sslrootcert=/FILE` for the CA of a server on another host, or
+    /// `?host=/DIRECTORY` for a Unix socket.
     "store.url": Text("a database URL, such as \"sqlite:///var/lib/hsmgate/hsmgate.db\""), Required;
 
     /// A file with the password of the role at PostgreSQL. Only its owner may read it. The URL must

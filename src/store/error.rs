@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 
+use super::server_tls::{self, TlsFileError};
 use crate::config::SecretError;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::Quota;
@@ -65,6 +66,17 @@ pub enum StoreError {
     /// The password of a PostgreSQL database cannot be read.
     #[error("cannot read the password of the database")]
     Password(#[from] SecretError),
+    /// A file of TLS to a PostgreSQL database cannot be used.
+    #[error(transparent)]
+    TlsFile(#[from] TlsFileError),
+    /// No connection to a PostgreSQL database over TLS.
+    #[error("no connection to the database over TLS: {remedy}")]
+    Tls {
+        /// What is wrong, and what to do.
+        remedy: &'static str,
+        /// The cause.
+        source: Cause,
+    },
     /// Another process uses or replaces the store.
     #[error("another process uses the store {0}")]
     InUseElsewhere(String),
@@ -190,7 +202,10 @@ impl From<sqlx::Error> for StoreError {
         match error.as_database_error().map(sqlx::error::DatabaseError::kind) {
             Some(sqlx::error::ErrorKind::UniqueViolation) => Self::Exists,
             Some(sqlx::error::ErrorKind::ForeignKeyViolation) => Self::NotFound,
-            _ => Self::Unavailable { source: error.into() },
+            _ => match server_tls::remedy(&error) {
+                Some(remedy) => Self::Tls { remedy, source: error.into() },
+                None => Self::Unavailable { source: error.into() },
+            },
         }
     }
 }
@@ -213,6 +228,7 @@ impl From<StoreError> for ApiError {
             StoreError::NotFound => ErrorCode::ResourceNotFound,
             StoreError::Exists => ErrorCode::ResourceExist,
             StoreError::Unavailable { .. }
+            | StoreError::Tls { .. }
             | StoreError::FileLost { .. }
             | StoreError::LockLost(_)
             | StoreError::LeaseLost

@@ -17,9 +17,10 @@ use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executo
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::StoreError;
 use super::connection::Connection;
 use super::file_lock::LockMode;
+use super::{StoreError, server_tls};
+use crate::config::is_in_clear;
 use crate::config::postgresql::{MEMBER, PASSWORD_CREDENTIAL, PASSWORD_FILE};
 use crate::config::secret::{PinSource, read_private_file};
 use crate::model::clock;
@@ -120,7 +121,10 @@ pub(super) fn read_url(
                 password = Some(PinSource::Credential(value.into_owned()).read()?);
             }
             MEMBER => member = Some(value.into_owned()),
-            _ => others.push((name.into_owned(), value.into_owned())),
+            _ => {
+                server_tls::check_file(&name, Path::new(&*value))?;
+                others.push((name.into_owned(), value.into_owned()));
+            }
         }
     }
     url.query_pairs_mut().clear().extend_pairs(others);
@@ -151,6 +155,13 @@ impl ServerLock {
         mode: LockMode,
     ) -> Result<Self, StoreError> {
         let database = name_of(&options);
+        if is_in_clear(options.database_url.as_str()) {
+            tracing::warn!(
+                event = "store.in_clear",
+                database,
+                "the connection to the database has no TLS: passwords and rows cross the network in the clear"
+            );
+        }
         let server = Self {
             options,
             database,

@@ -1,7 +1,9 @@
 //! A PostgreSQL server of the tests: `make setup-postgres` installs it. One server serves all tests of a
 //! process, and each test has a database of its own.
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -91,6 +93,17 @@ impl Server {
     /// Starts the server again.
     pub(crate) fn restart(&self) {
         self.control("restart -w -m fast");
+    }
+
+    /// Writes a file into the directory of the server's data, which only the server may read.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let data = self.directory.join("data");
+        let file = data.join(name);
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        // The server refuses a key that another account owns.
+        let owner = data.metadata().unwrap();
+        std::os::unix::fs::chown(&file, Some(owner.uid()), Some(owner.gid())).unwrap();
     }
 
     fn control(&self, command: &str) {

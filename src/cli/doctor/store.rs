@@ -5,7 +5,7 @@ use super::{Check, access};
 use crate::app;
 use crate::authn::{CredentialStore, row_key};
 use crate::authz::costly_policies;
-use crate::config::Config;
+use crate::config::{Config, is_in_clear};
 use crate::keyring::store_counter::Counters;
 use crate::model::RegionAccount;
 use crate::store::{AccessMode, DamagedRow, LockedStore, Schema, Store, StoreError};
@@ -86,6 +86,13 @@ async fn open_server(url: &str, checks: &mut Vec<Check>) -> Option<LockedStore> 
     match opened.await {
         Ok(Some(locked)) => {
             checks.push(Check::ok(NAME, "PostgreSQL responds"));
+            if is_in_clear(url) {
+                checks.push(Check::warning(
+                    NAME,
+                    "passwords and rows cross the network in the clear: store.url has sslmode=disable",
+                    "Set ssl = on at the server, and take sslmode=disable out of store.url.",
+                ));
+            }
             Some(locked)
         }
         Ok(None) => {

@@ -8,4 +8,5 @@ mod file;
 pub(crate) mod golden;
 mod golden_state;
 mod postgresql;
+mod postgresql_tls;
 mod restart;

@@ -19,7 +19,7 @@ fn prepared(url: &str) -> (Installation, AccessKey) {
     (installation, key)
 }
 
-fn configure(installation: &Installation, url: &str, further: &str) {
+pub(super) fn configure(installation: &Installation, url: &str, further: &str) {
     let file = format!("sqlite://{}", installation.path("hsmgate.db").display());
     installation.configure(|text| {
         assert!(text.contains(&file));
@@ -27,12 +27,12 @@ fn configure(installation: &Installation, url: &str, further: &str) {
     });
 }
 
-async fn create_key(server: &Server, user: &AccessKey) -> String {
+pub(super) async fn create_key(server: &Server, user: &AccessKey) -> String {
     let created = server.client(user).call("CreateKey", &[]).await.unwrap();
     created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
 }
 
-async fn encrypt(server: &Server, user: &AccessKey, key: &str) -> String {
+pub(super) async fn encrypt(server: &Server, user: &AccessKey, key: &str) -> String {
     let parameters = [("KeyId", key), ("Plaintext", PLAINTEXT)];
     let encrypted = server.client(user).call("Encrypt", &parameters).await.unwrap();
     encrypted["CiphertextBlob"].as_str().unwrap().to_owned()
