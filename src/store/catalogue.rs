@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::document_cache::DocumentCache;
+use super::row_key::{Mac, is_mac};
 use super::sorted::{Sorted, SortedList};
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId, SecretName, SecretRecord, Time};
 
@@ -19,14 +20,21 @@ pub struct AliasRecord {
     pub created: Time,
 }
 
-/// A secret in the catalogue, with the revision of its row.
+/// A secret in the catalogue, with the revision and the MAC of its row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CatalogueSecret {
     pub(super) record: Arc<SecretRecord>,
     pub(super) revision: i64,
+    /// `None` for a row that has none: the store is locked, or the row older than MACs.
+    pub(super) mac: Option<Mac>,
 }
 
 impl CatalogueSecret {
+    /// Whether a row whose MAC was checked has the same values.
+    pub(super) fn is_row_with(&self, checked: &[u8]) -> bool {
+        self.mac.as_ref().is_some_and(|mac| is_mac(checked, mac))
+    }
+
     /// The secret by its name.
     pub(super) fn into_entry(self) -> (SecretName, Self) {
         (self.record.name.clone(), self)

@@ -132,6 +132,11 @@ impl Connection {
         !(self.state.has_failed || self.state.is_running || self.is_in_transaction)
     }
 
+    /// Closes the connection: nothing may use it again.
+    pub(super) fn close(mut self) {
+        self.pooled.close_on_drop();
+    }
+
     async fn responds(&mut self) -> bool {
         self.is_sqlite || self.run("SELECT 1").await.is_ok()
     }

@@ -385,19 +385,25 @@ impl Inner {
     }
 
     /// The row that one statement returns, if any. PostgreSQL is not asked for anything else before,
-    /// unless the connection is lost.
+    /// unless the connection is lost. The file of SQLite is checked while the statement runs.
     async fn read_row<'q>(
         &self,
         statement: impl Fn() -> Statement<'q>,
     ) -> Result<Option<AnyRow>, StoreError> {
-        self.require_open_file()?;
         let Connected { pool, readers, .. } = &self.database;
         let mut connection = readers.acquire(pool).await?;
         connection.report_damage_to(&self.health);
-        let Some(read) = connection.row_unless_lost(statement(), pool).await else {
+        let read = connection.row_unless_lost(statement(), pool);
+        let (read, open) = tokio::join!(read, async { self.require_open_file() });
+        let Some(read) = read else {
             drop(connection);
             return Ok(self.connection().await?.row(statement()).await?);
         };
+        if let Err(lost) = open {
+            // It may have been opened on the other file.
+            connection.close();
+            return Err(lost);
+        }
         readers.keep(connection, pool);
         Ok(read?)
     }

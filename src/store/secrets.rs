@@ -13,7 +13,8 @@ use sqlx::any::AnyRow;
 
 use super::catalogue::{Catalogue, CatalogueSecret};
 use super::row::ROW_MAC;
-use super::signature::{StoredRow, WRONG_MAC};
+use super::row_key::RowKey;
+use super::signature::{StoredRow, WRONG_MAC, mac};
 use super::tables::{SECRET_TOMBSTONES, SECRETS};
 use super::value::Value;
 use super::write::Write;
@@ -97,8 +98,8 @@ impl Store {
         let mut write = self.write().await?;
         let count = sqlx::query("SELECT COUNT(*) FROM secrets");
         write.require_room(write.quotas().secrets, count).await?;
-        let secret = CatalogueSecret { record: Arc::new(record), revision: 1 };
-        write.insert_row(&SECRETS, values(&secret)?).await?;
+        let (secret, values) = signed(record, 1, &*self.row_key()?)?;
+        write.insert_row(&SECRETS, values).await?;
         write.insert_value(secret.record.row, value).await?;
         write.commit_secret(secret).await
     }
@@ -213,9 +214,9 @@ impl Store {
             write.insert_value(after.row, value).await?;
         }
         let revision = before.revision.saturating_add(1);
-        let secret = CatalogueSecret { record: Arc::new(after), revision };
+        let (secret, values) = signed(after, revision, &*self.row_key()?)?;
         let name = Value::from(secret.record.name.as_str());
-        let changes = SECRETS.column_names().zip(values(&secret)?).collect();
+        let changes = SECRETS.column_names().zip(values).collect();
         write.change_row(&SECRETS, &[name], changes).await?;
         Ok(write.commit_secret(secret).await?)
     }
@@ -278,7 +279,7 @@ impl Store {
         for _read in 0..MAX_READS {
             // Before the row, so that memory is never ahead of the disk.
             let known = self.known_secret(name);
-            match self.read_secret_row(name, version).await? {
+            match self.read_secret_row(name, version, known.as_ref()).await? {
                 Some(read) if is_newest(known.as_ref(), &read.secret) => return Ok(Some(read)),
                 None if known.is_none() => {
                     if self.may_lack_row(&SECRETS, &[name.as_str().into()])? {
@@ -293,10 +294,12 @@ impl Store {
         Err(older(name))
     }
 
+    /// A row that is the one in memory is not parsed.
     async fn read_secret_row(
         &self,
         name: &SecretName,
         version: Option<&SecretVersionId>,
+        known: Option<&CatalogueSecret>,
     ) -> Result<Option<ReadSecret>, StoreError> {
         let key = self.row_key()?;
         let version = version.map_or("", SecretVersionId::as_str);
@@ -310,11 +313,15 @@ impl Store {
             select.bind(key.account().to_owned())
         };
         let Some(row) = self.inner.read_row(select).await? else { return Ok(None) };
-        if !StoredRow::read(&SECRETS, &row, &key)?.is_valid {
+        let stored = StoredRow::read(&SECRETS, &row, &key)?;
+        if !stored.is_valid {
             return Err(SECRETS.fields(&row).corrupt(ROW_MAC, WRONG_MAC));
         }
-        let value = row.try_get("encrypted_value")?;
-        Ok(Some(ReadSecret { secret: read_secret(&row)?, value }))
+        let secret = match known {
+            Some(known) if known.is_row_with(&stored.stored_mac) => known.clone(),
+            _ => read_secret(&row)?,
+        };
+        Ok(Some(ReadSecret { secret, value: row.try_get("encrypted_value")? }))
     }
 
     fn known_secret(&self, name: &SecretName) -> Option<CatalogueSecret> {
@@ -395,18 +402,30 @@ pub(super) fn read_secret(row: &AnyRow) -> Result<CatalogueSecret, StoreError> {
     if !is_own {
         return Err(fields.corrupt("body", "it is the body of another row"));
     }
-    Ok(CatalogueSecret { record: Arc::new(record), revision: fields.get("revision")? })
+    let mac: Option<Vec<u8>> = row.try_get(ROW_MAC).unwrap_or_default();
+    let mac = mac.and_then(|mac| mac.try_into().ok());
+    Ok(CatalogueSecret { record: Arc::new(record), revision: fields.get("revision")?, mac })
 }
 
 /// The values of the row of a secret.
-pub(super) fn values(secret: &CatalogueSecret) -> Result<Vec<Value>, StoreError> {
-    let CatalogueSecret { record, revision } = secret;
+pub(super) fn values(record: &SecretRecord, revision: i64) -> Result<Vec<Value>, StoreError> {
     Ok(vec![
         record.name.as_str().into(),
         record.row.to_string().into(),
-        (*revision).into(),
-        SECRETS.to_json(&record.name, "body", &**record)?.into(),
+        revision.into(),
+        SECRETS.to_json(&record.name, "body", record)?.into(),
     ])
+}
+
+/// A secret for memory and disk.
+fn signed(
+    record: SecretRecord,
+    revision: i64,
+    key: &RowKey,
+) -> Result<(CatalogueSecret, Vec<Value>), StoreError> {
+    let values = values(&record, revision)?;
+    let mac = Some(mac(&SECRETS, &values, key));
+    Ok((CatalogueSecret { record: Arc::new(record), revision, mac }, values))
 }
 
 fn older(name: &SecretName) -> StoreError {

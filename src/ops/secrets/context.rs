@@ -44,14 +44,26 @@ impl Context {
         secret: &SecretRef,
         selected: &SelectedVersion,
     ) -> Result<(AuthorizedSecret<P>, Option<StoredValue>), ApiError> {
+        let (record, value) = self.read_secret_with_value(secret, selected).await?.unzip();
+        Ok((self.authorize_secret(secret, record)?, value.flatten()))
+    }
+
+    /// Reads a secret with the encrypted value of a version, for an authorization.
+    ///
+    /// # Errors
+    /// `Rejected.Unavailable` for a damaged one.
+    pub(super) async fn read_secret_with_value(
+        &self,
+        secret: &SecretRef,
+        selected: &SelectedVersion,
+    ) -> Result<Option<(Arc<SecretRecord>, Option<StoredValue>)>, ApiError> {
         self.note_secret(&secret.name);
         if !self.is_local_secret(secret) {
-            return Ok((self.authorize_secret(secret, None)?, None));
+            return Ok(None);
         }
         let found = self.store().secret_with_value(&secret.name, selected).await;
         let found = found.map_err(SecretError::from)?;
-        let (record, value) = found.map(|found| (found.record, found.value)).unzip();
-        Ok((self.authorize_secret(secret, record)?, value.flatten()))
+        Ok(found.map(|found| (found.record, found.value)))
     }
 
     /// A secret as this process last saw it, if that allows action `P`, and no dry run. Its charge is the
@@ -84,7 +96,11 @@ impl Context {
         self.services.authorizer.key_of_secret(&request, secret).ok()
     }
 
-    fn authorize_secret<P: Permission>(
+    /// Authorizes action `P` on a secret that was read, if it exists.
+    ///
+    /// # Errors
+    /// As [`Context::secret`].
+    pub(super) fn authorize_secret<P: Permission>(
         &self,
         secret: &SecretRef,
         found: Option<Arc<SecretRecord>>,

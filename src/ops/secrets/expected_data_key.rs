@@ -1,6 +1,8 @@
 //! The data key that a reader is expected to need. The token decrypts it while the row of the secret is
 //! read, so that one does not wait for the other. It is used only for a row that names it.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use super::parameters::UnwrapDataKey;
@@ -46,15 +48,21 @@ impl<S: CanUseSecretValue> ExpectedVersion<S> {
     }
 
     /// Decrypts the data key, if the state of its key allows it.
-    pub(super) async fn decrypt(self, cx: &Context) -> Option<DecryptedDataKey> {
+    pub(super) async fn decrypt(&self, cx: &Context) -> Option<DecryptedDataKey> {
         let Self { secret, key, version } = self;
         let record = secret.record();
         let wrapped_key = CiphertextBlob::from_bytes(&version.wrapped_key.0).ok()?;
         let usable = VersionSelector::OfCiphertext(wrapped_key.version);
-        let usable = cx.keyring().decryption_version(&key, usable).ok()?;
-        let aad = cx.binding(record, &version).associated_data();
+        let usable = cx.keyring().decryption_version(key, usable).ok()?;
+        let aad = cx.binding(record, version).associated_data();
         let outcome = cx.keyring().decrypt_data_key(&usable, wrapped_key, aad, cx.budget()).await;
+        let version = version.clone();
         Some(DecryptedDataKey { row: record.row, key: record.key, version, outcome })
+    }
+
+    /// The authorized secret, if the record on disk is the one in memory.
+    pub(super) fn of_record(self, read: Option<&Arc<SecretRecord>>) -> Option<AuthorizedSecret<S>> {
+        read.is_some_and(|read| Arc::ptr_eq(read, self.secret.record())).then_some(self.secret)
     }
 }
 

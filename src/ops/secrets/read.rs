@@ -23,13 +23,19 @@ pub(in crate::ops) async fn read_value<S: CanUseSecretValue>(
     let selected = selection.selected();
     let expected = ExpectedVersion::<S>::of(secret, &selected, cx)?;
     let data_key = async {
-        match expected {
+        match &expected {
             Some(expected) => expected.decrypt(cx).await,
             None => None,
         }
     };
-    let (found, data_key) = tokio::join!(cx.secret_with_value::<S>(secret, &selected), data_key);
-    let (secret, value) = found?;
+    let (found, data_key) = tokio::join!(cx.read_secret_with_value(secret, &selected), data_key);
+    let (record, value) = found?.unzip();
+    let value = value.flatten();
+    let allowed = expected.and_then(|expected| expected.of_record(record.as_ref()));
+    let secret = match allowed {
+        Some(secret) => secret,
+        None => cx.authorize_secret(secret, record)?,
+    };
     require_live(secret.record())?;
     let value = value.ok_or_else(|| selection.not_found())?;
     let (version, data) = decrypt::<_, UnwrapDataKey>(&secret, value, data_key, cx).await?;

@@ -1,9 +1,6 @@
 //! Secrets in a restore: those that were deleted since the backup stay deleted, and no deletion is due
 //! immediately.
 
-use std::sync::Arc;
-
-use super::super::catalogue::CatalogueSecret;
 use super::super::secrets::{read_secret, values};
 use super::super::tables::{SECRET_TOMBSTONES, SECRETS};
 use super::super::value::Value;
@@ -75,29 +72,26 @@ impl Write {
         let earliest = now.plus_seconds(MIN_DELETION_DELAY_SECONDS);
         let mut postponed = Vec::new();
         for row in self.rows_with_valid_mac(&SECRETS, "ORDER BY name", Vec::new()).await? {
-            let Some(CatalogueSecret { record, revision }) = of_values(row.values) else {
-                continue;
-            };
+            let Some((record, revision)) = of_values(row.values) else { continue };
             if record.delete_at.is_none_or(|date| date >= earliest) {
                 continue;
             }
-            let record = SecretRecord { delete_at: Some(earliest), ..(*record).clone() };
+            let record = SecretRecord { delete_at: Some(earliest), ..record };
             postponed.push(record.name.clone());
             let name = record.name.as_str().into();
-            let revision = revision.saturating_add(1);
-            let secret = CatalogueSecret { record: Arc::new(record), revision };
-            let changes = SECRETS.column_names().zip(values(&secret)?).collect();
+            let values = values(&record, revision.saturating_add(1))?;
+            let changes = SECRETS.column_names().zip(values).collect();
             self.change_row(&SECRETS, &[name], changes).await?;
         }
         Ok(postponed)
     }
 }
 
-fn of_values(values: Vec<Value>) -> Option<CatalogueSecret> {
+/// The record and the revision.
+fn of_values(values: Vec<Value>) -> Option<(SecretRecord, i64)> {
     match <[Value; 4]>::try_from(values) {
         Ok([_, _, Value::Integer(revision), Value::Text(body)]) => {
-            let record = Arc::new(serde_json::from_str(&body).ok()?);
-            Some(CatalogueSecret { record, revision })
+            Some((serde_json::from_str(&body).ok()?, revision))
         }
         _ => None,
     }
