@@ -4,8 +4,10 @@
 
 mod approvals;
 mod backoff;
+mod crossings;
 mod dangling_references;
 mod destruction_hold;
+mod limits;
 mod metrics;
 
 use std::collections::HashSet;
@@ -16,6 +18,7 @@ use backoff::Backoff;
 use dangling_references::DanglingReferences;
 pub use destruction_hold::HOLD_LEFT;
 use destruction_hold::{DestructionHold, HoldStatus};
+use limits::Limits;
 pub use metrics::JobMetrics;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -27,6 +30,7 @@ use crate::error::ErrorCode;
 use crate::keyring::store_counter::{StoreCounter, StoreCounterError};
 use crate::keyring::{Keyring, KeyringError, SecretDataKeys};
 use crate::model::{ImportParameters, KeyId, SecretRecord, Time, clock};
+use crate::server::tls::ServerCertificate;
 use crate::store::{EventGap, JobLease, Store, StoreError};
 use crate::token::KeyIdentity;
 
@@ -69,6 +73,10 @@ const NONCE_CLEANUP_INTERVAL: Duration = Duration::from_secs(10);
 /// How long temporary credentials stay known after expiry, to be refused as expired.
 const EXPIRED_RETENTION_SECONDS: i64 = 24 * 3600;
 
+/// Maximum time until a crossed threshold of an expiry or a quota is reported.
+const LIMITS_INTERVAL: Duration = Duration::from_mins(1);
+/// The same for what is read from the database: AccessKeys that are not used, and IV budgets.
+const USES_INTERVAL: Duration = Duration::from_mins(10);
 /// Maximum time until the token knows that the database has changed.
 const COUNTER_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -106,6 +114,8 @@ pub struct JobContext {
     pub counter: Arc<StoreCounter>,
     /// The lease of the jobs that one gateway of a cluster runs.
     pub lease: Arc<JobLease>,
+    /// The certificate; `None` over plain HTTP.
+    pub certificate: Option<Arc<ServerCertificate>>,
 }
 
 /// The running jobs. Dropping them cancels them.
@@ -141,6 +151,7 @@ struct Job {
     backoff: Backoff,
     hold: DestructionHold,
     references: Arc<DanglingReferences>,
+    limits: Limits,
     /// A job on keys pauses while the token is disconnected: the disconnect is logged elsewhere,
     /// once, and an action that did not begin needs no record.
     needs_token: bool,
@@ -174,12 +185,14 @@ impl Jobs {
         jobs.until_stop(test_capabilities(context.keyring.clone()));
         let JobContext { audit, metrics, .. } = context.clone();
         let hold = DestructionHold::new(audit, context.destruction_hold, metrics);
-        let (references, stop) = (Arc::default(), jobs.stop.subscribe());
+        let (references, limits) = (Arc::default(), Limits::default());
+        let stop = jobs.stop.subscribe();
         let own = || Job {
             context: context.clone(),
             backoff: Backoff::default(),
             hold: hold.clone(),
             references: Arc::clone(&references),
+            limits: limits.clone(),
             needs_token: false,
             needs_lease: false,
             stop: stop.clone(),
@@ -216,6 +229,8 @@ impl Jobs {
         jobs.run(NONCE_CLEANUP_INTERVAL, "removal of expired nonces", own(), remove_expired_nonces);
         let name = "removal of expired nonces of the cluster";
         jobs.run(NONCE_CLEANUP_INTERVAL, name, shared(), prune_shared_nonces);
+        jobs.run(LIMITS_INTERVAL, "check of expiries and quotas", own(), limits::check);
+        jobs.run(USES_INTERVAL, "check of unused AccessKeys", own(), limits::check_uses);
         jobs.run(COUNTER_INTERVAL, "counter of the database", of_keys(), raise_counter);
         jobs
     }

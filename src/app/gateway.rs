@@ -343,6 +343,7 @@ impl Gateway {
             metrics: self.job_metrics,
             counter: Arc::clone(&self.counter),
             lease: Arc::clone(&self.lease),
+            certificate: self.certificate.clone(),
         });
         let certificate_watch =
             self.certificate.map(|certificate| tokio::spawn(certificate.watch_files()));

@@ -20,7 +20,7 @@ use super::metadata::{KeyChange, StoredHead};
 use super::metrics::AuditMetrics;
 use super::recorder::{Inner, Recorder};
 use super::refusal_counts::RefusalCounts;
-use super::writer::{self, Command, NotRecorded, Rotation, Started};
+use super::writer::{self, Command, LastCheckpoint, NotRecorded, Rotation, Started};
 use crate::config::AuditSettings;
 use crate::model::{KeySpec, KeyUsage, KeyVersionId, RegionAccount, clock};
 use crate::store::{MetadataValue, Store};
@@ -99,6 +99,9 @@ impl AuditLog {
             inner.write(Kind::Key, line::members(&change), false).await?;
             KeyChange::forget(&store).await?;
         }
+        if let Some(inner) = recorder.inner() {
+            note_signed(inner, checkpoint.as_ref());
+        }
         let (stop, stopped) = oneshot::channel();
         let checkpointer = Checkpointer {
             recorder: recorder.clone(),
@@ -138,6 +141,10 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, AuditError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|panicked| AuditError::System(panicked.into()))?
+}
+
+fn note_signed(inner: &Inner, checkpoint: Option<&Checkpoint>) {
+    *inner.status.signed.lock() = checkpoint.and_then(LastCheckpoint::of);
 }
 
 struct Checkpointer {
@@ -236,6 +243,7 @@ impl Checkpointer {
     /// Stores the head on disk and the last checkpoint.
     async fn save_progress(&mut self, inner: &Inner, checkpoint: Option<Checkpoint>) {
         self.checkpoint = checkpoint.or(self.checkpoint.take());
+        note_signed(inner, self.checkpoint.as_ref());
         let (head, checkpoint) = (inner.status.head(), self.checkpoint.clone());
         let known = StoredHead { head, is_closed: false, is_opening: false, checkpoint };
         let saved = known.save(&self.store).await;

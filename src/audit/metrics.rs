@@ -1,6 +1,6 @@
 //! Metrics of the audit log.
 
-use crate::telemetry::{Counter, Gauge, metrics};
+use crate::telemetry::{Counter, Family, Gauge, NoLabels, metrics};
 
 metrics! {
     /// Metrics of the audit log.
@@ -13,6 +13,10 @@ metrics! {
         pending_outcomes: Gauge = "hsmgate_audit_pending_outcomes" [],
         /// Writes of audit records that failed; their requests were refused with 503
         failures: Counter = "hsmgate_audit_write_failures_total" [],
+        /// Seconds since the last checkpoint was signed; it grows while there are no new records, and is absent before the first
+        checkpoint_age: Family<NoLabels, Gauge> = "hsmgate_audit_checkpoint_age_seconds" [],
+        /// Audit records on disk that no signed checkpoint covers
+        unsigned_records: Gauge = "hsmgate_audit_unsigned_records" [],
         /// 1 while records go to a file that was renamed or removed and not yet rotated
         file_renamed: Gauge = "hsmgate_audit_file_renamed" [],
         /// 1 if this start found an audit file without the records that the store knows

@@ -78,7 +78,7 @@ pub use system_recorder::RecordError;
 pub use used_secret::{UsedSecret, UsedVersion};
 pub use verify::{Bound, Expectation, Fault, FaultKind, Report, SignedBy, Verifier};
 pub use witness::{WitnessError, Witnesses};
-pub use writer::NotRecorded;
+pub use writer::{LastCheckpoint, NotRecorded};
 
 use crate::config::SecretError;
 use crate::server::tls::TlsError;

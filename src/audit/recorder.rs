@@ -15,10 +15,10 @@ use super::line::Kind;
 use super::metrics::AuditMetrics;
 use super::record::{Outcome, RequestDetails, UsedResources};
 use super::refusal_counts::RefusalCounts;
-use super::writer::{Command, NotRecorded, OnRecorded, QueuedRecord, WriterStatus};
+use super::writer::{Command, LastCheckpoint, NotRecorded, OnRecorded, QueuedRecord, WriterStatus};
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{RegionAccount, Time};
-use crate::telemetry::gauge_value;
+use crate::model::{RegionAccount, Time, clock};
+use crate::telemetry::{NoLabels, gauge_value};
 use crate::token::{Completion, Delivery};
 
 /// Accepts the records of all requests. Clones share it.
@@ -46,6 +46,8 @@ pub(super) struct Inner {
 pub struct Status {
     /// The last record on disk.
     pub head: Head,
+    /// The last checkpoint.
+    pub signed: Option<LastCheckpoint>,
     /// Records that wait to be written.
     pub waiting: usize,
     /// Outcomes of changes that could not be written yet.
@@ -65,8 +67,14 @@ pub struct Status {
 }
 
 impl Status {
-    fn set_metrics(&self, metrics: &AuditMetrics) {
+    fn set_metrics(&self, metrics: &AuditMetrics, now: Time) {
         metrics.sequence.set(gauge_value(self.head.sequence));
+        let uncovered = LastCheckpoint::uncovered(self.signed, self.head.sequence);
+        metrics.unsigned_records.set(gauge_value(uncovered));
+        if let Some(signed) = self.signed {
+            let age = now.unix().saturating_sub(signed.time.unix());
+            metrics.checkpoint_age.get_or_create(&NoLabels {}).set(age);
+        }
         metrics.waiting.set(gauge_value(self.waiting));
         metrics.pending_outcomes.set(gauge_value(self.pending_outcomes));
         metrics.failures.inner().store(self.failures, Ordering::Relaxed);
@@ -215,6 +223,7 @@ impl Recorder {
         };
         Some(Status {
             head,
+            signed: *inner.status.signed.lock(),
             waiting: inner.commands.len(),
             pending_outcomes: inner.status.pending_outcomes.load(Ordering::Relaxed),
             is_moved: inner.status.is_moved.load(Ordering::Relaxed),
@@ -229,7 +238,7 @@ impl Recorder {
     /// Sets the metrics that are read on demand.
     pub fn observe(&self) {
         if let (Some(inner), Some(status)) = (self.inner(), self.status()) {
-            status.set_metrics(&inner.metrics);
+            status.set_metrics(&inner.metrics, clock::now());
         }
     }
 
@@ -655,6 +664,7 @@ mod tests {
         let mut registry = Registry::default();
         let status = Status {
             head: Head { sequence: 7, ..Head::START },
+            signed: Some(LastCheckpoint { time: Time::from_unix(1_000), sequence: 4 }),
             waiting: 1,
             pending_outcomes: 2,
             is_moved: true,
@@ -664,10 +674,12 @@ mod tests {
             forward: ForwardLag { waiting: 4, lost: 5 },
             checkpoints: ForwardLag { waiting: 6, lost: 7 },
         };
-        status.set_metrics(&AuditMetrics::new(&mut registry));
+        status.set_metrics(&AuditMetrics::new(&mut registry), Time::from_unix(1_090));
         let text = registry.text(MetricsFormat::Prometheus).unwrap();
         for line in [
             "hsmgate_audit_sequence 7",
+            "hsmgate_audit_checkpoint_age_seconds 90",
+            "hsmgate_audit_unsigned_records 2",
             "hsmgate_audit_waiting_records 1",
             "hsmgate_audit_pending_outcomes 2",
             "hsmgate_audit_write_failures_total 3",

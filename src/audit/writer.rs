@@ -19,7 +19,7 @@ use super::forward::{ForwardStatus, Forwarder, Forwarding};
 use super::forward_reader::Selection;
 use super::line::{self, Kind};
 use crate::config::AuditSettings;
-use crate::model::clock;
+use crate::model::{Time, clock};
 
 /// Maximum number of waiting records. Further ones are refused.
 const QUEUE: usize = 8192;
@@ -92,11 +92,35 @@ impl QueuedRecord {
     }
 }
 
+/// When a checkpoint was signed, and what it covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastCheckpoint {
+    /// When it was signed.
+    pub time: Time,
+    /// The number of the last record that it covers.
+    pub sequence: u64,
+}
+
+impl LastCheckpoint {
+    /// `None` if its time cannot be read.
+    pub(super) fn of(checkpoint: &Checkpoint) -> Option<Self> {
+        let time = checkpoint.time.parse().ok()?;
+        Some(Self { time, sequence: checkpoint.covers.sequence })
+    }
+
+    /// The number of records that no checkpoint covers, if this is the last one. Its own record needs none.
+    pub(super) fn uncovered(last: Option<Self>, head: u64) -> u64 {
+        head.saturating_sub(last.map_or(0, |last| last.sequence.saturating_add(1)))
+    }
+}
+
 /// The status of the thread.
 #[derive(Debug, Default)]
 pub(super) struct WriterStatus {
     /// The last record on disk.
     pub(super) head: parking_lot::Mutex<Head>,
+    /// The last checkpoint of the chain.
+    pub(super) signed: parking_lot::Mutex<Option<LastCheckpoint>>,
     /// The number of failed commits.
     pub(super) failures: AtomicU64,
     /// Whether the last commit failed.

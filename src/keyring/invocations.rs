@@ -85,6 +85,11 @@ impl Invocations {
         Self { store, limits, counters: RwLock::default(), events: Mutex::default(), metrics }
     }
 
+    /// The limits of each version.
+    pub(super) fn limits(&self) -> IvBudget {
+        self.limits
+    }
+
     /// Reserves one encryption with a version.
     pub(super) async fn reserve(
         self: &Arc<Self>,

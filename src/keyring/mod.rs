@@ -50,7 +50,7 @@ pub use usable_version::{AesGcm, PublicHalf, UsableVersion, VersionSelector};
 
 use crate::config::{KeyringSettings, TokenTimeouts};
 use crate::error::ErrorCode;
-use crate::model::{IvLength, KeyId, KeyRecord, KeySpec, KeyVersion, VerificationRate};
+use crate::model::{IvBudget, IvLength, KeyId, KeyRecord, KeySpec, KeyVersion, VerificationRate};
 use crate::store::{Store, StoreError};
 use crate::token::{KeyIdentity, Token};
 use data_key_pair::PairGenerator;
@@ -162,6 +162,16 @@ impl Keyring {
     /// As [`Token::reconnects`].
     pub fn token_reconnects(&self) -> watch::Receiver<()> {
         self.token.reconnects()
+    }
+
+    /// As [`Token::check_calls`].
+    pub fn check_token_calls(&self) {
+        self.token.check_calls();
+    }
+
+    /// The limits of encryptions of a key version.
+    pub fn iv_budget(&self) -> IvBudget {
+        self.invocations.limits()
     }
 
     /// The token timeouts.

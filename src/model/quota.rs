@@ -16,6 +16,12 @@ impl Quota {
     pub fn has_room(self, present: usize) -> bool {
         u32::try_from(present).is_ok_and(|present| present < self.most)
     }
+
+    /// The share of the quota that this number of objects uses: 1 is all of it.
+    pub fn share(&self, present: usize) -> f64 {
+        let present = u32::try_from(present).unwrap_or(u32::MAX);
+        f64::from(present) / f64::from(self.most.max(1))
+    }
 }
 
 impl fmt::Display for Quota {

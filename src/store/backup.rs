@@ -9,7 +9,9 @@ use super::connect::{self, Connected, blocking};
 use super::connection::Connection;
 use super::directory::{directory_of, sync_directory_of};
 use super::locked::LockedStore;
+use super::tables::LAST_BACKUP;
 use super::{Store, StoreError, check, watch};
+use crate::model::{Time, clock};
 
 impl Store {
     /// Copies the SQLite store at `url` into a file, with mode 0600, and syncs it to disk. A
@@ -59,9 +61,45 @@ impl Store {
         store.set_operator(operator);
         let noted = vec![("File", to.display().to_string())];
         let recorded = store.record_operator_command("BackupDatabase", noted).await;
+        let copied = match recorded {
+            Ok(()) => Self::backup(url, to, may_replace).await,
+            Err(error) => Err(error),
+        };
+        if copied.is_ok() {
+            note_backup(store, clock::now()).await;
+        }
         locked.close().await;
-        recorded?;
-        Self::backup(url, to, may_replace).await
+        copied
+    }
+
+    /// The time of the last copy by `hsmgate backup`, or of the first key if there is none. `None` without
+    /// keys, and over PostgreSQL, which other programs copy.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn without_backup_since(&self) -> Result<Option<Time>, StoreError> {
+        if self.inner.database.server.is_some() {
+            return Ok(None);
+        }
+        let noted = match self.metadata(LAST_BACKUP).await {
+            Ok(noted) => noted,
+            Err(StoreError::Corrupt { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let noted = noted.and_then(|text| text.parse().ok()).map(Time::from_unix);
+        let oldest = || self.keys().first().map(|key| key.created);
+        Ok(noted.or_else(oldest))
+    }
+}
+
+/// The copy is good, whether or not its date can be stored.
+async fn note_backup(store: &Store, now: Time) {
+    if let Err(error) = store.set_metadata(LAST_BACKUP, &now.unix().to_string()).await {
+        tracing::warn!(
+            event = "backup.not_noted",
+            error = &error as &dyn std::error::Error,
+            "the database was copied, but the date of the copy could not be stored"
+        );
     }
 }
 
@@ -142,6 +180,23 @@ mod tests {
         let copied = open(&format!("sqlite://{}", copy.display())).await.unwrap();
         assert_eq!(copied.keys(), [key]);
         assert_eq!(copied.key(later.id), None);
+    }
+
+    #[tokio::test]
+    async fn the_last_copy_or_the_first_key_tells_since_when_there_is_no_backup() {
+        let bench = Bench::on_file().await;
+        let since = async || bench.store.without_backup_since().await.unwrap();
+        assert_eq!(since().await, None);
+        let key = bench.store.insert_key(sample_key()).await.unwrap();
+        assert_eq!(since().await, Some(key.created));
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("copy.db");
+        let before = clock::now();
+        Store::backup_as("alice".to_owned(), &bench.url, &copy, false).await.unwrap();
+        assert!(since().await >= Some(before));
+        Store::backup_as("alice".to_owned(), &bench.url, &copy, false).await.unwrap_err();
+        bench.store.set_metadata(LAST_BACKUP, "yesterday").await.unwrap();
+        assert_eq!(since().await, Some(key.created));
     }
 
     #[tokio::test]

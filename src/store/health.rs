@@ -3,6 +3,7 @@
 
 use parking_lot::Mutex;
 
+use super::latency::Latency;
 use super::metrics::StoreMetrics;
 
 /// The known problems of a store. Each is logged when it begins and when it ends.
@@ -10,6 +11,7 @@ use super::metrics::StoreMetrics;
 pub(super) struct Health {
     faults: Mutex<Faults>,
     pub(super) metrics: StoreMetrics,
+    pub(super) latency: Latency,
 }
 
 #[derive(Debug, Default)]
@@ -28,7 +30,7 @@ struct Faults {
 
 impl Health {
     pub(super) fn new(metrics: StoreMetrics) -> Self {
-        Self { faults: Mutex::default(), metrics }
+        Self { faults: Mutex::default(), metrics, latency: Latency::default() }
     }
 
     /// Records that the database refused a change.

@@ -58,13 +58,17 @@ impl Store {
         Ok(Lease { granted, total })
     }
 
-    /// The encryptions that each version may have made, by the id of the version. The signature of a row is
-    /// checked with its key.
+    /// The encryptions that each version may have made, by the id of the version, without those with fewer
+    /// than `at_least`. The signature of a row is checked with its key.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn version_invocations(&self) -> Result<HashMap<String, u64>, StoreError> {
-        let select = sqlx::query(VERSIONS.select(""));
+    pub async fn version_invocations(
+        &self,
+        at_least: u64,
+    ) -> Result<HashMap<String, u64>, StoreError> {
+        let select = sqlx::query(VERSIONS.select("WHERE invocations >= $1"));
+        let select = select.bind(count(at_least)?);
         let rows = self.inner.connection().await?.rows(select).await?;
         let counts = rows.iter().map(|row| Ok((row.try_get("id")?, read_invocations(row)?)));
         counts.collect()
@@ -180,6 +184,8 @@ mod tests {
         for (version, total) in key.versions.iter().zip([90, 50, 50]) {
             assert_eq!(bench.store.invocations(version.id).await.unwrap(), total);
         }
+        let most = [(key.versions[0].id.to_string(), 90)].into();
+        assert_eq!(bench.store.version_invocations(51).await.unwrap(), most);
     }
 
     #[tokio::test]

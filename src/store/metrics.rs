@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use crate::model::{KeyRecord, Time};
-use crate::telemetry::{Counter, Family, Gauge, NoLabels, label_sets, metrics};
+use crate::telemetry::{Counter, Family, Gauge, NoLabels, Seconds, label_sets, metrics};
 
 label_sets! {
     KeyLabels { state: &'static str, spec: &'static str }
+    StoreLabels { kind: &'static str }
 }
 
 metrics! {
@@ -20,6 +22,9 @@ metrics! {
         /// Changes that the store could not write, including those by which the gateway tests
         /// whether it can write again
         write_failures: Counter = "hsmgate_store_write_failures_total" [],
+        /// Time of the database for the read of one row (kind is read) and for the commit of a change,
+        /// which waits for the disk (commit)
+        duration: Seconds<StoreLabels> = "hsmgate_store_duration_seconds" ["kind"],
         /// Rows of the database that cannot be read and are ignored; hsmgate doctor names them
         damaged_rows: Gauge = "hsmgate_store_damaged_rows" [],
         /// Keys by state and spec, also those that callers do not see
@@ -44,6 +49,11 @@ metrics! {
 }
 
 impl StoreMetrics {
+    /// Counts the time of the database.
+    pub(super) fn observe_duration(&self, kind: &'static str, duration: Duration) {
+        self.duration.observe(&StoreLabels { kind }, duration);
+    }
+
     /// Counts the keys.
     pub(super) fn observe_keys(&self, keys: &[Arc<KeyRecord>], now: Time) {
         let mut counts: HashMap<KeyLabels, i64> = HashMap::new();

@@ -36,6 +36,7 @@ mod job_lease;
 mod key_row;
 mod keys;
 mod last_use;
+mod latency;
 mod listing;
 mod locked;
 mod metadata;
@@ -98,6 +99,7 @@ pub use metadata::MetadataValue;
 pub use metrics::StoreMetrics;
 pub use operator_events::{EventGap, OperatorEvent};
 pub use principals::Principal;
+pub use quota::QuotaUse;
 pub use restore::{Replaced, Replacement};
 pub use revocations::Revocation;
 pub use row_key::{RowKey, SessionKey};
@@ -390,6 +392,7 @@ impl Inner {
         &self,
         statement: impl Fn() -> Statement<'q>,
     ) -> Result<Option<AnyRow>, StoreError> {
+        let start = clock::monotonic();
         let Connected { pool, readers, .. } = &self.database;
         let mut connection = readers.acquire(pool).await?;
         connection.report_damage_to(&self.health);
@@ -405,6 +408,7 @@ impl Inner {
             return Err(lost);
         }
         readers.keep(connection, pool);
+        self.health.metrics.observe_duration("read", clock::since(start));
         Ok(read?)
     }
 

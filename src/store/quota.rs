@@ -4,7 +4,18 @@
 use super::connection::Statement;
 use super::write::Write;
 use super::{Store, StoreError};
-use crate::model::{Quota, Quotas};
+use crate::model::{
+    AccessPoint, AccessPolicy, ClientKeyRecord, ImportParameters, NetworkRule, Quota, Quotas,
+};
+
+/// A quota, and the number of objects that count for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuotaUse {
+    /// The quota.
+    pub quota: Quota,
+    /// The number of objects.
+    pub used: usize,
+}
 
 impl Store {
     /// Limits the numbers of objects that this process creates. Only the first call has an effect.
@@ -16,6 +27,24 @@ impl Store {
     /// The quotas; without a limit, unless they were set.
     pub fn quotas(&self) -> Quotas {
         self.inner.quotas.get().copied().unwrap_or_default()
+    }
+
+    /// How much of each quota is used. For the versions of a key, it is that of the key with the most.
+    pub fn quota_uses(&self) -> [QuotaUse; 9] {
+        let quotas = self.quotas();
+        let versions = self.keys().iter().map(|key| key.versions.len()).max().unwrap_or_default();
+        [
+            (quotas.keys, self.key_count()),
+            (quotas.key_versions, versions),
+            (quotas.aliases, self.alias_count()),
+            (quotas.import_tokens, self.documents::<ImportParameters>().len()),
+            (quotas.network_rules, self.documents::<NetworkRule>().len()),
+            (quotas.policies, self.documents::<AccessPolicy>().len()),
+            (quotas.access_points, self.documents::<AccessPoint>().len()),
+            (quotas.client_keys, self.documents::<ClientKeyRecord>().len()),
+            (quotas.secrets, self.secrets().len()),
+        ]
+        .map(|(quota, used)| QuotaUse { quota, used })
     }
 }
 

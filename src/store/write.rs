@@ -7,9 +7,11 @@ use tokio::sync::OwnedMutexGuard;
 use super::catalogue::Catalogue;
 use super::connection::{Connection, Statement};
 use super::digest::{self, SetChanges};
+use super::health::Health;
 use super::row_key::RowKey;
 use super::tables::CATALOGUE_REVISION;
 use super::{Inner, StoreError, job_lease, notifications, unsigned_metadata};
+use crate::model::clock;
 
 /// Holds the writer lock and a transaction. Dropping it rolls back.
 ///
@@ -152,7 +154,10 @@ impl Write {
 
 /// Commits. A change written to a file that was moved away is not durable.
 async fn end(connection: Connection, inner: &Inner) -> Result<(), StoreError> {
+    let start = clock::monotonic();
     connection.commit().await?;
+    let Health { metrics, latency, .. } = &*inner.health;
+    latency.note_commit(metrics, clock::since(start));
     inner.require_file()?;
     inner.health.write_passed();
     Ok(())

@@ -111,7 +111,7 @@ fn filter(log: &Log, variable: Option<&str>) -> Result<EnvFilter, TelemetryError
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
@@ -148,6 +148,16 @@ mod tests {
         let dispatch = dispatch(log, filter(log, None).unwrap(), move || writer.clone(), false);
         tracing::dispatcher::with_default(&dispatch, work);
         lines.text()
+    }
+
+    /// The names of the events of `work` that are logged, in order.
+    pub(crate) fn events(work: impl FnOnce()) -> Vec<String> {
+        let text = written(&settings(LogFormat::Json, "info"), work);
+        let event = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["event"].as_str().unwrap().to_owned()
+        };
+        text.lines().map(event).collect()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Metrics of the token.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
@@ -68,6 +69,11 @@ metrics! {
         queue_depth: Family<QueueLabels, Gauge> = "hsmgate_token_queue_depth" ["queue"],
         /// Number of times that the token was lost and a recovery began
         disconnects: Counter = "hsmgate_token_disconnects_total" [],
+        /// Seconds since a call to the token was last seen to succeed; looked at every minute and at each
+        /// scrape. It grows while nothing calls the token
+        last_success_age: Gauge = "hsmgate_token_last_success_age_seconds" [],
+        /// Calls to the token that failed, but not because of the data of their callers
+        call_failures: Counter = "hsmgate_token_call_failures_total" [],
         /// Objects in the token, of any owner: as many as were found at the start or at the last
         /// recovery, with those that the gateway has created and destroyed since
         objects: Gauge = "hsmgate_token_objects" [],
@@ -86,8 +92,9 @@ metrics! {
 
 impl TokenMetrics {
     /// Sets the gauges that are read on demand.
-    pub(super) fn observe(&self, is_ready: bool, load: TokenLoad) {
+    pub(super) fn observe(&self, is_ready: bool, load: TokenLoad, since_success: Duration) {
         self.ready.set(i64::from(is_ready));
+        self.last_success_age.set(gauge_value(since_success.as_secs()));
         self.sessions.set(gauge_value(load.sessions));
         let queues = [(Queue::calls, load.waiting_calls), (Queue::changes, load.waiting_changes)];
         for (queue, waiting) in queues {
@@ -117,7 +124,7 @@ mod tests {
         let mut registry = Registry::default();
         let load = TokenLoad { sessions: 4, waiting_calls: 2, waiting_changes: 0 };
         let metrics = TokenMetrics::new(&mut registry);
-        metrics.observe(true, load);
+        metrics.observe(true, load, Duration::from_secs(17));
         metrics.observe_capabilities(|capability| {
             let result = match capability {
                 Capability::Aes256 => TestResult::Works,
@@ -129,6 +136,7 @@ mod tests {
         let text = registry.text(MetricsFormat::Prometheus).unwrap();
         for line in [
             "hsmgate_token_ready 1",
+            "hsmgate_token_last_success_age_seconds 17",
             "hsmgate_token_queue_depth{queue=\"calls\"} 2",
             "hsmgate_token_sessions 4",
             "hsmgate_token_capabilities{capability=\"aes-256-gcm\",result=\"works\"} 1",

@@ -8,6 +8,7 @@ mod behavior;
 mod breaker;
 mod budget;
 mod cache;
+mod call_outcomes;
 mod capabilities;
 mod checks;
 mod completion;
@@ -63,7 +64,7 @@ pub use recovery::ReinitializeFailures;
 pub use settings::{TokenInfo, TokenSelector, TokenSettings};
 pub use worker::Worker;
 
-use crate::model::{KeySpec, KeyUsage};
+use crate::model::{KeySpec, KeyUsage, clock};
 use objects::generate::GenerationParams;
 use pool::{Pool, QueueKind};
 use recovery::Recovery;
@@ -257,10 +258,16 @@ impl Token {
         TokenLoad { sessions, waiting_calls, waiting_changes }
     }
 
+    /// The time since a call was last seen to succeed. Logs when calls have failed for minutes, and the next
+    /// success.
+    pub fn check_calls(&self) -> Duration {
+        self.0.pool.outcomes().look(clock::monotonic())
+    }
+
     /// Sets the metrics that are read on demand.
     pub fn observe(&self) {
         let state = &self.0.state;
-        state.metrics.observe(self.ready().is_ok(), self.load());
+        state.metrics.observe(self.ready().is_ok(), self.load(), self.check_calls());
         state.metrics.observe_capabilities(|capability| state.capabilities.status(capability));
     }
 

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use super::budget::Budget;
+use super::call_outcomes::CallOutcomes;
 use super::completion::{Completion, Delivery};
 use super::error::{TokenError, UnavailableReason};
 use super::hang_detector::HangDetector;
@@ -64,6 +65,7 @@ pub(super) struct Pool {
     changes: Arc<WorkQueue>,
     max_queue_wait: Duration,
     throttled: Throttled,
+    outcomes: CallOutcomes,
 }
 
 /// A queue and its threads.
@@ -103,6 +105,7 @@ impl Pool {
             changes: WorkQueue::new(QueueKind::Manage, queue, 1, None),
             max_queue_wait,
             throttled: state.metrics.throttled.clone(),
+            outcomes: CallOutcomes::new(state.metrics.call_failures.clone()),
         };
         let started = pool
             .calls
@@ -149,7 +152,7 @@ impl Pool {
                 return Err(TokenError::Unavailable(UnavailableReason::Closed));
             }
         }
-        match tokio::time::timeout_at(deadline.into(), receiver).await {
+        let outcome = match tokio::time::timeout_at(deadline.into(), receiver).await {
             Ok(Ok(result)) => result,
             // The job was dropped without a result: it was too late, or it panicked.
             Ok(Err(_)) if clock::monotonic() < deadline => Err(TokenError::Panicked),
@@ -157,7 +160,14 @@ impl Pool {
                 work_queue.hang_detector.check();
                 Err(TokenError::Deadline)
             }
-        }
+        };
+        self.outcomes.note(&outcome);
+        outcome
+    }
+
+    /// What became of the calls.
+    pub(super) fn outcomes(&self) -> &CallOutcomes {
+        &self.outcomes
     }
 
     /// Whether a call would wait too long: it is rejected at once, so that accepted calls are

@@ -44,7 +44,7 @@ pub(super) async fn rows(
     let inspected = doctor::inspect(token, Depth::Attributes).await?;
     let versions = Versions {
         objects: inspected.into_iter().map(|one| (one.name.version, one)).collect(),
-        encryptions: store.version_invocations().await?,
+        encryptions: store.version_invocations(0).await?,
         uses: store.version_uses().await?,
     };
     let keys = store.keys();

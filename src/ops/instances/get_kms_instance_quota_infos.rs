@@ -1,7 +1,6 @@
 //! GetKmsInstanceQuotaInfos: returns the usage and the quotas of the instance.
 
 use super::{NO_LIMIT, instance};
-use crate::model::{AccessPoint, AccessPolicy, ClientKeyRecord, ImportParameters, NetworkRule};
 use crate::ops::prelude::*;
 
 /// The kinds of quota in the API, and those that only this gateway has.
@@ -45,20 +44,20 @@ fn types(params: &Params<'_>) -> Result<Vec<&'static str>, ParamError> {
 }
 
 fn quota_and_use(cx: &Context, resource_type: &str) -> (u32, usize) {
-    let (store, quotas) = (cx.store(), cx.store().quotas());
-    let (quota, used) = match resource_type {
-        "key" => (quotas.keys, store.key_count()),
-        "alias" => (quotas.aliases, store.alias_count()),
-        "importtoken" => (quotas.import_tokens, store.documents::<ImportParameters>().len()),
-        "network" => (quotas.network_rules, store.documents::<NetworkRule>().len()),
-        "policy" => (quotas.policies, store.documents::<AccessPolicy>().len()),
-        "applicationaccesspoint" => (quotas.access_points, store.documents::<AccessPoint>().len()),
-        "clientkey" => (quotas.client_keys, store.documents::<ClientKeyRecord>().len()),
+    let setting = match resource_type {
+        "key" => "quotas.keys",
+        "alias" => "quotas.aliases",
+        "importtoken" => "quotas.import_tokens",
+        "network" => "quotas.network_rules",
+        "policy" => "quotas.policies",
+        "applicationaccesspoint" => "quotas.access_points",
+        "clientkey" => "quotas.client_keys",
         // Calls are limited for each operation, if at all, and not for the instance.
         "qps" => return (NO_LIMIT, 0),
         _ => return (0, 0),
     };
-    (quota.most, used)
+    let found = cx.store().quota_uses().into_iter().find(|one| one.quota.setting == setting);
+    found.map_or((0, 0), |one| (one.quota.most, one.used))
 }
 
 impl Operation for GetKmsInstanceQuotaInfos {

@@ -58,6 +58,15 @@ async fn requests_are_counted_and_no_metric_names_a_key() {
     assert_eq!(metric(&gateway, "hsmgate_token_ready").await, Some(1.0));
     assert!(metric(&gateway, "hsmgate_token_sessions").await.unwrap() >= 2.0);
     assert!(metric(&gateway, "hsmgate_connections").await.unwrap() >= 1.0);
+    let age = metric(&gateway, "hsmgate_token_last_success_age_seconds").await.unwrap();
+    assert!(age < 60.0, "{age}");
+    let commits = "hsmgate_store_duration_seconds_count{kind=\"commit\"}";
+    assert!(metric(&gateway, commits).await.unwrap() >= 1.0);
+    // The jobs run once at the start.
+    let keys = "hsmgate_quota_used_ratio{quota=\"keys\"}";
+    until_async(async || metric(&gateway, keys).await.is_some()).await;
+    let soon = "hsmgate_client_keys_expiring{days=\"7\"}";
+    assert_eq!(metric(&gateway, soon).await, Some(0.0));
     let (_status, text) = get(&gateway.dev.admin, "/metrics").await;
     assert!(!text.contains(&key) && !text.contains(&gateway.dev.access_key_id));
 }
