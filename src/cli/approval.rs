@@ -39,6 +39,9 @@ pub(super) struct Decision {
     common: ConfigAndReason,
     /// The request, as its refusal names it
     id: ApprovalId,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl List {
@@ -49,7 +52,7 @@ impl List {
 
 impl Decision {
     fn run(self, state: ApprovalState) -> anyhow::Result<()> {
-        self.common.execute(&DecideApproval { id: self.id, state })
+        self.common.execute(&DecideApproval { id: self.id, state, json: self.json })
     }
 }
 
@@ -86,6 +89,7 @@ impl OperatorCommand for ListApprovals {
 pub(super) struct DecideApproval {
     id: ApprovalId,
     state: ApprovalState,
+    json: bool,
 }
 
 impl OperatorCommand for DecideApproval {
@@ -112,7 +116,12 @@ impl OperatorCommand for DecideApproval {
         }
         match store.decide_approval(self.id, self.state, clock::now()).await {
             Ok(approval) => {
-                output.line(&format!("{} until {}", self.state, approval.expires));
+                let expires = approval.expires;
+                if self.json {
+                    let object = json!({"id": self.id, "state": self.state, "expires": expires});
+                    return Ok(output.json(&object)?);
+                }
+                output.line(&format!("{} until {expires}", self.state));
                 Ok(())
             }
             Err(error @ DecisionError::NotFound) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use secrecy::SecretString;
+use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::exit::CliError;
@@ -33,6 +34,9 @@ pub(super) struct ChangePin {
     /// Why the PIN is changed, for the record
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl ChangePin {
@@ -54,6 +58,10 @@ impl ChangePin {
             app::close_token(token).await;
             changed
         })?;
+        if self.json {
+            let file = pin_file.display().to_string();
+            return Ok(output::json(&json!({"pin_file": file}))?);
+        }
         Ok(output::line(&format!(
             "The token has the new PIN, and so has {}. Delete {}.",
             pin_file.display(),

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::output;
-use super::settings::{ConfigAndFormat, ConfigFile};
+use super::settings::ConfigAndFormat;
 use crate::config::{Config as Settings, effective_settings};
 
 commands! {
@@ -28,7 +28,7 @@ pub(super) struct Print {
 #[derive(Debug, Args)]
 pub(super) struct Check {
     #[command(flatten)]
-    file: ConfigFile,
+    arguments: ConfigAndFormat,
 }
 
 impl Print {
@@ -57,7 +57,12 @@ impl Print {
 
 impl Check {
     fn run(self) -> anyhow::Result<()> {
-        Settings::load(self.file.path())?;
-        Ok(output::line(&format!("{}: valid", self.file.path().display()))?)
+        let path = self.arguments.file.path();
+        Settings::load(path)?;
+        if self.arguments.json {
+            let file = path.display().to_string();
+            return Ok(output::json(&json!({"file": file, "is_valid": true}))?);
+        }
+        Ok(output::line(&format!("{}: valid", path.display()))?)
     }
 }

@@ -257,10 +257,10 @@ mod tests {
         "hsmgate serve --config c --supervise",
         "hsmgate serve",
         "hsmgate config print --config c --json",
-        "hsmgate config check",
+        "hsmgate config check --json",
         "hsmgate audit export --out o",
         "hsmgate init --config c --so-pin-file p --json",
-        "hsmgate tls self-signed --out d --name kms.example --name 10.0.0.1 --force",
+        "hsmgate tls self-signed --out d --name kms.example --name 10.0.0.1 --force --json",
         "hsmgate token info --config c",
         "hsmgate token info --dir d --module m --json",
         "hsmgate access-key create --config c --user u",
@@ -294,7 +294,7 @@ mod tests {
         "hsmgate role update --config c ci --trust t.json --max-session 7200",
         "hsmgate role update --config c ci --no-trust",
         "hsmgate role end-sessions --config c ci",
-        "hsmgate policy validate t.json --trust",
+        "hsmgate policy validate t.json --trust --json",
         "hsmgate sts token --role-arn r --oidc-provider-arn p --oidc-token-file f",
         "hsmgate identity-provider create --config c k8s --issuer i --audience a --jwks f",
         "hsmgate identity-provider replace-keys --config c k8s --jwks f",
@@ -325,7 +325,7 @@ mod tests {
         "hsmgate alias update --config c acs/acm alias/orders",
         "hsmgate approval list --config c --json",
         "hsmgate approval release --config c 46a9efd9-3d16-4894-bd4f-1fc43f3f2abf",
-        "hsmgate approval refuse --config c 46a9efd9-3d16-4894-bd4f-1fc43f3f2abf",
+        "hsmgate approval refuse --config c 46a9efd9-3d16-4894-bd4f-1fc43f3f2abf --json",
         "hsmgate alias list --config c --json",
         "hsmgate alias delete --config c alias/a.b",
         "hsmgate dev --alias alias/acs/mse --alias acs/acm",
@@ -336,7 +336,7 @@ mod tests {
         "hsmgate decrypt --in - --json",
         "hsmgate reencrypt --key alias/a --in f --out g --context a=1 --rate 10 --json",
         "hsmgate secret create db/orders --in f --key alias/a --version v1 --type binary --description d",
-        "hsmgate secret put db --stage ACSCurrent --stage blue --in f",
+        "hsmgate secret put db --stage ACSCurrent --stage blue --in f --json",
         "hsmgate secret get db --stage blue --out f",
         "hsmgate secret get db --version v1 --show",
         "hsmgate secret get db --json",
@@ -359,6 +359,65 @@ mod tests {
         for line in LINES {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
+    }
+
+    /// The commands without `--json`, and why.
+    const WITHOUT_JSON: &[(&str, &str)] = &[
+        ("serve", "it writes a log"),
+        ("ready", "its exit code is the result"),
+        ("access-key disable", NOTHING),
+        ("access-key enable", NOTHING),
+        ("access-key delete", NOTHING),
+        ("user create", NOTHING),
+        ("user attach", NOTHING),
+        ("user detach", NOTHING),
+        ("user delete", NOTHING),
+        ("role create", NOTHING),
+        ("role attach", NOTHING),
+        ("role detach", NOTHING),
+        ("role delete", NOTHING),
+        ("role update", NOTHING),
+        ("role end-sessions", NOTHING),
+        ("identity-provider create", NOTHING),
+        ("identity-provider replace-keys", NOTHING),
+        ("identity-provider delete", NOTHING),
+        ("alias create", NOTHING),
+        ("alias update", NOTHING),
+        ("alias delete", NOTHING),
+        ("client-key delete", NOTHING),
+        ("secret tag", NOTHING),
+        ("secret move-stage", NOTHING),
+        ("secret restore", NOTHING),
+        ("sts token", "it always prints JSON, as the libraries that call it need it"),
+        ("completions", "it prints a script"),
+        ("man", "it writes files"),
+    ];
+    const NOTHING: &str = "it prints nothing";
+
+    /// The commands without subcommands.
+    fn leaves(command: &clap::Command, path: &str, found: &mut Vec<(String, bool)>) {
+        let mut is_leaf = true;
+        for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+            is_leaf = false;
+            leaves(inner, format!("{path} {}", inner.get_name()).trim_start(), found);
+        }
+        let has_json = command.get_arguments().any(|one| one.get_long() == Some("json"));
+        if is_leaf || has_json {
+            found.push((path.to_owned(), has_json));
+        }
+    }
+
+    #[test]
+    fn every_command_that_prints_a_result_prints_json_too() {
+        let mut found = Vec::new();
+        leaves(&Cli::command(), "", &mut found);
+        assert!(found.len() > 70, "{}", found.len());
+        let mut without: Vec<_> =
+            found.iter().filter(|(_, has_json)| !has_json).map(|(path, _)| path.as_str()).collect();
+        let mut stated: Vec<_> = WITHOUT_JSON.iter().map(|(path, _why)| *path).collect();
+        without.sort_unstable();
+        stated.sort_unstable();
+        assert_eq!(without, stated, "state a new command without --json, and why");
     }
 
     #[test]

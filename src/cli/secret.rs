@@ -71,6 +71,9 @@ pub(super) struct Create {
     description: Option<String>,
     #[command(flatten)]
     value: NewValue,
+    /// Print the response as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -84,6 +87,9 @@ pub(super) struct Put {
     stages: Vec<VersionStage>,
     #[command(flatten)]
     value: NewValue,
+    /// Print the response as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -180,6 +186,9 @@ pub(super) struct Delete {
     /// Delete the secret at once and for ever
     #[arg(long)]
     force: bool,
+    /// Print the response as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -233,8 +242,7 @@ impl Create {
         ];
         params.extend(self.key.as_deref().map(|key| ("EncryptionKeyId", key)));
         params.extend(self.description.as_deref().map(|text| ("Description", text)));
-        let answer = self.connection.open()?.call("CreateSecret", &params)?;
-        Ok(output::line(response::text(&answer, &["VersionId"])?)?)
+        show(&self.connection.open()?.call("CreateSecret", &params)?, "VersionId", self.json)
     }
 }
 
@@ -249,8 +257,7 @@ impl Put {
             ("SecretDataType", self.value.data_type.as_str()),
         ];
         params.extend(stages.as_deref().map(|stages| ("VersionStages", stages)));
-        let answer = self.connection.open()?.call("PutSecretValue", &params)?;
-        Ok(output::line(response::text(&answer, &["VersionId"])?)?)
+        show(&self.connection.open()?.call("PutSecretValue", &params)?, "VersionId", self.json)
     }
 }
 
@@ -346,7 +353,7 @@ impl Delete {
             ("RecoveryWindowInDays", days.as_str())
         };
         let answer = self.connection.open()?.call("DeleteSecret", &[self.name.param(), how])?;
-        Ok(output::line(response::text(&answer, &["PlannedDeleteTime"])?)?)
+        show(&answer, "PlannedDeleteTime", self.json)
     }
 }
 
@@ -354,6 +361,14 @@ impl Restore {
     fn run(self) -> anyhow::Result<()> {
         call(&self.connection.open()?, "RestoreSecret", &[self.name.param()])
     }
+}
+
+/// Prints one field of a response, or all of it as JSON.
+fn show(answer: &Value, field: &str, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return Ok(output::json(answer)?);
+    }
+    Ok(output::line(response::text(answer, &[field])?)?)
 }
 
 /// A call whose response has nothing to show.

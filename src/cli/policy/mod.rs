@@ -8,6 +8,7 @@ mod simulate;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 
 pub(super) use self::caller::client_key_permission;
 use self::simulate::Simulate;
@@ -37,6 +38,9 @@ pub(super) struct Validate {
     /// Check it as the trust policy of a role
     #[arg(long, conflicts_with = "key_policy_for")]
     trust: bool,
+    /// Print a JSON object; a fault is an error
+    #[arg(long)]
+    json: bool,
 }
 
 impl Validate {
@@ -44,7 +48,7 @@ impl Validate {
         let text = policy_arg::text(&self.file)?;
         if self.trust {
             trust_policy(&text)?;
-            return Ok(output::line("valid")?);
+            return self.told();
         }
         let checked = match &self.key_policy_for {
             None => Document::parse(&text).and_then(|policy| policy.check_cost()),
@@ -54,6 +58,14 @@ impl Validate {
             }),
         };
         checked.map_err(|fault| policy_error(&self.file, &fault))?;
+        self.told()
+    }
+
+    fn told(&self) -> anyhow::Result<()> {
+        if self.json {
+            let file = self.file.display().to_string();
+            return Ok(output::json(&json!({"file": file, "is_valid": true}))?);
+        }
         Ok(output::line("valid")?)
     }
 }

@@ -2,9 +2,10 @@
 
 pub(super) mod certificate;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 
 use self::certificate::{Files, Name};
 use super::exit::CliError;
@@ -33,6 +34,9 @@ pub(super) struct SelfSigned {
     /// Replace existing files
     #[arg(long)]
     force: bool,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl SelfSigned {
@@ -45,6 +49,15 @@ impl SelfSigned {
             return Err(CliError::usage(what).into());
         }
         files.make(&self.name)?;
+        if self.json {
+            let text = |path: &Path| path.display().to_string();
+            let made = json!({
+                "ca": text(&files.ca),
+                "certificate": text(&files.server.certificate),
+                "key": text(&files.server.key),
+            });
+            return Ok(output::json(&made)?);
+        }
         output::columns(&[
             ("CA", files.ca.display().to_string()),
             ("Certificate", files.server.certificate.display().to_string()),

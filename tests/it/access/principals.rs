@@ -299,6 +299,8 @@ fn a_request_can_be_tried_out_and_a_document_checked() {
         crate::support::installation::run(installation.command(arguments), b"")
     };
     assert_eq!(validate(&["policy", "validate", &good]).done(), "valid\n");
+    let told = validate(&["policy", "validate", &good, "--json"]).json();
+    assert_eq!(told, json!({"file": good, "is_valid": true}));
     let told = validate(&["policy", "validate", &bad]).failed(2);
     assert!(told.contains("bad.json: Statement[0].Effect: must be Allow or Deny"), "{told}");
     let told = validate(&["policy", "validate", &broken]).failed(2);

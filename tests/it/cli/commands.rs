@@ -163,6 +163,8 @@ fn the_configuration_is_shown_with_the_origin_of_each_setting() {
     let table = in_environment(&["config", "print"]).done();
     assert!(table.lines().any(|line| line.starts_with("limits.connections ")), "{table}");
     assert_eq!(in_environment(&["config", "check"]).done(), format!("{config}: valid\n"));
+    let told = in_environment(&["config", "check", "--json"]).json();
+    assert_eq!(told, json!({"file": config, "is_valid": true}));
     installation.configure(|text| text.push_str("[limit]\n"));
     let told = in_environment(&["config", "check"]).failed(2);
     assert!(told.contains("limit: unknown section (did you mean limits?)"), "{told}");

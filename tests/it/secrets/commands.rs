@@ -71,6 +71,9 @@ fn values_that_cannot_be_stored_are_refused_before_a_request() {
         assert!(refused.contains(word), "{refused}");
     }
     put(&longest).done();
+    let again = ["secret", "put", "db", "--version", "v2", "--json"];
+    let told = installation.client(&server.endpoint, &user, &again, b"new").json();
+    assert_eq!(told["VersionId"], "v2", "{told}");
     let missing = installation.client(&server.endpoint, &user, &["secret", "get", "none"], b"");
     assert!(missing.failed(3).contains("Forbidden.ResourceNotFound"));
 }

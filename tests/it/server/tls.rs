@@ -112,7 +112,10 @@ fn an_existing_certificate_is_replaced_only_with_force() {
     let before = fs::read(out.join("server.pem")).unwrap();
     assert_eq!(hsmgate(&arguments).status.code(), Some(2));
     assert_eq!(fs::read(out.join("server.pem")).unwrap(), before);
-    assert!(hsmgate(&[&arguments[..], &["--force"]].concat()).status.success());
+    let forced = hsmgate(&[&arguments[..], &["--force", "--json"]].concat());
+    assert!(forced.status.success());
+    let made: serde_json::Value = serde_json::from_slice(&forced.stdout).unwrap();
+    assert_eq!(made["certificate"], out.join("server.pem").to_str().unwrap());
     assert_ne!(fs::read(out.join("server.pem")).unwrap(), before);
 }
 
