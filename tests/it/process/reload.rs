@@ -1,23 +1,16 @@
 //! `hsmgate serve --supervise` replaces its gateway on SIGUSR2, and no request is lost.
 
 use std::fs;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use std::time::Instant;
 
 use crate::support::admin_client::get;
+use crate::support::constant_load::{CLIENTS, ConstantLoad, encrypt};
 use crate::support::installation::{AccessKey, Installation, Server, run};
-use crate::support::process::{eventually, is_alive, signal, until};
+use crate::support::process::{is_alive, signal, until};
+use crate::support::proxy::{Proxy, haproxy};
 use crate::support::raw_http::Connection;
-use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 
 const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/a"), ("Plaintext", "SGVsbG8=")];
-const CLIENTS: u32 = 16;
 
 /// How often the gateway is exchanged, and how many calls a second come meanwhile.
 fn effort() -> (usize, u32) {
@@ -46,95 +39,10 @@ async fn supervised(installation: &Installation, user: &AccessKey) -> Server {
     server
 }
 
-fn encrypt(address: &str, user: &AccessKey) -> Vec<u8> {
-    let variant = SigningVariant(Signing::Acs3, ParamLocation::PostQuery);
-    Call::to(address, (&user.id, &user.secret), variant, "Encrypt", ENCRYPT).signed().bytes()
-}
-
-/// What a client has seen.
-#[derive(Debug, Default)]
-struct Seen {
-    calls: usize,
-    connections: usize,
-    longest: Duration,
-    failures: Vec<String>,
-}
-
-impl Seen {
-    fn add(&mut self, other: Self) {
-        self.calls += other.calls;
-        self.connections += other.connections;
-        self.longest = self.longest.max(other.longest);
-        self.failures.extend(other.failures);
-    }
-}
-
-/// A client that calls at its rate over a connection that it keeps until it is told to close it. It
-/// takes no look at a connection before it sends, and sends nothing twice.
-async fn keep_calling(
-    address: String,
-    user: AccessKey,
-    every: Duration,
-    is_over: Arc<AtomicBool>,
-) -> Seen {
-    let mut seen = Seen::default();
-    let mut kept = None;
-    let mut ticks = tokio::time::interval(every);
-    while !is_over.load(Ordering::Relaxed) {
-        ticks.tick().await;
-        let begin = Instant::now();
-        seen.calls += 1;
-        match call(&mut kept, &address, &user, &mut seen.connections).await {
-            Ok(()) => {}
-            Err(failure) => {
-                kept = None;
-                seen.failures.push(failure);
-            }
-        }
-        seen.longest = seen.longest.max(begin.elapsed());
-    }
-    seen
-}
-
-async fn call(
-    kept: &mut Option<Connection>,
-    address: &str,
-    user: &AccessKey,
-    connections: &mut usize,
-) -> Result<(), String> {
-    let is_new = kept.is_none();
-    let mut connection = if let Some(connection) = kept.take() {
-        connection
-    } else {
-        *connections += 1;
-        let stream = TcpStream::connect(address).await;
-        Connection::of(stream.map_err(|error| format!("not connected: {error}"))?)
-    };
-    connection.send(&encrypt(address, user)).await;
-    let answer = connection.answer().await.ok_or(format!("no answer; new: {is_new}"))?;
-    if answer.status != 200 {
-        return Err(format!("{} {}", answer.status, answer.body));
-    }
-    if answer.header("connection") != "close" {
-        *kept = Some(connection);
-    }
-    Ok(())
-}
-
 /// Exchanges the gateway of `server`, while clients call it at `address`; tells the figures.
 async fn exchange_under_load(server: &Server, address: &str, user: &AccessKey) -> String {
     let (exchanges, rate) = effort();
-    let is_over = Arc::new(AtomicBool::new(false));
-    let mut clients = JoinSet::new();
-    for _client in 0..CLIENTS {
-        let (address, user, is_over) = (address.to_owned(), user.clone(), Arc::clone(&is_over));
-        clients.spawn(keep_calling(
-            address,
-            user,
-            Duration::from_secs(1) * CLIENTS / rate,
-            is_over,
-        ));
-    }
+    let load = ConstantLoad::start(address, user, rate);
     let begin = Instant::now();
     for count in 1..=exchanges {
         let old = server.supervised();
@@ -144,19 +52,8 @@ async fn exchange_under_load(server: &Server, address: &str, user: &AccessKey) -
         assert!(!is_alive(&old));
     }
     let took = begin.elapsed();
-    is_over.store(true, Ordering::Relaxed);
-    let mut seen = Seen::default();
-    while let Some(client) = clients.join_next().await {
-        seen.add(client.unwrap());
-    }
-    let figures = format!(
-        "{exchanges} exchanges in {} ms, {} calls over {} connections, longest {} ms, {} failed",
-        took.as_millis(),
-        seen.calls,
-        seen.connections,
-        seen.longest.as_millis(),
-        seen.failures.len()
-    );
+    let seen = load.stop().await;
+    let figures = format!("{exchanges} exchanges in {} ms, {seen}", took.as_millis());
     assert_eq!(seen.failures, [""; 0], "{figures}\n{}", server.log());
     assert!(seen.connections > exchanges * CLIENTS as usize / 2, "the clients met each exchange");
     figures
@@ -190,42 +87,14 @@ async fn exchanges_of_the_gateway_lose_no_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exchanges_of_the_only_gateway_behind_a_proxy_lose_no_request() {
-    let Some(program) = haproxy() else {
-        println!("not run: there is no HAProxy (make setup-proxy)");
-        return;
-    };
+    let Some(program) = haproxy() else { return };
     let (installation, user) = installation(3000);
     let server = supervised(&installation, &user).await;
-    let proxy = Proxy::start(&program, &installation, &server).await;
-    println!("{}", exchange_under_load(&server, &proxy.address, &user).await);
-    drop(proxy);
-    assert_one_after_another(server, &installation);
-}
-
-/// HAProxy. Without it the test is not run, except where all tests have to be.
-fn haproxy() -> Option<String> {
-    let known = ["haproxy", "/usr/sbin/haproxy"];
-    let found = known.iter().find(|program| Command::new(program).arg("-v").output().is_ok());
-    if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "HAProxy is needed: make setup-proxy");
-    }
-    found.map(|program| (*program).to_owned())
-}
-
-/// HAProxy in TCP mode, which tries nothing again, and takes its only server away as eventually as that is
-/// not ready.
-struct Proxy {
-    process: Child,
-    address: String,
-}
-
-impl Proxy {
-    async fn start(program: &str, installation: &Installation, server: &Server) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap().to_string();
-        let admin = server.admin_address();
-        let (_host, admin_port) = admin.rsplit_once(':').unwrap();
-        let configuration = format!(
+    let admin = server.admin_address();
+    let (_host, admin_port) = admin.rsplit_once(':').unwrap();
+    // In TCP mode, which tries nothing again, and takes its only server away as soon as that is not ready.
+    let configuration = |address: &str| {
+        format!(
             "global\n  maxconn 200\n\
              defaults\n  mode tcp\n  retries 0\n  timeout connect 10s\n  timeout client 60s\n  \
              timeout server 60s\n  timeout check 10s\n\
@@ -233,25 +102,12 @@ impl Proxy {
              backend gateway\n  option httpchk GET /readyz\n  \
              server one {} check port {admin_port} inter 100ms fall 1 rise 1\n",
             server.address()
-        );
-        let file = installation.path("haproxy.cfg");
-        fs::write(&file, configuration).unwrap();
-        drop(free);
-        let mut command = Command::new(program);
-        command.arg("-db").arg("-f").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
-        let process = command.stderr(Stdio::null()).spawn().unwrap();
-        let proxy = Self { process, address };
-        eventually(async || TcpStream::connect(&proxy.address).await).await;
-        proxy
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // Fails only when it has ended already.
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
+        )
+    };
+    let proxy = Proxy::start(&program, &installation.path(""), configuration).await;
+    println!("{}", exchange_under_load(&server, &proxy.address, &user).await);
+    drop(proxy);
+    assert_one_after_another(server, &installation);
 }
 
 #[tokio::test]

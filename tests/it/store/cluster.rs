@@ -1,17 +1,21 @@
 //! Several gateways on one PostgreSQL database and one token.
 
 use std::fs;
+use std::net::TcpListener;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use crate::secrets::linearizable;
 use crate::support::calls::{code, until_code};
+use crate::support::constant_load::{self, CLIENTS, ConstantLoad};
 use crate::support::identity::{AUDIENCE, Federation, ISSUER, Issuer, PROVIDER, SUBJECT};
 use crate::support::installation::{AccessKey, Installation, Server};
 use crate::support::postgresql::{self, Database};
 use crate::support::process::{until, until_async};
+use crate::support::proxy::{Proxy, haproxy};
 use crate::support::raw_http::Connection;
+use crate::support::scale::{is_long, report};
 use crate::support::signed_calls::{Call, SigningVariant};
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
@@ -417,4 +421,82 @@ async fn a_session_works_at_every_gateway_at_once_and_its_token_once_in_the_clus
         }
     }
     assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
+
+/// The sample for HAProxy, with the addresses of these gateways.
+fn sample(address: &str, gateways: [&Server; 2]) -> String {
+    let mut text = include_str!("../../../packaging/haproxy/haproxy.cfg").to_owned();
+    for (gateway, sample) in gateways.iter().zip(["192.0.2.11", "192.0.2.12"]) {
+        let admin = gateway.admin_address();
+        let (_host, port) = admin.rsplit_once(':').unwrap();
+        // Another source than that of the other calls of the test, which have no PROXY header.
+        let own = format!("{} port {port} source 127.0.0.2", gateway.address());
+        text = text.replace(&format!("{sample}:8443 port 8080"), &own);
+    }
+    text.replace("bind :8443", &format!("bind {address}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_behind_a_proxy_fails_no_request_and_a_kill_only_those_in_progress() {
+    let Some(program) = haproxy() else { return };
+    let cluster = Cluster::prepared();
+    let held = ["a", "b"].map(|name| {
+        // The same addresses after a restart.
+        let free = [0; 2].map(|_port| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [api, admin] = [0, 1].map(|at: usize| free[at].local_addr().unwrap());
+        let file = cluster.installation.path(&format!("{name}.toml"));
+        let text = fs::read_to_string(&file).unwrap();
+        let text = text
+            .replace("drain_ms = 0", "drain_ms = 3000\nproxy_protocol_from = [\"127.0.0.2\"]")
+            .replace("address = \"127.0.0.1:0\"", &format!("address = \"{api}\""))
+            .replace("address = \"\"", &format!("address = \"{admin}\""))
+            .replace("[token]\n", "[token]\nmax_queue_wait_ms = 4000\n");
+        fs::write(&file, text + "[limits]\ncalls_per_second = 0\n").unwrap();
+        free
+    });
+    drop(held);
+    let (a, b) = (cluster.serve("a"), cluster.serve("b"));
+    let key = create_key(&a, &cluster.admin).await;
+    let alias = [("AliasName", "alias/a"), ("KeyId", key.as_str())];
+    a.client(&cluster.admin).call("CreateAlias", &alias).await.unwrap();
+    until_async(async || encrypt(&b, &cluster.admin, "alias/a").await.is_some()).await;
+    let rate = if is_long() { 500 } else { 200 };
+    let configuration = |address: &str| sample(address, [&a, &b]);
+    let proxy = Proxy::start(&program, &cluster.installation.path(""), configuration).await;
+
+    let load = ConstantLoad::start(&proxy.address, &cluster.admin, rate);
+    let serves = async |server: &Server| {
+        let calls = || server.count_logged("action=\"Encrypt\"");
+        let before = calls();
+        until_async(async || {
+            // A new connection goes to the gateway that has the fewest.
+            let mut connection = Connection::open(&proxy.address).await;
+            connection.send(&constant_load::encrypt(&proxy.address, &cluster.admin)).await;
+            connection.answer().await;
+            calls() > before
+        })
+        .await;
+    };
+    serves(&a).await;
+    serves(&b).await;
+    assert_eq!(a.stop(), Some(0));
+    let a = cluster.serve("a");
+    serves(&a).await;
+    assert_eq!(b.stop(), Some(0));
+    let b = cluster.serve("b");
+    serves(&b).await;
+    let seen = load.stop().await;
+    report(&format!("rolling restart: {seen}"));
+    assert_eq!(seen.failures, [""; 0], "{seen}");
+
+    let load = ConstantLoad::start(&proxy.address, &cluster.admin, rate);
+    serves(&b).await;
+    b.signal("KILL");
+    assert_eq!(b.wait(), None);
+    let (before, after) = (a.count_logged("action=\"Encrypt\""), rate as usize);
+    until(|| a.count_logged("action=\"Encrypt\"") > before + after).await;
+    let seen = load.stop().await;
+    report(&format!("kill: {seen}"));
+    assert!(seen.failures.len() <= CLIENTS as usize, "{seen}: {:?}", seen.failures);
+    assert_eq!(a.stop(), Some(0));
 }
