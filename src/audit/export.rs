@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::Head;
 use super::chain_files::{self as chain, ExportError};
 use super::checkpoint::{AuditKey, Checkpoint};
-use super::metadata::StoredHead;
+use super::metadata::{GatewayHead, StoredHead};
 use super::verify::Expectation;
 use crate::model::clock;
 
@@ -37,6 +37,9 @@ pub struct Manifest {
     /// The first record in the bundle. If it is not 1, earlier files are not in the bundle.
     #[serde(default)]
     pub first: Option<u64>,
+    /// The other gateways of the cluster, which have audits of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_gateways: Vec<GatewayHead>,
     /// The files, by name.
     pub files: Vec<ManifestFile>,
 }
@@ -62,6 +65,8 @@ pub struct Bundle {
     pub keys: Vec<AuditKey>,
     /// What the manifest requires.
     pub expectation: Expectation,
+    /// The other gateways of the cluster.
+    pub other_gateways: Vec<GatewayHead>,
 }
 
 impl Bundle {
@@ -101,7 +106,7 @@ impl Bundle {
         }
         let known = manifest.known.into_iter().chain(manifest.checkpoint.map(|last| last.covers));
         let expectation = Expectation { heads: known.collect(), ..Expectation::default() };
-        Ok(Self { files, keys, expectation })
+        Ok(Self { files, keys, expectation, other_gateways: manifest.other_gateways })
     }
 }
 
@@ -118,6 +123,8 @@ pub struct Sources<'a> {
     pub retired: Vec<AuditKey>,
     /// The head in the store.
     pub known: Option<StoredHead>,
+    /// The other gateways of the cluster.
+    pub other_gateways: Vec<GatewayHead>,
 }
 
 /// Writes a bundle of an audit file and of all files in its directory of the same chain, whatever
@@ -126,7 +133,7 @@ pub struct Sources<'a> {
 /// # Errors
 /// When the audit file does not exist, or a file cannot be read or written.
 pub fn export(sources: Sources<'_>, out: &Path) -> Result<Manifest, ExportError> {
-    let Sources { file, forwarded, key, retired, known } = sources;
+    let Sources { file, forwarded, key, retired, known, other_gateways } = sources;
     let parts = chain::files(file, forwarded)?;
     if parts.is_empty() {
         return Err(ExportError::Nothing(file.to_owned()));
@@ -150,6 +157,7 @@ pub fn export(sources: Sources<'_>, out: &Path) -> Result<Manifest, ExportError>
         checkpoint: known.and_then(|known| known.checkpoint),
         retired_keys: retired.iter().map(AuditKey::to_pem).collect(),
         first: parts.iter().filter_map(|part| part.first).min(),
+        other_gateways,
         files,
     };
     let mut text = serde_json::to_vec_pretty(&manifest).unwrap_or_default();

@@ -127,6 +127,8 @@ pub(super) struct Frame {
     pub(super) follows: Option<CheckpointLink>,
     pub(super) old_key: Option<NamedKey>,
     pub(super) new_key: Option<NamedKey>,
+    /// In an `open` record, the name of the gateway in its cluster.
+    pub(super) gateway: Option<String>,
     pub(super) checkpoint_records: Option<u64>,
     pub(super) checkpoint_seconds: Option<u64>,
 }
@@ -140,8 +142,16 @@ pub(super) fn key_bits(line: &[u8]) -> Option<u64> {
 
 /// Whether a line is a checkpoint, without parsing the rest.
 pub(super) fn is_checkpoint(line: &[u8]) -> bool {
-    let member = line.split(|byte| *byte == b',').nth(1);
-    member.is_some_and(|member| member.starts_with(b"\"record\":\"checkpoint\""))
+    is_kind(line, b"\"record\":\"checkpoint\"")
+}
+
+/// Whether a line is an opening record, without parsing the rest.
+pub(super) fn is_opening(line: &[u8]) -> bool {
+    is_kind(line, b"\"record\":\"open\"")
+}
+
+fn is_kind(line: &[u8], kind: &[u8]) -> bool {
+    line.split(|byte| *byte == b',').nth(1).is_some_and(|member| member.starts_with(kind))
 }
 
 impl Frame {

@@ -58,6 +58,15 @@ pub fn metadata_to_keep<'a>(
     entries.into_iter().filter_map(|name| Some((name, old(name)?))).collect()
 }
 
+/// The last record of a gateway of a cluster that the store knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayHead {
+    /// The name of the gateway.
+    pub gateway: String,
+    /// The record.
+    pub known: Head,
+}
+
 /// The audit head in the store. The chain never goes back behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,6 +90,24 @@ impl StoredHead {
     pub async fn load(store: &Store) -> Result<MetadataValue<Self>, AuditError> {
         let name = store.own_entry(HEAD_METADATA);
         Ok(store.read_metadata(&name, |text| serde_json::from_str(text).ok()).await?)
+    }
+
+    /// The heads of the other gateways of a cluster. A damaged one is left out: its gateway repairs it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn of_other_gateways(store: &Store) -> Result<Vec<GatewayHead>, AuditError> {
+        let (Some(own), Some(cluster)) = (store.member(), store.cluster_status().await?) else {
+            return Ok(Vec::new());
+        };
+        let mut heads = Vec::new();
+        for other in cluster.members.into_iter().filter(|member| member.name != own) {
+            let name = format!("{HEAD_METADATA}/{}", other.name);
+            let head = store.read_metadata(&name, |text| serde_json::from_str(text).ok()).await?;
+            let head: Option<Self> = head.value();
+            heads.extend(head.map(|known| GatewayHead { gateway: other.name, known: known.head }));
+        }
+        Ok(heads)
     }
 
     /// Whether an operator accepted that the audit file is ahead of the database.

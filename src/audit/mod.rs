@@ -34,6 +34,7 @@ mod forward;
 mod forward_position;
 mod forward_reader;
 mod forward_target;
+mod gateways;
 mod handover;
 mod journal;
 mod journal_replay;
@@ -67,8 +68,11 @@ pub use document_signature::DocumentSignature;
 pub use export::{Bundle, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, Sources, export};
 pub use file::check_file;
 pub use forward::{ForwardLag, check_forwarding};
+pub use gateways::{FilesByGateway, by_gateway};
 pub use key_change::replace_key;
-pub use metadata::{HEAD_METADATA, KeyChange, StoredHead, accept_older_database, metadata_to_keep};
+pub use metadata::{
+    GatewayHead, HEAD_METADATA, KeyChange, StoredHead, accept_older_database, metadata_to_keep,
+};
 pub use metrics::AuditMetrics;
 pub use parameters::{NEVER, Parameters};
 pub use record::{RequestDetails, UsedResources};

@@ -91,6 +91,8 @@ pub struct Expectation {
     pub sequence: Option<u64>,
     /// Records whose chain value is known.
     pub heads: Vec<Head>,
+    /// Records whose chain value is known, if the files reach them.
+    pub heads_if_reached: Vec<Head>,
     /// Checkpoints that were kept elsewhere. Each must be signed by a given key.
     pub checkpoints: Vec<Checkpoint>,
     /// Whether the end of the last file may be unsigned, unless the file is closed.
@@ -260,7 +262,8 @@ impl Verifier {
             }
         }
         self.expectation.checkpoints = checkpoints;
-        for head in self.expectation.heads.clone() {
+        let Expectation { heads, heads_if_reached, .. } = &self.expectation;
+        for head in heads.iter().chain(heads_if_reached).copied().collect::<Vec<_>>() {
             let other = self.witnesses.insert(head.sequence, head.chain);
             if other.is_some_and(|other| other != head.chain) {
                 let number = head.sequence;

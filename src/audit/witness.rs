@@ -129,6 +129,7 @@ mod tests {
             checkpoint: Some(checkpoint.clone()),
             retired_keys: Vec::new(),
             first: Some(1),
+            other_gateways: Vec::new(),
             files: Vec::new(),
         };
         let manifest = read(&serde_json::to_vec_pretty(&manifest).unwrap()).unwrap();

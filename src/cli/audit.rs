@@ -1,9 +1,11 @@
 //! `hsmgate audit verify|export`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::operator::require_duty;
@@ -11,8 +13,8 @@ use super::output;
 use super::paths::{Files, GatewayPaths};
 use super::settings::{self, ConfigFile};
 use crate::audit::{
-    self, AuditKey, Bound, Bundle, Expectation, KeyChange, MANIFEST, Manifest, Report, Sources,
-    StoredHead, Verifier, Witnesses, export,
+    self, AuditKey, Bound, Bundle, Expectation, GatewayHead, KeyChange, MANIFEST, Manifest, Report,
+    Sources, StoredHead, Verifier, Witnesses, export,
 };
 use crate::config::Duty;
 use crate::store::{AccessMode, LockedStore, MetadataValue, Store};
@@ -28,11 +30,12 @@ commands! {
     }
 }
 
-/// Reads audit files or a bundle, and verifies every record with the chain and the signatures. The exit
-/// code is 1 if there is any fault.
+/// Reads audit files or bundles, and verifies every record with the chain and the signatures. Each gateway
+/// of a cluster has a chain of its own: those of all gateways are verified together. The exit code is 1
+/// if there is any fault.
 #[derive(Debug, Args)]
 pub(super) struct Verify {
-    /// Audit files in any order, or the directory of a bundle
+    /// Audit files in any order, or the directories of bundles
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The public key of the checkpoints (may be repeated, if it was replaced); without it, signatures
@@ -49,9 +52,10 @@ pub(super) struct Verify {
     #[arg(long, value_name = "NUMBER|TIME")]
     to: Option<Bound>,
     /// Witnesses that were kept elsewhere (may be repeated): forwarded records or checkpoints of this
-    /// gateway, a syslog file with them, heads as {"sequence":…,"chain":"…"}, or an older manifest
-    #[arg(long, value_name = "FILE")]
-    heads: Vec<PathBuf>,
+    /// gateway, a syslog file with them, heads as {"sequence":…,"chain":"…"}, or an older manifest; for
+    /// several gateways with the name of its gateway
+    #[arg(long, value_name = "[GATEWAY=]FILE")]
+    heads: Vec<String>,
     /// A record number that the files must reach
     #[arg(long, value_name = "NUMBER")]
     expect_sequence: Option<u64>,
@@ -85,47 +89,162 @@ pub(super) struct ReplaceKey {
     json: bool,
 }
 
+/// What the arguments of a verification name.
+#[derive(Default)]
+struct Given {
+    files: Vec<PathBuf>,
+    keys: Vec<AuditKey>,
+    /// What the files of a gateway must contain. For `None`, see [`Given::of`].
+    expectations: BTreeMap<Option<String>, Expectation>,
+    /// The gateways of the cluster that a manifest names.
+    gateways: BTreeMap<String, u64>,
+}
+
+/// The audit of a gateway of a cluster, for `--json`.
+#[derive(Serialize)]
+struct GatewayReport {
+    gateway: Option<String>,
+    #[serde(flatten)]
+    report: Report,
+}
+
+/// The audits of the gateways of a cluster, for `--json`.
+#[derive(Serialize)]
+struct ClusterReport {
+    gateways: Vec<GatewayReport>,
+    faults: Vec<String>,
+}
+
+impl Given {
+    fn take_bundle(&mut self, path: &Path, has_keys: bool) -> anyhow::Result<()> {
+        let bundle = Bundle::open(path)?;
+        if !has_keys {
+            for key in bundle.keys {
+                if !self.keys.contains(&key) {
+                    self.keys.push(key);
+                }
+            }
+        } else if !bundle.keys.iter().any(|key| self.keys.contains(key)) {
+            bail!("{} was signed with another key", path.display());
+        }
+        let gateway = by_gateway(&bundle.files)?.into_keys().next().flatten();
+        self.files.extend(bundle.files);
+        self.expectations.entry(gateway).or_default().heads.extend(bundle.expectation.heads);
+        for GatewayHead { gateway, known } in bundle.other_gateways {
+            let number = self.gateways.entry(gateway.clone()).or_default();
+            *number = known.sequence.max(*number);
+            // Its bundle may have been written before this one.
+            self.expectations.entry(Some(gateway)).or_default().heads_if_reached.push(known);
+        }
+        Ok(())
+    }
+
+    /// Takes a file of witnesses, with or without the name of one of these gateways.
+    fn take_heads(&mut self, text: &str, chains: &audit::FilesByGateway) -> anyhow::Result<()> {
+        let named = text.split_once('=').map(|(name, path)| (Some(name.to_owned()), path));
+        let named = named.filter(|(name, _path)| chains.contains_key(name));
+        let (gateway, path) = named.unwrap_or((None, text));
+        if gateway.is_none() && chains.len() > 1 {
+            bail!("--heads {text}: these are the files of several gateways; write GATEWAY={text}");
+        }
+        let witnesses = Witnesses::read(Path::new(path))?;
+        let expectation = self.expectations.entry(gateway).or_default();
+        expectation.heads.extend(witnesses.heads);
+        expectation.checkpoints.extend(witnesses.checkpoints);
+        Ok(())
+    }
+
+    /// What the files of a gateway must contain. What was given without a name is about the only one.
+    fn of(&mut self, gateway: Option<&String>) -> Expectation {
+        let mut expectation = self.expectations.remove(&gateway.cloned()).unwrap_or_default();
+        let unnamed = self.expectations.remove(&None).unwrap_or_default();
+        expectation.heads.extend(unnamed.heads);
+        expectation.checkpoints.extend(unnamed.checkpoints);
+        expectation
+    }
+}
+
 impl Verify {
     fn run(self) -> anyhow::Result<()> {
-        let given = self.public_key.iter().map(|path| read_key(path));
-        let mut keys = given.collect::<anyhow::Result<Vec<_>>>()?;
-        let mut expectation = Expectation::default();
-        let mut files = Vec::new();
+        let keys = self.public_key.iter().map(|path| read_key(path));
+        let mut given = Given { keys: keys.collect::<anyhow::Result<_>>()?, ..Given::default() };
         for path in &self.files {
-            if !path.join(MANIFEST).is_file() {
-                files.push(path.clone());
-                continue;
+            if path.join(MANIFEST).is_file() {
+                given.take_bundle(path, !self.public_key.is_empty())?;
+            } else {
+                given.files.push(path.clone());
             }
-            let bundle = Bundle::open(path)?;
-            if self.public_key.is_empty() {
-                keys.extend(bundle.keys);
-            } else if !bundle.keys.iter().any(|key| keys.contains(key)) {
-                bail!("{} was signed with another key", path.display());
-            }
-            files.extend(bundle.files);
-            expectation.heads.extend(bundle.expectation.heads);
         }
-        for path in &self.heads {
-            let witnesses = Witnesses::read(path)?;
-            expectation.heads.extend(witnesses.heads);
-            expectation.checkpoints.extend(witnesses.checkpoints);
+        let chains = by_gateway(&given.files)?;
+        for text in &self.heads {
+            given.take_heads(text, &chains)?;
         }
-        expectation.sequence = self.expect_sequence;
-        expectation.allows_unsigned_tail = self.allow_unsigned_tail;
-        let mut report = Verifier::new(keys.iter().cloned(), expectation)
-            .files(&files)
-            .map_err(|(path, error)| anyhow::Error::new(error).context(unreadable(&path)))?;
-        report.keep_faults(self.from, self.to);
+        let is_number = |bound: &Option<Bound>| matches!(bound, Some(Bound::Sequence(_)));
+        let has_number =
+            self.expect_sequence.is_some() || is_number(&self.from) || is_number(&self.to);
+        if chains.len() > 1 && has_number {
+            bail!("these are the files of several gateways, each of which has its own numbers");
+        }
+        let mut reports = Vec::new();
+        for (gateway, files) in &chains {
+            let expectation = Expectation {
+                sequence: self.expect_sequence,
+                allows_unsigned_tail: self.allow_unsigned_tail,
+                ..given.of(gateway.as_ref())
+            };
+            let mut report = Verifier::new(given.keys.iter().cloned(), expectation)
+                .files(files)
+                .map_err(|(path, error)| anyhow::Error::new(error).context(unreadable(&path)))?;
+            report.keep_faults(self.from, self.to);
+            reports.push(GatewayReport { gateway: gateway.clone(), report });
+        }
+        let missing = given
+            .gateways
+            .iter()
+            .filter(|(name, _last)| !chains.contains_key(&Some((*name).clone())));
+        let missing = missing.map(|(name, last)| {
+            format!("gateway {name}: its audit is not here, of which record {last} is known")
+        });
+        self.print(reports, &given.keys, missing.collect())
+    }
+
+    /// Prints the reports of all gateways, and fails for a fault. `missing` is what lacks of a cluster,
+    /// which is a fault only if the files are of several gateways.
+    fn print(
+        &self,
+        mut reports: Vec<GatewayReport>,
+        keys: &[AuditKey],
+        missing: Vec<String>,
+    ) -> anyhow::Result<()> {
+        let count: usize = reports.iter().map(|chain| chain.report.faults.len()).sum();
+        let is_cluster = reports.len() > 1;
+        let count = if is_cluster { count.saturating_add(missing.len()) } else { count };
         if self.json {
-            output::json(&report)?;
+            match reports.pop() {
+                Some(only) if !is_cluster => output::json(&only.report)?,
+                last => {
+                    reports.extend(last);
+                    output::json(&ClusterReport { gateways: reports, faults: missing })?;
+                }
+            }
         } else {
-            print(&report, &keys)?;
+            for GatewayReport { gateway, report } in &reports {
+                print(gateway.as_deref(), report, keys)?;
+            }
+            for text in &missing {
+                output::line(text)?;
+            }
         }
-        match report.faults.len() {
+        match count {
             0 => Ok(()),
             count => bail!("{count} faults in the audit"),
         }
     }
+}
+
+fn by_gateway(files: &[PathBuf]) -> anyhow::Result<audit::FilesByGateway> {
+    audit::by_gateway(files)
+        .map_err(|(path, error)| anyhow::Error::new(error).context(unreadable(&path)))
 }
 
 impl Export {
@@ -139,6 +258,7 @@ impl Export {
             let noted = vec![("Directory", self.out.display().to_string())];
             let recorded = store.record_operator_command("ExportAudit", noted).await;
             let read = read_stored_head(store).await;
+            let others = StoredHead::of_other_gateways(store).await;
             locked.close().await;
             recorded?;
             let (key, retired, known) = read?;
@@ -149,7 +269,8 @@ impl Export {
                     bail!("the database has lost the public key: start the gateway once")
                 }
             };
-            let sources = Sources { file: &file, forwarded: &forwarded, key, retired, known };
+            let (file, forwarded, other_gateways) = (&*file, &*forwarded, others?);
+            let sources = Sources { file, forwarded, key, retired, known, other_gateways };
             anyhow::Ok(export(sources, &self.out)?)
         })?;
         warn_of_beginning(&manifest);
@@ -243,7 +364,7 @@ fn unreadable(path: &Path) -> String {
     format!("cannot read {}", path.display())
 }
 
-fn print(report: &Report, keys: &[AuditKey]) -> anyhow::Result<()> {
+fn print(gateway: Option<&str>, report: &Report, keys: &[AuditKey]) -> anyhow::Result<()> {
     for fault in &report.faults {
         let (file, line) = (fault.file.display(), fault.line);
         let place = if report.files.contains(&fault.file) {
@@ -253,14 +374,15 @@ fn print(report: &Report, keys: &[AuditKey]) -> anyhow::Result<()> {
         };
         output::line(&format!("{place}{}", fault.text))?;
     }
-    let mut rows = vec![
+    let mut rows: Vec<_> = gateway.map(|name| ("gateway", name.to_owned())).into_iter().collect();
+    rows.extend([
         ("files", report.files.len().to_string()),
         ("records", report.records.to_string()),
         ("first", number(report.first)),
         ("last", number(report.last)),
         ("end", if report.is_closed { "in order" } else { "open" }.to_owned()),
         ("faults", report.faults.len().to_string()),
-    ];
+    ]);
     rows.extend(proofs(report, keys));
     if !report.unfinished.is_empty() {
         rows.push(("unfinished", report.unfinished.join(" ")));

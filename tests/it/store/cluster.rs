@@ -197,9 +197,47 @@ async fn changes_at_all_gateways_lose_nothing_and_restarts_find_nothing_damaged(
         let audit = cluster.installation.path(&format!("state-{name}/audit.jsonl"));
         let opened = fs::read_to_string(&audit).unwrap();
         assert!(opened.contains(&format!("\"gateway\":\"{name}\"")), "{opened}");
-        let verify = ["audit", "verify", audit.to_str().unwrap()];
-        cluster.installation.run_under(&["timeout", "60"], &verify).done();
+        let bundle = cluster.installation.path(name);
+        cluster.command(name, &["audit", "export", "--out", bundle.to_str().unwrap()]);
     }
+    assert_audits_are_verified_together(&cluster);
+}
+
+/// The bundles `a` and `b` of both gateways.
+fn assert_audits_are_verified_together(cluster: &Cluster<'_>) {
+    let installation = &cluster.installation;
+    let path = |name: &str| installation.path(name).to_str().unwrap().to_owned();
+    let (a, b, copy) = (path("a"), path("b"), path("copy.jsonl"));
+    let verify = |arguments: &[&str]| {
+        let arguments = [&["audit", "verify"], arguments].concat();
+        installation.run_under(&["timeout", "60"], &arguments)
+    };
+    let heads = format!("b={b}/manifest.json");
+    let report = verify(&[&b, &a, "--heads", &heads, "--json"]).json();
+    let [of_a, of_b] = report["gateways"].as_array().unwrap().as_slice() else {
+        panic!("{report}")
+    };
+    for (report, name) in [(of_a, "a"), (of_b, "b")] {
+        assert_eq!((&report["gateway"], &report["faults"]), (&json!(name), &json!([])), "{report}");
+        assert_eq!(report["last"], report["witnessedThrough"], "{report}");
+    }
+    assert!(verify(&[&a]).done().contains("gateway b: its audit is not here"));
+    verify(&[&a, &b, "--heads", &format!("{b}/manifest.json")]).failed(1);
+    verify(&[&a, &b, "--from", "2"]).failed(1);
+
+    // The manifest of `a` has a record of `b` too.
+    let records = fs::read_to_string(path("state-b/audit.jsonl")).unwrap();
+    fs::write(&copy, records.replace("\"eventName\":\"CreateKey\"", "\"eventName\":\"CreateKez\""))
+        .unwrap();
+    let altered = verify(&[&a, &copy]);
+    assert_eq!(altered.code, Some(1), "{altered:?}");
+    assert!(String::from_utf8_lossy(&altered.stdout).contains("was altered"), "{altered:?}");
+    fs::write(&copy, records.replace("\"gateway\":\"b\"", "\"gateway\":\"c\"")).unwrap();
+    let lacking = verify(&[&a, &copy, "--json"]);
+    assert!(
+        String::from_utf8_lossy(&lacking.stdout).contains("gateway b: its audit is not here"),
+        "{lacking:?}"
+    );
 }
 
 #[tokio::test]
