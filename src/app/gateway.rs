@@ -495,7 +495,11 @@ async fn services(
         keyring,
         approvals: settings.approvals,
         compatibility: settings.compatibility,
-        call_limits: CallLimits::new(settings.limits.call_rates, metrics.registry.throttled()),
+        call_limits: CallLimits::new(
+            settings.limits.call_rates,
+            store.live_gateways(),
+            metrics.registry.throttled(),
+        ),
         wrong_values: WrongValues::default(),
     })
 }

@@ -301,8 +301,8 @@ settings! {
 
     /// Calls per second for an account and a cryptographic operation. Calls above it are refused
     /// with `Rejected.Throttling`; 0 means no limit. Only authorized calls count: a caller without
-    /// permission does not use up the limit of others. `hsmgate dev` allows 750 by default, as the
-    /// public service does.
+    /// permission does not use up the limit of others. The gateways of a cluster divide the limit.
+    /// `hsmgate dev` allows 750 by default, as the public service does.
     "limits.calls_per_second": RATE, Value("0");
 
     /// The same for a user, a role or an access point; refused calls count too. 0 means no limit.

@@ -3,6 +3,8 @@
 //! A principal's calls count on arrival, so that a principal whose calls are rejected uses its own
 //! limit. The account's calls count after authorization: a caller without permission cannot use up
 //! the limit of authorized callers.
+//!
+//! The gateways of a cluster divide the limits: a call counts at its gateway as one for each gateway.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use crate::authn::Caller;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccountId, PrincipalKind};
+use crate::store::LiveGateways;
 use crate::telemetry::{Limit, Throttled};
 
 /// The setting for the account limit.
@@ -33,6 +36,7 @@ pub struct CallRates {
 pub struct CallLimits {
     accounts: Option<Limiter<(AccountId, &'static str)>>,
     principals: Option<Limiter<(PrincipalKind, Arc<str>, &'static str)>>,
+    gateways: LiveGateways,
     throttled: Throttled,
 }
 
@@ -43,11 +47,12 @@ struct Limiter<K: std::hash::Hash + Eq + Clone> {
 }
 
 impl CallLimits {
-    /// Creates limits with these rates.
-    pub fn new(rates: CallRates, throttled: Throttled) -> Self {
+    /// Creates limits with these rates, which these gateways divide.
+    pub fn new(rates: CallRates, gateways: LiveGateways, throttled: Throttled) -> Self {
         Self {
             accounts: rates.per_account.map(Limiter::new),
             principals: rates.per_principal.map(Limiter::new),
+            gateways,
             throttled,
         }
     }
@@ -63,7 +68,7 @@ impl CallLimits {
     ) -> Result<(), ApiError> {
         let Some(limiter) = &self.principals else { return Ok(()) };
         let principal = (caller.principal.name.kind(), Arc::clone(&caller.user), operation);
-        if limiter.allows(&principal) {
+        if limiter.allows(&principal, &self.gateways) {
             return Ok(());
         }
         self.throttled.count(Limit::principal_calls);
@@ -80,7 +85,7 @@ impl CallLimits {
         operation: &'static str,
     ) -> Result<(), ApiError> {
         let Some(limiter) = &self.accounts else { return Ok(()) };
-        if limiter.allows(&(caller.account.clone(), operation)) {
+        if limiter.allows(&(caller.account.clone(), operation), &self.gateways) {
             return Ok(());
         }
         self.throttled.count(Limit::calls);
@@ -93,8 +98,10 @@ impl<K: std::hash::Hash + Eq + Clone> Limiter<K> {
         Self { rate, calls: RateLimiter::hashmap(Quota::per_second(rate)) }
     }
 
-    fn allows(&self, key: &K) -> bool {
-        self.calls.check_key(key).is_ok()
+    fn allows(&self, key: &K, gateways: &LiveGateways) -> bool {
+        // With more gateways than calls a second, each gateway allows one call.
+        let share = gateways.count().min(self.rate);
+        matches!(self.calls.check_key_n(key, share), Ok(Ok(())))
     }
 }
 
@@ -104,4 +111,20 @@ fn exceeded(setting: &str, rate: NonZeroU32, whose: &str) -> ApiError {
     let message =
         format!("{text}: {setting} allows {whose} {rate} calls a second of an operation.");
     ApiError::with_message(code, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gateways_divide_a_limit() {
+        let rate = NonZeroU32::new(6).unwrap();
+        for (count, allowed) in [(1, 6), (2, 3), (4, 1), (9, 1)] {
+            let (gateways, limiter) = (LiveGateways::default(), Limiter::new(rate));
+            gateways.set(count);
+            let calls = (0..20).filter(|_call| limiter.allows(&"a", &gateways));
+            assert_eq!(calls.count(), allowed, "{count} gateways");
+        }
+    }
 }

@@ -94,9 +94,10 @@ mod tests {
             assert_eq!(bench.store.cluster_status().await.unwrap(), None);
             return;
         }
-        for name in ["a", "b"] {
+        for (name, live) in [("a", 1), ("b", 2)] {
             let member = open(&format!("{}&cluster_member={name}", bench.url)).await.unwrap();
-            JobLease::new(member).renew().await.unwrap();
+            JobLease::new(member.clone()).renew().await.unwrap();
+            assert_eq!(member.live_gateways().count().get(), live);
         }
         bench.tamper("UPDATE cluster_members SET seen = seen - 11000 WHERE name = 'a'").await;
         bench

@@ -127,6 +127,7 @@ impl JobLease {
         let was_wrong = std::mem::replace(&mut held.is_clock_wrong, is_wrong);
         drop(held);
         seen.report(&self.store.inner.health.metrics, term.is_some());
+        self.store.inner.live_gateways.set(seen.members);
         log_clock(member, seen.clock_offset, was_wrong, is_wrong);
         log_change(member, was.map(|lease| lease.term), term);
         Ok(())

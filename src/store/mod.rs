@@ -38,6 +38,7 @@ mod keys;
 mod last_use;
 mod latency;
 mod listing;
+mod live_gateways;
 mod locked;
 mod metadata;
 mod metrics;
@@ -94,6 +95,7 @@ pub use document_cache::{DanglingReference, Document, DocumentCache, DocumentInd
 pub use error::StoreError;
 pub use invocations::{Lease, Remainder};
 pub use job_lease::JobLease;
+pub use live_gateways::LiveGateways;
 pub use locked::LockedStore;
 pub use metadata::MetadataValue;
 pub use metrics::StoreMetrics;
@@ -162,6 +164,8 @@ struct Inner {
     removed: parking_lot::Mutex<Vec<(Arc<KeyRecord>, KeyVersion)>>,
     /// The first step of the last deletion of expired nonces.
     pruned_nonces: PrunedNonces,
+    /// The gateways that serve this store.
+    live_gateways: LiveGateways,
 }
 
 impl Store {
@@ -233,6 +237,11 @@ impl Store {
         self.inner.member()
     }
 
+    /// The number of gateways that serve this store, now and later.
+    pub fn live_gateways(&self) -> LiveGateways {
+        self.inner.live_gateways.clone()
+    }
+
     /// The name of a metadata entry that each gateway of a cluster has for itself.
     pub fn own_entry(&self, name: &'static str) -> Cow<'static, str> {
         match self.member() {
@@ -274,6 +283,7 @@ impl Store {
             next_check: CheckTimes::default(),
             removed: parking_lot::Mutex::default(),
             pruned_nonces: PrunedNonces::default(),
+            live_gateways: LiveGateways::default(),
         };
         let store = Self { inner: Arc::new(inner), operator: None, term: None };
         store.reload().await?;
