@@ -231,8 +231,11 @@ fn run_command(command: Command) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use clap::CommandFactory;
     use clap::error::ErrorKind;
+    use yaml_rust2::{Yaml, YamlLoader};
 
     use super::*;
 
@@ -418,6 +421,50 @@ mod tests {
         without.sort_unstable();
         stated.sort_unstable();
         assert_eq!(without, stated, "state a new command without --json, and why");
+    }
+
+    /// The examples for CI.
+    const COMPOSE: &str = include_str!("../../examples/compose/compose.yaml");
+    const WORKFLOW: &str = include_str!("../../examples/github/test.yml");
+
+    fn yaml(text: &str) -> Yaml {
+        YamlLoader::load_from_str(text).unwrap().remove(0)
+    }
+
+    fn words(list: &Yaml) -> Vec<String> {
+        list.as_vec().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_commands_of_the_examples_for_ci_exist() {
+        let compose = yaml(COMPOSE);
+        let kms = &compose["services"]["kms"];
+        let check = words(&kms["healthcheck"]["test"]);
+        assert_eq!(check[0], "CMD");
+        let entry = "hsmgate".to_owned();
+        let mut commands =
+            vec![check[1..].to_vec(), [vec![entry], words(&kms["command"])].concat()];
+        let workflow = yaml(WORKFLOW);
+        for step in workflow["jobs"]["test"]["steps"].as_vec().unwrap() {
+            let lines = step["run"].as_str().unwrap_or_default().lines();
+            let own = lines.filter(|line| line.starts_with("hsmgate "));
+            let split = |line: &str| {
+                line.trim_end_matches('&').split_whitespace().map(str::to_owned).collect()
+            };
+            commands.extend(own.map(split));
+        }
+        assert_eq!(commands.len(), 5, "{commands:?}");
+        for command in commands {
+            assert!(Cli::try_parse_from(&command).is_ok(), "{command:?}");
+        }
+        let dev = Cli::command().find_subcommand("dev").cloned().unwrap();
+        let known: Vec<_> = dev.get_arguments().filter_map(|one| one.get_env()).collect();
+        for variables in [&kms["environment"], &workflow["jobs"]["test"]["env"]] {
+            for name in variables.as_hash().unwrap().keys() {
+                let name = name.as_str().unwrap();
+                assert!(known.contains(&OsStr::new(name)), "{name}: {known:?}");
+            }
+        }
     }
 
     #[test]
