@@ -1,8 +1,9 @@
 # The commands are `make run` and `make test`, and `make check` after an edit; `.ci/run` calls `make test`.
 
 CARGO_DENY = 0.20.2
+HELM = 3.22.0
 
-.PHONY: run check format lints test clients bench bench-instructions audit fuzz torture setup setup-in-turn setup-build setup-token setup-tokens setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind setup-postgres setup-packages setup-cbom packages
+.PHONY: run check format lints test clients bench bench-instructions audit fuzz torture setup setup-in-turn setup-build setup-token setup-tokens setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind setup-postgres setup-packages setup-cbom packages helm
 
 # Starts a gateway for development on loopback. Its token and state are in .hsmgate.
 run: setup-build setup-token
@@ -45,17 +46,27 @@ clients: setup-build setup-token
 	HSMGATE_PROGRAM=target/debug/hsmgate python3 -B tests/clients/programs/run.py
 
 # The long form of the fault tests, with their figures; then, with the processors to itself, ten times
-# the load that a gateway can process. It takes about half an hour.
+# the load that a gateway can process; and the Helm chart. It takes about half an hour.
 torture: setup-build setup-token setup-proxy
 	HSMGATE_TORTURE=1 cargo test --test fault -- --test-threads=4
 	HSMGATE_TORTURE=1 cargo test --test attack -- --nocapture
 	HSMGATE_TORTURE=1 cargo test --test life manners:: -- --test-threads=2 --nocapture
 	HSMGATE_TORTURE=1 cargo test --test it reload:: -- --test-threads=1 --nocapture
 	cargo test --release --test fault -- --ignored busy --nocapture
+	$(MAKE) helm
 
 # A Debian package, a tarball, a Python wheel and a list of components, in target/packages.
 packages: setup-build setup-packages
 	packaging/build.sh
+
+# Renders and lints the Helm chart. Helm is built once from its Go module, which takes four minutes of a
+# processor, so `make test` leaves it out.
+HELM_PROGRAM = $(CURDIR)/target/helm/$(HELM)/helm
+
+helm: setup-build
+	test -x $(HELM_PROGRAM) || GOTOOLCHAIN=local GOBIN=$(dir $(HELM_PROGRAM)) \
+		go install helm.sh/helm/v3/cmd/helm@v$(HELM)
+	HSMGATE_HELM=$(HELM_PROGRAM) cargo test --test packages helm:: -- --nocapture
 
 # Rates of the gateway and of its parts; the default number of token threads compared with fixed numbers;
 # the MACs of rows; then the cost of a request compared with the minimal program.

@@ -17,6 +17,7 @@ mod built;
 mod chroot;
 mod container;
 mod debian;
+mod helm;
 mod prometheus;
 mod python;
 mod tarball;
