@@ -24,7 +24,8 @@ pub use offline::{close, find_other_gateway, open_locked, open_offline};
 pub use operator_calls::OperatorCalls;
 
 use crate::config::{
-    AuditSettings, CompatibilityOptions, KeyringSettings, ProviderSettings, TlsSettings,
+    AuditSettings, CompatibilityOptions, KeyringSettings, OutageRules, ProviderSettings,
+    TlsSettings,
 };
 use crate::model::{ApprovalRules, Quotas, RegionAccount};
 use crate::ops::CallRates;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub store_url: String,
     /// Whether a nonce is accepted once in the whole cluster, if there is one.
     pub shares_nonces: bool,
+    /// What happens while a PostgreSQL database does not respond.
+    pub outage: OutageRules,
     /// A directory for the replay journal.
     pub state_directory: PathBuf,
     /// TLS of the listeners; `None` is plain HTTP.

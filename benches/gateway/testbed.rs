@@ -10,7 +10,8 @@ use anyhow::Context as _;
 use hsmgate::app::{Gateway, Limits, Listeners, Settings};
 use hsmgate::cli::client::{Client, Target};
 use hsmgate::config::{
-    AuditSettings, CompatibilityOptions, KeyringSettings, Log, LogFormat, TokenTimeouts,
+    AuditSettings, CompatibilityOptions, KeyringSettings, Log, LogFormat, OutageRules,
+    TokenTimeouts,
 };
 use hsmgate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use hsmgate::model::{IvBudget, KeySpec, PrincipalName, RegionAccount, VerificationRate};
@@ -289,6 +290,11 @@ fn settings(
         token,
         store_url: store_url(home),
         shares_nonces: false,
+        outage: OutageRules {
+            limit: Duration::from_mins(1),
+            is_ready_meanwhile: true,
+            refuses_after: false,
+        },
         state_directory: home.to_owned(),
         tls: None,
         admin_client_ca: None,

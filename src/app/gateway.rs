@@ -178,6 +178,7 @@ impl Gateway {
         let backend = current_backend(backend, &settings, token, metrics.store.clone()).await?;
         let (store, token) = (backend.store.clone(), backend.token.clone());
         store.set_quotas(settings.quotas);
+        store.set_outage_rules(settings.outage);
         let keyring = Keyring::new(store, token, settings.limits.keyring, metrics.keyring.clone());
         let counter = StoreCounter::open(backend.store.clone(), backend.token.clone()).await?;
         let replay = take_over(&settings.state_directory, &backend, &keyring).await?;

@@ -106,6 +106,7 @@ pub(super) fn without_permission_checks(config: Config) -> anyhow::Result<app::S
         region_account: config.region_account,
         store_url: config.store_url,
         shares_nonces: config.shares_nonces,
+        outage: config.outage,
         state_directory: config.state_directory,
         tls: config.tls,
         admin_client_ca: config.admin.client_ca,

@@ -15,7 +15,7 @@ use super::{
     KeyExchange, KeyringSettings, Limits, Log, LogFormat, PinSource, ProviderSettings,
     ProxyNetworks, TlsSettings, TokenConfig, TokenName, TokenTimeouts,
 };
-use super::{identity_providers, postgresql};
+use super::{OutageRules, identity_providers, postgresql};
 use crate::model::text_form::is_ascii_name;
 use crate::model::{ApprovalRules, IvBudget, Quotas, RegionAccount, TagKey};
 
@@ -34,6 +34,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let store_url = store_url(reader);
     let state_directory = reader.text("store.state_directory", absolute);
     let shares_nonces = reader.text("cluster.nonces", |word| Some(word == "cluster"));
+    let outage = outage(reader);
     let limits = limits(reader);
     let providers_file = reader.text(PROVIDERS_FILE, absolute);
     let identity_providers = identity_providers(reader, providers_file.as_deref());
@@ -52,6 +53,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         token: token?,
         store_url: store_url?,
         shares_nonces: shares_nonces?,
+        outage: outage?,
         state_directory: state_directory?,
         seed_file: reader.text("service.seed_file", absolute),
         limits: limits?,
@@ -336,6 +338,19 @@ fn credential_name(text: &str) -> Option<String> {
 /// The name of a gateway in its cluster.
 fn member_name(text: &str) -> Option<String> {
     is_ascii_name(text, 64, b".-_").then(|| text.to_owned())
+}
+
+/// A gateway of a cluster that shares nonces refuses signed requests meanwhile, so it is not ready.
+fn outage(reader: &mut Reader<'_>) -> Option<OutageRules> {
+    let seconds = reader.number("store.outage_seconds");
+    let refuses_after = reader.text("store.after_outage", |word| Some(word == "refuse"));
+    let shares_nonces = reader.is_set("cluster.name")
+        && reader.text("cluster.nonces", |word| Some(word == "cluster"))?;
+    Some(OutageRules {
+        limit: Duration::from_secs(seconds?),
+        is_ready_meanwhile: !shares_nonces,
+        refuses_after: refuses_after?,
+    })
 }
 
 /// The URL of the database. That of PostgreSQL gets the source of its password, which the store reads, and

@@ -36,6 +36,17 @@ use crate::model::{
 use environment::Environment;
 use reader::Reader;
 
+/// What a gateway does while its PostgreSQL database does not respond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutageRules {
+    /// How long it serves what needs no change, as if the database responded.
+    pub limit: Duration,
+    /// Whether it is ready until then.
+    pub is_ready_meanwhile: bool,
+    /// Whether it refuses every request after that.
+    pub refuses_after: bool,
+}
+
 /// A configuration whose settings are all checked, alone and against each other.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -58,6 +69,8 @@ pub struct Config {
     pub store_url: String,
     /// Whether a nonce is accepted once in the whole cluster, if there is one.
     pub shares_nonces: bool,
+    /// What happens while a PostgreSQL database does not respond.
+    pub outage: OutageRules,
     /// The directory of the small files that must survive a restart.
     pub state_directory: PathBuf,
     /// The limits.

@@ -283,6 +283,15 @@ settings! {
         Text("a file name of letters, digits, dots, dashes and underscores"),
         Unset("none");
 
+    /// Seconds for which a gateway is ready while its PostgreSQL database does not respond: what needs no
+    /// change is served from memory, and changes are refused with 503. After that `/readyz` returns 503.
+    /// A gateway with `cluster.nonces = "cluster"` is not ready as soon as the database does not respond.
+    "store.outage_seconds": Number(0, 86_400), Value("60");
+
+    /// What happens to requests after `store.outage_seconds`: what needs no change is served further, or
+    /// every request is refused with 503, because rights may have been taken away meanwhile.
+    "store.after_outage": Word(&["serve", "refuse"]), Value("serve");
+
     /// A directory for the small files that must survive a restart, such as the journal of used
     /// signature nonces.
     "store.state_directory": PATH, Required;

@@ -285,6 +285,10 @@ impl Identified<'_> {
         let Self { pipeline, details, identity } = self;
         details.action = O::RECORD;
         let context = Arc::clone(&details.context);
+        let operation = operation.and_then(|operation| {
+            pipeline.services.store.require_recent()?;
+            Ok(operation)
+        });
         let cx = FederatedContext::new(Arc::clone(&pipeline.services), identity, context);
         let record = pipeline.audit.open(details.take());
         let outcome = match operation {
@@ -334,6 +338,10 @@ impl Authenticated<'_> {
         let Self { pipeline, details, caller } = self;
         details.action = O::RECORD;
         let services = Arc::clone(&pipeline.services);
+        let operation = operation.and_then(|operation| {
+            services.store.require_recent()?;
+            Ok(operation)
+        });
         let context = Arc::clone(&details.context);
         let budget = pipeline.budget::<O>();
         let recorder = pipeline.audit.clone();

@@ -90,6 +90,9 @@ impl StatementState {
             health.note_damage(Some(error.to_string()));
         }
         if let Some(health) = &self.health {
+            if is_lost_connection(error) {
+                health.outage.note_silence();
+            }
             health.write_failed(error);
         }
     }

@@ -108,6 +108,9 @@ pub enum StoreError {
     /// This gateway has lost its lock on a PostgreSQL database. It tries to take it again.
     #[error("the gateway has lost its lock on the store: {0}")]
     LockLost(String),
+    /// A PostgreSQL database does not respond, and did not before.
+    #[error("the store's database does not respond")]
+    Outage,
     /// A PostgreSQL database has no tables of this program.
     #[error("the database {0} has no store: `hsmgate init` creates one")]
     NoStore(String),
@@ -231,6 +234,7 @@ impl From<StoreError> for ApiError {
             | StoreError::Tls { .. }
             | StoreError::FileLost { .. }
             | StoreError::LockLost(_)
+            | StoreError::Outage
             | StoreError::LeaseLost
             | StoreError::Damaged { .. } => ErrorCode::Unavailable,
             _ => ErrorCode::InternalFailure,

@@ -5,11 +5,13 @@ use parking_lot::Mutex;
 
 use super::latency::Latency;
 use super::metrics::StoreMetrics;
+use super::outage::Outage;
 
 /// The known problems of a store. Each is logged when it begins and when it ends.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     faults: Mutex<Faults>,
+    pub(super) outage: Outage,
     pub(super) metrics: StoreMetrics,
     pub(super) latency: Latency,
 }
@@ -30,7 +32,8 @@ struct Faults {
 
 impl Health {
     pub(super) fn new(metrics: StoreMetrics) -> Self {
-        Self { faults: Mutex::default(), metrics, latency: Latency::default() }
+        let (outage, latency) = (Outage::default(), Latency::default());
+        Self { faults: Mutex::default(), outage, metrics, latency }
     }
 
     /// Records that the database refused a change.

@@ -44,6 +44,7 @@ mod metadata;
 mod metrics;
 mod notifications;
 mod operator_events;
+mod outage;
 mod postgresql;
 mod principals;
 mod quota;
@@ -111,6 +112,7 @@ pub use shared_nonces::SharedNonces;
 pub use signing::SignedRows;
 pub use token_counter::{Revisions, TokenCounter};
 
+use crate::config::OutageRules;
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersion, KeyVersionId, Quotas, clock};
 use crate::telemetry::gauge_value;
 use aliases::read_alias;
@@ -314,6 +316,31 @@ impl Store {
         metrics.observe_keys(&self.keys(), clock::now());
     }
 
+    /// Sets what a gateway does while a PostgreSQL database does not respond.
+    pub fn set_outage_rules(&self, rules: OutageRules) {
+        if self.inner.database.server.is_some() {
+            self.inner.health.outage.set_rules(rules);
+        }
+    }
+
+    /// Records that the database did not respond to a read.
+    pub fn note_silence(&self) {
+        self.inner.health.outage.note_silence();
+    }
+
+    /// How long the database has not responded, if the gateway is ready meanwhile.
+    pub fn tolerated_outage(&self) -> Option<Duration> {
+        self.inner.health.outage.tolerated()
+    }
+
+    /// Fails while every request is refused because the database does not respond.
+    ///
+    /// # Errors
+    /// [`StoreError::Outage`].
+    pub fn require_recent(&self) -> Result<(), StoreError> {
+        self.inner.health.outage.require_recent()
+    }
+
     /// The number of revocations that are in force and not signed yet, when principals and AccessKeys
     /// were last read.
     pub fn unsigned_revocations(&self) -> usize {
@@ -402,6 +429,7 @@ impl Inner {
         &self,
         statement: impl Fn() -> Statement<'q>,
     ) -> Result<Option<AnyRow>, StoreError> {
+        self.health.outage.require_readable()?;
         let start = clock::monotonic();
         let Connected { pool, readers, .. } = &self.database;
         let mut connection = readers.acquire(pool).await?;

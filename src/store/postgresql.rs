@@ -104,6 +104,17 @@ pub(super) struct ServerLock {
     is_gateway: AtomicBool,
 }
 
+/// Why a process does not hold its locks.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LockLoss {
+    /// The database does not respond.
+    #[error("{0}")]
+    Silent(String),
+    /// Another process holds one of them.
+    #[error("{0}")]
+    Taken(String),
+}
+
 /// A URL of the configuration, read: the source of the password is replaced by the password, and the name
 /// of the gateway is taken out.
 pub(super) fn read_url(
@@ -327,7 +338,7 @@ impl ServerLock {
 
     /// Verifies that the locks are held, and takes them again if they were lost. Returns why they are
     /// not held.
-    pub(super) async fn watch(&self) -> Result<(), String> {
+    pub(super) async fn watch(&self) -> Result<(), LockLoss> {
         let mut session = self.session.lock().await;
         if let Some(connection) = &mut *session {
             if bounded(connection.ping()).await.is_ok() {
@@ -339,7 +350,9 @@ impl ServerLock {
                 "the connection that holds the locks of the store was lost; it is opened again"
             );
         }
-        let failed = |error: sqlx::Error| format!("{} does not respond: {error}", self.database);
+        let failed = |error: sqlx::Error| {
+            LockLoss::Silent(format!("{} does not respond: {error}", self.database))
+        };
         let (mut connection, process) = self.connect().await.map_err(failed)?;
         let mut locks = vec![LOCK_SHARED];
         if self.is_gateway.load(Ordering::Acquire) {
@@ -347,7 +360,8 @@ impl ServerLock {
         }
         for lock in locks {
             if !take(&mut connection, lock, Duration::ZERO).await.map_err(failed)? {
-                return Err(format!("{}: another process has taken it", self.database));
+                let what = format!("{}: another process has taken it", self.database);
+                return Err(LockLoss::Taken(what));
             }
         }
         *session = Some(connection);

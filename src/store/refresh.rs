@@ -19,6 +19,14 @@ impl Store {
     /// When the database cannot be read, or was reset to an older state; memory then stays
     /// unchanged. A row that cannot be read is skipped.
     pub async fn refresh(&self) -> Result<bool, StoreError> {
+        let refreshed = self.read_changes().await;
+        let is_unavailable =
+            matches!(refreshed, Err(StoreError::Unavailable { .. } | StoreError::Tls { .. }));
+        self.inner.health.outage.note_comparison(!is_unavailable);
+        refreshed
+    }
+
+    async fn read_changes(&self) -> Result<bool, StoreError> {
         if self.is_current().await? {
             return Ok(false);
         }

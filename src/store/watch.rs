@@ -7,6 +7,7 @@ use sqlx::Connection as _;
 
 use super::error::{is_corrupt, is_io_error};
 use super::files::FileStamp;
+use super::postgresql::{LockLoss, ServerLock};
 use super::tables::TRIAL_WRITE;
 use super::{Store, StoreError, check};
 use crate::model::clock;
@@ -81,10 +82,26 @@ impl Store {
             return;
         }
         if let Some(server) = &self.inner.database.server {
-            self.inner.health.note_lock(server.watch().await.err());
+            self.watch_lock(server).await;
         }
         self.check_if_due().await;
         self.trial_write_if_due().await;
+        if self.condition().is_ok() {
+            self.inner.health.outage.end();
+        }
+        self.inner.health.outage.log_if_long();
+    }
+
+    async fn watch_lock(&self, server: &ServerLock) {
+        let health = &self.inner.health;
+        let loss = server.watch().await.err();
+        match &loss {
+            Some(LockLoss::Silent(_)) => health.outage.note_silence(),
+            // The database responds, and serves another gateway.
+            Some(LockLoss::Taken(_)) => health.outage.abandon(),
+            None => {}
+        }
+        health.note_lock(loss.map(|loss| loss.to_string()));
     }
 
     async fn check_if_due(&self) {

@@ -46,6 +46,7 @@ impl Write {
             let is_over =
                 inner.database.pool.is_closed() || matches!(error, StoreError::FileLost { .. });
             if !is_over {
+                inner.health.outage.note_silence();
                 inner.health.write_failed(error);
             }
         })?;

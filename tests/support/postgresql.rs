@@ -90,6 +90,24 @@ impl Server {
         self.control("stop -w -m fast");
     }
 
+    /// Halts all processes of the server, until [`Server::resume`]: connections stay open and are silent.
+    pub(crate) fn halt(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets the processes of the server continue.
+    pub(crate) fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let file = self.directory.join("data/postmaster.pid");
+        let text = std::fs::read_to_string(file).unwrap();
+        let server = text.lines().next().unwrap();
+        let command = format!("kill -{name} {server} $(pgrep -P {server})");
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+    }
+
     /// Starts the server again.
     pub(crate) fn restart(&self) {
         self.control("restart -w -m fast");

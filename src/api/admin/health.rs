@@ -123,7 +123,7 @@ impl Health {
     /// Whether the store keeps changes, as far as known, and one read of one row.
     async fn store(&self) -> Dependency {
         if let Err(error) = self.components.store.condition() {
-            return Dependency::of(Err(error));
+            return self.outage().unwrap_or_else(|| Dependency::of(Err(error)));
         }
         match tokio::time::timeout(STORE_TIMEOUT, self.components.store.metadata("region")).await {
             // The store responds, whatever the result.
@@ -132,10 +132,26 @@ impl Health {
             }
             // The read itself may have found the damage.
             Ok(Err(error)) => {
-                Dependency::of(Err(self.components.store.condition().err().unwrap_or(error)))
+                if matches!(error, StoreError::Unavailable { .. }) {
+                    self.components.store.note_silence();
+                }
+                let error = self.components.store.condition().err().unwrap_or(error);
+                self.outage().unwrap_or_else(|| Dependency::of(Err(error)))
             }
-            Err(elapsed) => Dependency::of(Err(elapsed)),
+            Err(elapsed) => {
+                self.components.store.note_silence();
+                self.outage().unwrap_or_else(|| Dependency::of(Err(elapsed)))
+            }
         }
+    }
+
+    /// The state of a store whose database does not respond, while the gateway is ready.
+    fn outage(&self) -> Option<Dependency> {
+        let seconds = self.components.store.tolerated_outage()?.as_secs();
+        let reason = format!(
+            "the database has not responded for {seconds} s: changes are refused, and memory is served"
+        );
+        Some(Dependency::ok_or("degraded", Some(reason)))
     }
 
     /// Why a store that responds is degraded, if it is.

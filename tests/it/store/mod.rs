@@ -7,6 +7,7 @@ mod durability;
 mod file;
 pub(crate) mod golden;
 mod golden_state;
+mod outage;
 mod postgresql;
 mod postgresql_tls;
 mod restart;
