@@ -61,6 +61,8 @@ const IS_LOCKED: &str = "SELECT COUNT(*) FROM pg_locks \
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a lock is waited for that another process holds shortly, or until it has ended.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long PostgreSQL may take to notice that the process that held a lock has ended.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(50);
 
 /// A statement that takes a lock if it is free.
@@ -187,8 +189,11 @@ impl ServerLock {
         };
         let mut session = server.session.lock().await;
         let (mut connection, process) = server.connect().await?;
-        // Another process may hold the lock exclusively to find out whether it is the only user.
-        let wait = if mode == LockMode::Shared { LOCK_TIMEOUT } else { Duration::ZERO };
+        let wait = match mode {
+            // Another process may hold the lock exclusively to find out whether it is the only user.
+            LockMode::Shared => LOCK_TIMEOUT,
+            LockMode::Exclusive => END_TIMEOUT,
+        };
         if !take(&mut connection, lock, wait).await? {
             return Err(StoreError::InUseElsewhere(server.database.clone()));
         }
