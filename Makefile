@@ -51,7 +51,7 @@ torture: setup-build setup-token setup-proxy
 	HSMGATE_TORTURE=1 cargo test --test fault -- --test-threads=4
 	HSMGATE_TORTURE=1 cargo test --test attack -- --nocapture
 	HSMGATE_TORTURE=1 cargo test --test life manners:: -- --test-threads=2 --nocapture
-	HSMGATE_TORTURE=1 cargo test --test it reload:: -- --test-threads=1 --nocapture
+	HSMGATE_TORTURE=1 cargo test --test it -- reload:: rolling_restart --test-threads=1 --nocapture
 	cargo test --release --test fault -- --ignored busy --nocapture
 	$(MAKE) helm
 
