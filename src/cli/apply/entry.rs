@@ -64,8 +64,7 @@ impl<E: SeedEntry> OperatorCommand for ApplyEntry<E> {
         operator: &Operator,
         output: &mut Output,
     ) -> anyhow::Result<()> {
-        let calls = on.operator_calls().ok_or_else(|| anyhow::anyhow!("no gateway runs"))?;
-        let work = Work { backend: on, calls, operator: operator.user(), is_plan: self.is_plan };
+        let work = Work::new(on, operator, self.is_plan)?;
         let differences = self.entry.apply(&work).await?;
         for difference in differences.iter().filter(|one| one.is_change()) {
             output.record("Change", difference.to_string());
@@ -82,7 +81,20 @@ pub(in crate::cli) struct Work<'a> {
     is_plan: bool,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    /// The work of an operator in a gateway.
+    ///
+    /// # Errors
+    /// When no gateway runs.
+    pub(super) fn new(
+        backend: &'a Backend,
+        operator: &Operator,
+        is_plan: bool,
+    ) -> anyhow::Result<Self> {
+        let calls = backend.operator_calls().ok_or_else(|| anyhow::anyhow!("no gateway runs"))?;
+        Ok(Self { backend, calls, operator: operator.user(), is_plan })
+    }
+
     pub(super) fn backend(&self) -> &Backend {
         self.backend
     }

@@ -11,12 +11,14 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::access::{AccessPointEntry, AccessPolicyEntry, NamedResource, NetworkRuleEntry};
+use super::client_key::ClientKeyEntry;
 use super::key::KeyEntry;
 use super::principal::{AccessKeyEntry, PrincipalEntry};
 use super::provider::ProviderEntry;
 use super::secret::SecretEntry;
 use super::values::{Description, NamedKey, Rotates, SentSecret};
 use crate::authn::check_key_set;
+use crate::cli::client_key::{DEFAULT_DAYS, MAX_DAYS};
 use crate::cli::exit::CliError;
 use crate::cli::role::trust_policy;
 use crate::cli::{alias, policy_arg};
@@ -46,6 +48,7 @@ pub(super) enum FileEntry {
     NetworkRule(NetworkRuleEntry),
     AccessPolicy(AccessPolicyEntry),
     AccessPoint(AccessPointEntry),
+    ClientKey(ClientKeyEntry),
     Secret(SecretEntry),
 }
 
@@ -66,6 +69,9 @@ impl FileEntry {
             Self::NetworkRule(entry) => vec![format!("network rule {}", entry.name)],
             Self::AccessPolicy(entry) => vec![format!("access policy {}", entry.name)],
             Self::AccessPoint(entry) => vec![format!("access point {}", entry.name)],
+            Self::ClientKey(entry) => {
+                vec![format!("the directory {} of a client key", entry.directory.display())]
+            }
             Self::Secret(entry) => vec![format!("secret {}", entry.name)],
         }
     }
@@ -108,6 +114,8 @@ struct SeedText {
     access_policy: Vec<Spanned<AccessPolicyText>>,
     #[serde(default)]
     access_point: Vec<Spanned<AccessPointText>>,
+    #[serde(default)]
+    client_key: Vec<Spanned<ClientKeyText>>,
     #[serde(default)]
     secret: Vec<Spanned<SecretText>>,
 }
@@ -200,6 +208,16 @@ struct AccessPointText {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct ClientKeyText {
+    access_point: AccessName,
+    directory: PathBuf,
+    days: Option<i64>,
+    #[serde(default)]
+    renew_before_days: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct SecretText {
     name: SecretName,
     version: Option<SecretVersionId>,
@@ -269,7 +287,10 @@ impl Reader<'_> {
         self.add(seed.role, |one, reader| reader.role(&one));
         self.add(seed.network_rule, |one, _reader| Ok(network_rule(one)));
         self.add(seed.access_policy, |one, _reader| access_policy(one, &aliases));
+        let points: BTreeSet<_> =
+            seed.access_point.iter().map(|one| one.get_ref().name.clone()).collect();
         self.add(seed.access_point, |one, _reader| access_point(one));
+        self.add(seed.client_key, |one, reader| reader.client_key(one, &points));
         self.add(seed.secret, |one, reader| reader.secret(one, &aliases));
         self.find_repeated();
         if self.faults.is_empty() {
@@ -392,6 +413,27 @@ impl Reader<'_> {
             policy_arg::read(file.unwrap_or(name)).map_err(|error| format!("{error:#}"))
         };
         names.iter().map(read).collect()
+    }
+
+    fn client_key(
+        &self,
+        text: ClientKeyText,
+        access_points: &BTreeSet<AccessName>,
+    ) -> Result<FileEntry, String> {
+        let named = |fault: &str| Err(format!("client key of {}: {fault}", text.access_point));
+        if text.days.is_some_and(|days| !(1..=MAX_DAYS).contains(&days)) {
+            return named(&format!("days must be 1 to {MAX_DAYS}"));
+        }
+        if !(0..text.days.unwrap_or(DEFAULT_DAYS)).contains(&text.renew_before_days) {
+            return named("renew_before_days must be less than days");
+        }
+        Ok(FileEntry::ClientKey(ClientKeyEntry {
+            is_access_point_in_file: access_points.contains(&text.access_point),
+            directory: self.directory.join(text.directory),
+            access_point: text.access_point,
+            days: text.days,
+            renew_before_days: text.renew_before_days,
+        }))
     }
 
     fn secret(&self, text: SecretText, aliases: &BTreeSet<Alias>) -> Result<FileEntry, String> {

@@ -5,6 +5,7 @@
 //! the rest.
 
 mod access;
+mod client_key;
 mod entry;
 mod file;
 mod key;
@@ -24,6 +25,7 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 pub(super) use access::{AccessPointEntry, AccessPolicyEntry, NetworkRuleEntry};
+pub(super) use client_key::ApplyClientKey;
 pub(super) use entry::ApplyEntry;
 pub(super) use key::KeyEntry;
 pub(super) use principal::PrincipalEntry;
@@ -37,11 +39,12 @@ use super::output::{self, Output};
 use super::reason::Reason;
 use super::settings::ConfigAndReason;
 use crate::config::Config;
+use client_key::{AppliedClientKey, ClientKeyEntry};
 use entry::{Action, Difference, SeedEntry};
 use file::{FileEntry, Located};
 
-/// Compares a seed file with the running gateway, and makes keys, users, roles, access points, identity
-/// providers and secrets as the file says. What the file does not name stays as it is.
+/// Compares a seed file with the running gateway, and makes keys, users, roles, access points, client
+/// keys, identity providers and secrets as the file says. What the file does not name stays as it is.
 #[derive(Debug, Args)]
 pub(super) struct Apply {
     #[command(flatten)]
@@ -182,6 +185,7 @@ impl FileEntry {
             Self::NetworkRule(entry) => send(entry, gateway, is_plan).await,
             Self::AccessPolicy(entry) => send(entry, gateway, is_plan).await,
             Self::AccessPoint(entry) => send(entry, gateway, is_plan).await,
+            Self::ClientKey(entry) => send_client_key(entry, gateway, is_plan).await,
             Self::Secret(entry) if is_plan => send(&entry.planned(), gateway, is_plan).await,
             Self::Secret(entry) => send(entry, gateway, is_plan).await,
         }
@@ -195,4 +199,15 @@ async fn send<E: SeedEntry>(
 ) -> anyhow::Result<Vec<Difference>> {
     let command = ApplyEntry { entry: entry.clone(), is_plan };
     Ok(gateway.execute(&command).await?.parsed()?)
+}
+
+async fn send_client_key(
+    entry: &ClientKeyEntry,
+    gateway: &ApplyTarget<'_>,
+    is_plan: bool,
+) -> anyhow::Result<Vec<Difference>> {
+    let command = entry.command(is_plan)?;
+    let applied: AppliedClientKey = gateway.execute(&command).await?.parsed()?;
+    entry.write(&command, &applied)?;
+    Ok(vec![applied.difference])
 }

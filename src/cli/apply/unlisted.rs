@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::operator::{Operator, OperatorCommand};
 use crate::cli::output::Output;
 use crate::config::Duty;
-use crate::model::{AccessPoint, AccessPolicy, IdentityProvider, NetworkRule};
+use crate::model::{AccessPoint, AccessPolicy, ClientKeyRecord, IdentityProvider, NetworkRule};
 use crate::store::{Document, Store};
 
 /// Lists the objects that are not among these.
@@ -33,6 +33,7 @@ impl OperatorCommand for ListUnlisted {
         all.extend(documents(store, "network rule", |rule: &NetworkRule| rule.name.to_string()));
         all.extend(documents(store, "access policy", |one: &AccessPolicy| one.name.to_string()));
         all.extend(documents(store, "access point", |one: &AccessPoint| one.name.to_string()));
+        all.extend(documents(store, "client key", |one: &ClientKeyRecord| one.id.to_string()));
         let provider = |one: &IdentityProvider| one.name.to_string();
         all.extend(documents(store, "identity provider", provider));
         all.extend(store.secrets().iter().map(|secret| format!("secret {}", secret.name)));

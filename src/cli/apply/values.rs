@@ -100,7 +100,7 @@ impl fmt::Display for NamedKey {
 
 text_forms!(NamedKey: Serialize, Deserialize);
 
-/// A secret on its way to the gateway.
+/// A secret on its way to the gateway, or from it.
 #[derive(Clone)]
 pub(in crate::cli) struct SentSecret {
     value: SecretString,
@@ -109,7 +109,7 @@ pub(in crate::cli) struct SentSecret {
 }
 
 impl SentSecret {
-    /// A secret from a file of its own or a variable.
+    /// A secret from a file of its own or a variable, or a new one.
     pub(super) fn new(value: SecretString) -> Self {
         Self { value, is_in_file: false }
     }

@@ -11,12 +11,11 @@ use super::super::client::CallError;
 use super::super::connection::{Connection, Remote};
 use super::super::exit::CliError;
 use super::super::{output, private_files, response};
+use super::MAX_DAYS;
 use super::files::{Files, password};
 use crate::model::{AccessName, clock};
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
-/// Ten years, the maximum validity.
-const MAX_DAYS: i64 = 3650;
 /// The name of the CA file, as in the files of the real service.
 const CA_FILE: &str = "PrivateKmsCA.pem";
 

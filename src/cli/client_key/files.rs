@@ -1,5 +1,7 @@
 //! The files of a client key, as the KMS instance SDKs read them.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,9 +13,9 @@ use super::super::private_files;
 use crate::model::{ClientKeyPassword, random};
 
 /// The prefix of both file names.
-pub(in super::super) const PREFIX: &str = "clientKey_";
+const PREFIX: &str = "clientKey_";
 /// The suffix of the key file.
-pub(in super::super) const KEY_SUFFIX: &str = ".json";
+const KEY_SUFFIX: &str = ".json";
 const PASSWORD_SUFFIX: &str = "_Password.txt";
 
 /// The file of a client key and that of its password.
@@ -36,6 +38,11 @@ impl Files {
         }
     }
 
+    /// Whether both exist.
+    pub(in super::super) fn are_present(&self) -> bool {
+        self.key.is_file() && self.password.is_file()
+    }
+
     /// Writes both, readable only by their owner. `private_key_data` is the Base64 of the PKCS#12.
     ///
     /// # Errors
@@ -54,6 +61,24 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// The ids of the client keys with a key file in a directory; none if there is no directory.
+///
+/// # Errors
+/// When it cannot be read.
+pub(in super::super) fn ids(directory: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut ids = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let id = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(KEY_SUFFIX));
+        ids.extend(id.map(str::to_owned));
+    }
+    Ok(ids)
 }
 
 /// 128 random bits as 32 hex digits, as the real service gives them out. They protect the key:

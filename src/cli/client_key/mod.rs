@@ -12,6 +12,11 @@ use self::list::List;
 pub(super) use self::delete::DeleteClientKey;
 pub(super) use self::list::ListClientKeys;
 
+/// Ten years, the maximum validity in days.
+pub(super) const MAX_DAYS: i64 = 3650;
+/// The validity in days unless it is given: five years (CreateClientKey).
+pub(super) const DEFAULT_DAYS: i64 = 5 * 365;
+
 commands! {
     pub(super) enum ClientKey {
         /// Create a client key for an application that uses a KMS instance SDK

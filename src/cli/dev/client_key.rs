@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::super::client::{CallError, Client};
-use super::super::client_key::files::{Files, KEY_SUFFIX, PREFIX, password};
+use super::super::client_key::files::{Files, ids, password};
 use super::super::{private_files, response};
 use crate::model::{Time, clock};
 
@@ -29,17 +29,6 @@ pub(super) async fn files(client: &Client, directory: &Path) -> anyhow::Result<F
         fs::remove_file(&files.key)?;
     }
     made(client, directory).await
-}
-
-/// The ids of the client keys with files in the directory.
-fn ids(directory: &Path) -> std::io::Result<Vec<String>> {
-    let mut ids = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        let id = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(KEY_SUFFIX));
-        ids.extend(id.map(str::to_owned));
-    }
-    Ok(ids)
 }
 
 /// Whether the gateway accepts the client key for at least another day.

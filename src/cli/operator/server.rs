@@ -318,6 +318,7 @@ dispatch! {
     super::super::alias::DeleteAlias,
     super::super::alias::ListAliases,
     super::super::alias::UpdateAlias,
+    super::super::apply::ApplyClientKey,
     super::super::apply::ApplyEntry<super::super::apply::AccessPointEntry>,
     super::super::apply::ApplyEntry<super::super::apply::AccessPolicyEntry>,
     super::super::apply::ApplyEntry<super::super::apply::KeyEntry>,

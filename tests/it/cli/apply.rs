@@ -1,6 +1,7 @@
 //! Seed files: `hsmgate apply` and `hsmgate dev --seed`.
 
-use std::fs::{self, Permissions};
+use std::collections::BTreeMap;
+use std::fs::{self, DirEntry, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,6 +9,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::client_key::ClientKey;
 use crate::support::gateway::text;
 use crate::support::installation::{ACCOUNT, AccessKey, Installation, Outcome, Server, run};
 use crate::support::process::{Process, until};
@@ -276,6 +278,10 @@ fn a_fault_of_the_file_is_told_with_its_line_and_nothing_is_applied() {
             "it has at most 3 policies",
         ),
         (
+            "[[client_key]]\naccess_point = \"a\"\ndirectory = \"d\"\ndays = 30\nrenew_before_days = 30\n",
+            ":1: client key of a: renew_before_days must be less than days",
+        ),
+        (
             "[[access_policy]]\nname = \"a\"\npermissions = [\"All\"]\n",
             ":3: not a valid permission",
         ),
@@ -348,6 +354,73 @@ fn an_access_key_with_another_secret_or_owner_and_a_key_of_another_kind_are_refu
         shown.contains("leave   key alias/orders: in state Disabled, not changed\n"),
         "{shown}"
     );
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// The files of a directory with their contents, for their owner alone.
+fn private_files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let file = |entry: DirEntry| {
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+        (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
+    };
+    entries.map(file).collect()
+}
+
+#[test]
+fn a_client_key_is_created_once_and_its_files_are_never_replaced() {
+    let (installation, _admin) = Installation::prepared();
+    let server = installation.serve();
+    let entries = "[[access_policy]]\nname = \"orders\"\npermissions = [\"CryptoServiceKeyUser\"]\n\
+                [[access_point]]\nname = \"orders\"\npolicies = [\"orders\"]\n\
+                [[client_key]]\naccess_point = \"orders\"\ndirectory = \"keys/orders\"\n\
+                days = 30\nrenew_before_days = 7\n";
+    let (directory, file) = seed(entries);
+    let keys = directory.path().join("keys/orders");
+    let planned = apply(&installation, &file, &["--plan"]);
+    let shown = String::from_utf8(planned.stdout).unwrap();
+    assert!(shown.contains("create  client key of access point orders\n"), "{shown}");
+    assert!(planned.code == Some(8) && !keys.exists(), "a plan writes nothing");
+
+    apply(&installation, &file, &[]).done();
+    let files = private_files(&keys);
+    let id = files.keys().next().unwrap().strip_prefix("clientKey_").unwrap();
+    let id = id.strip_suffix(".json").unwrap();
+    let content = |name: String| String::from_utf8(files[&name].clone()).unwrap();
+    let password = content(format!("clientKey_{id}_Password.txt"));
+    let key: Value = serde_json::from_str(&content(format!("clientKey_{id}.json"))).unwrap();
+    ClientKey::open_with(id, text(&key["PrivateKeyData"]), &password);
+    let listed = || installation.configured(&["client-key", "list", "--json"]).json();
+    assert_eq!((&listed()[0]["client_key_id"], &listed()[0]["active"]), (&json!(id), &json!(true)));
+    let records = fs::read_to_string(installation.audit_file()).unwrap();
+    let change = format!("create  client key {id}: of access point orders");
+    assert!(records.contains(&change) && !records.contains(&password), "{change}");
+
+    let again = apply(&installation, &file, &[]).done();
+    assert!(again.contains(&format!("leave   client key {id}: of access point orders")), "{again}");
+    assert_eq!(private_files(&keys), files);
+    // A longer wish, a key that was deleted, and files that were lost: each has another key, beside the old files.
+    fs::write(&file, entries.replace("= 7", "= 40").replace("= 30", "= 60")).unwrap();
+    apply(&installation, &file, &[]).done();
+    assert_eq!((listed().as_array().unwrap().len(), private_files(&keys).len()), (2, 4));
+    for key in listed().as_array().unwrap() {
+        let id = text(&key["client_key_id"]);
+        installation.configured(&["client-key", "delete", id]).done();
+    }
+    assert_eq!(apply(&installation, &file, &["--plan"]).code, Some(8));
+    apply(&installation, &file, &[]).done();
+    let now = private_files(&keys);
+    assert!(now.len() == 6 && files.iter().all(|(name, file)| now.get(name) == Some(file)));
+    fs::remove_dir_all(&keys).unwrap();
+    let planned = apply(&installation, &file, &["--plan"]);
+    let shown = String::from_utf8(planned.stdout).unwrap();
+    let unlisted = format!("client key {}: not in the file", text(&listed()[0]["client_key_id"]));
+    assert!(planned.code == Some(8) && shown.contains(&unlisted), "{shown}");
+    // A directory that cannot be one is found before anything is created.
+    fs::write(&keys, "").unwrap();
+    let told = apply(&installation, &file, &[]).failed(1);
+    assert!(told.contains("keys/orders"), "{told}");
+    assert_eq!(listed().as_array().unwrap().len(), 1);
     assert_eq!(server.stop(), Some(0));
 }
 

@@ -38,6 +38,18 @@ operation! {
     }
 }
 
+impl CreatedClientKey {
+    /// Its id.
+    pub const fn id(&self) -> ClientKeyId {
+        self.client_key_id
+    }
+
+    /// Base64 of the PKCS#12. The only access to it.
+    pub fn private_key_data(&self) -> &str {
+        self.private_key_data.expose()
+    }
+}
+
 fn validity(params: &Params<'_>) -> Result<Option<(Time, Time)>, ParamError> {
     match (params.optional("NotBefore")?, params.optional("NotAfter")?) {
         (None, None) => Ok(None),
