@@ -117,6 +117,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn removed_at(&self, id: KeyId) -> Result<Option<Time>, StoreError> {
+        self.inner.health.outage.require_readable()?;
         let select = sqlx::query(TOMBSTONES.select("WHERE key_id = $1")).bind(id.to_string());
         let Some(row) = self.inner.connection().await?.row(select).await? else { return Ok(None) };
         let is_signed = match self.inner.row_key.get() {

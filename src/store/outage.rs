@@ -25,7 +25,7 @@ pub(super) struct Outage {
 struct Responses {
     /// When memory was last compared with the database.
     compared: Option<Instant>,
-    /// Whether the comparison after that one failed.
+    /// Whether the comparison after that one failed, or a statement since was not answered.
     is_unreadable: bool,
     /// When the database last gave no response.
     silent: Option<Instant>,
@@ -60,6 +60,14 @@ impl Outage {
         } else {
             responses.note_silence();
         }
+    }
+
+    /// Records that the database did not respond to a statement that was sent at `start`. Unless it responded to
+    /// something else since, it cannot be read.
+    pub(super) fn note_unanswered(&self, start: Instant) {
+        let mut responses = self.responses.lock();
+        responses.is_unreadable |= responses.compared.is_none_or(|compared| compared <= start);
+        responses.note_silence();
     }
 
     /// Records that the database did not respond.
@@ -119,7 +127,7 @@ impl Outage {
         Ok(())
     }
 
-    /// Fails if the database could not be read at the last comparison, so that a read need not wait for it.
+    /// Fails if the database is known not to respond, so that a request need not wait for it.
     pub(super) fn require_readable(&self) -> Result<(), StoreError> {
         if self.rules.get().is_some() && self.responses.lock().is_unreadable {
             return Err(StoreError::Outage);

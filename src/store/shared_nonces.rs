@@ -9,6 +9,7 @@
 //! again.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -16,6 +17,7 @@ use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::health::Health;
 use super::tables::NONCES_PRUNED;
 use super::{Store, StoreError, postgresql, unsigned_metadata};
 use crate::model::{Time, clock};
@@ -41,7 +43,10 @@ const SETTINGS: &str = "SET statement_timeout = '5s'";
 
 /// Writes nonces to the table. Clones share the queue.
 #[derive(Debug, Clone)]
-pub struct SharedNonces(mpsc::Sender<QueuedNonce>);
+pub struct SharedNonces {
+    queue: mpsc::Sender<QueuedNonce>,
+    health: Arc<Health>,
+}
 
 #[derive(Debug)]
 struct QueuedNonce {
@@ -61,7 +66,7 @@ impl Store {
         self.member()?;
         let (queue, queued) = mpsc::channel(QUEUE);
         tokio::spawn(write_all(self.clone(), queued));
-        Some(SharedNonces(queue))
+        Some(SharedNonces { queue, health: Arc::clone(&self.inner.health) })
     }
 
     /// Deletes nonces that have expired, in two steps of two calls.
@@ -95,12 +100,15 @@ impl Store {
 
 impl SharedNonces {
     /// Writes a nonce whose request is too old after `expires`. The receiver gets whether it is the first use
-    /// in the cluster, once that is durable, and is closed if that cannot be found out.
+    /// in the cluster, once that is durable, and is closed if that cannot be found out: at once, if the
+    /// database is known not to respond.
     pub fn write(&self, nonce: i64, expires: Time) -> oneshot::Receiver<bool> {
         let (is_first, answer) = oneshot::channel();
         let queued = QueuedNonce { nonce, expires: expires.unix(), is_first };
-        // If the queue is full, the sender of the answer is dropped with it.
-        let _ = self.0.try_send(queued);
+        if self.health.outage.require_readable().is_ok() {
+            // If the queue is full, the sender of the answer is dropped with it.
+            let _ = self.queue.try_send(queued);
+        }
         answer
     }
 }
@@ -109,9 +117,19 @@ impl SharedNonces {
 async fn write_all(store: Store, mut queued: mpsc::Receiver<QueuedNonce>) {
     let (mut connection, mut is_failing) = (None, false);
     let mut batch = Vec::new();
+    let outage = &store.inner.health.outage;
     while queued.recv_many(&mut batch, MAX_BATCH).await > 0 {
+        // It was found while they waited for the statement before.
+        if outage.require_readable().is_err() {
+            batch.clear();
+            continue;
+        }
+        let start = clock::monotonic();
         let inserted = timeout(TIMEOUT, insert(&store, &mut connection, &mut batch)).await;
-        let silent = |_elapsed| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+        let silent = |_elapsed| {
+            outage.note_unanswered(start);
+            Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
+        };
         let was_failing = is_failing;
         match inserted.unwrap_or_else(silent) {
             Ok(mut first) => {
@@ -215,6 +233,32 @@ mod tests {
         nonces.write(2, in_seconds(600)).await.unwrap_err();
         assert!(nonces.write(3, in_seconds(600)).await.unwrap());
         assert!(!nonces.write(1, in_seconds(600)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn nothing_waits_for_a_database_that_is_known_not_to_respond() {
+        let bench = Bench::new().await;
+        let Some(a) = member(&bench, "a").await else { return };
+        let rules = crate::config::OutageRules {
+            limit: Duration::from_mins(1),
+            is_ready_meanwhile: false,
+            refuses_after: false,
+        };
+        a.set_outage_rules(rules);
+        let (nonces, outage) = (a.share_nonces().unwrap(), &a.inner.health.outage);
+        let earlier = clock::monotonic().checked_sub(Duration::from_mins(1)).unwrap();
+        outage.note_unanswered(earlier);
+        assert!(nonces.write(1, in_seconds(600)).await.unwrap(), "it has responded since");
+        outage.note_unanswered(clock::monotonic());
+        let mut refused = nonces.write(2, in_seconds(600));
+        assert_eq!(refused.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        let change = a.set_metadata("a", "1").await;
+        assert!(matches!(change, Err(StoreError::Outage)), "{change:?}");
+        let removed = a.removed_at(crate::model::KeyId::random()).await;
+        assert!(matches!(removed, Err(StoreError::Outage)), "{removed:?}");
+        a.refresh().await.unwrap();
+        assert!(nonces.write(2, in_seconds(600)).await.unwrap());
+        a.set_metadata("a", "1").await.unwrap();
     }
 
     #[tokio::test]

@@ -41,6 +41,7 @@ impl Write {
         let writer_lock = Arc::clone(&inner.writer_lock).lock_owned().await;
         inner.require_whole()?;
         inner.require_lock()?;
+        inner.health.outage.require_readable()?;
         let connection = inner.connection().await;
         let mut connection = connection.inspect_err(|error| {
             let is_over =

@@ -1,6 +1,9 @@
 //! A PostgreSQL database that does not respond: what a gateway serves meanwhile, and when it is ready.
 
 use std::fs;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::postgresql::{configure, create_key, encrypt};
 use crate::support::admin_client::get;
@@ -18,8 +21,11 @@ async fn readiness(gateway: &Server) -> (u16, String) {
     (status, body["dependencies"]["store"]["status"].as_str().unwrap().to_owned())
 }
 
-/// A gateway with these settings of the store, and a server of its own.
-fn started(settings: &str) -> (postgresql::Server, Installation, AccessKey, Server) {
+/// A gateway with these settings of the store and further sections, and a server of its own.
+fn started(
+    settings: &str,
+    sections: &str,
+) -> (postgresql::Server, Installation, AccessKey, Server) {
     let database = postgresql::Server::start(&[]);
     database.execute("postgres", "CREATE DATABASE keys");
     let directory = database.directory().display();
@@ -29,7 +35,8 @@ fn started(settings: &str) -> (postgresql::Server, Installation, AccessKey, Serv
     let file = installation.path("hsmgate.toml");
     let text = fs::read_to_string(&file).unwrap();
     let admin_listener = "[admin]\naddress = \"127.0.0.1:0\"";
-    fs::write(&file, text.replace("[admin]\naddress = \"\"", admin_listener)).unwrap();
+    let text = text.replace("[admin]\naddress = \"\"", admin_listener);
+    fs::write(&file, format!("{text}{sections}")).unwrap();
     let admin = AccessKey::of(&installation.init().json());
     let gateway = installation.serve();
     (database, installation, admin, gateway)
@@ -37,7 +44,7 @@ fn started(settings: &str) -> (postgresql::Server, Installation, AccessKey, Serv
 
 #[tokio::test]
 async fn a_silent_database_stops_changes_at_once_and_cryptography_never() {
-    let (database, _installation, admin, gateway) = started("");
+    let (database, _installation, admin, gateway) = started("", "");
     let key = create_key(&gateway, &admin).await;
     // Leases the numbers of the next encryptions.
     encrypt(&gateway, &admin, &key).await;
@@ -61,7 +68,7 @@ async fn a_silent_database_stops_changes_at_once_and_cryptography_never() {
 #[tokio::test]
 async fn after_the_time_of_an_outage_the_gateway_is_not_ready_and_refuses_if_it_shall() {
     let settings = "outage_seconds = 2\nafter_outage = \"refuse\"\n";
-    let (database, _installation, admin, gateway) = started(settings);
+    let (database, _installation, admin, gateway) = started(settings, "");
     let key = create_key(&gateway, &admin).await;
     encrypt(&gateway, &admin, &key).await;
     let client = gateway.client(&admin);
@@ -78,4 +85,29 @@ async fn after_the_time_of_an_outage_the_gateway_is_not_ready_and_refuses_if_it_
     until_async(async || code(&client, "CreateKey", &[]).await.is_empty()).await;
     until_async(async || readiness(&gateway).await == (200, "ok".to_owned())).await;
     assert!(gateway.has_logged("store.outage_ended"), "{}", gateway.log());
+}
+
+#[tokio::test]
+async fn gateways_that_share_nonces_refuse_at_once_while_the_database_is_silent() {
+    let (database, _installation, admin, gateway) = started("", "[cluster]\nname = \"a\"\n");
+    let key = create_key(&gateway, &admin).await;
+    encrypt(&gateway, &admin, &key).await;
+    let client = gateway.client(&admin);
+    let parameters = [("KeyId", key.as_str()), ("Plaintext", "SGVsbG8gd29ybGQ=")];
+    database.halt();
+    // The first one waits for the database, and finds out.
+    assert_eq!(refused(&client, "Encrypt", &parameters).await, (503, UNAVAILABLE.to_owned()));
+    // Ten that wait would take 50 s.
+    timeout(Duration::from_secs(25), async {
+        for _call in 0..10 {
+            let call = refused(&client, "Encrypt", &parameters).await;
+            assert_eq!(call, (503, UNAVAILABLE.to_owned()));
+        }
+    })
+    .await
+    .unwrap();
+    database.resume();
+    until_async(async || code(&client, "Encrypt", &parameters).await.is_empty()).await;
+    until_async(async || code(&client, "CreateKey", &[]).await.is_empty()).await;
+    until_async(async || readiness(&gateway).await == (200, "ok".to_owned())).await;
 }
