@@ -411,9 +411,14 @@ impl Server {
         self.wait()
     }
 
-    /// Waits until it has ended, and returns the exit code.
+    /// Waits until it has ended, and returns the exit code. Without success the log tells why.
+    #[expect(clippy::print_stderr, reason = "the output of a test that fails")]
     pub(crate) fn wait(self) -> Option<i32> {
-        self.process.wait().expect("it ends in time").code()
+        let ended = self.process.wait();
+        if !ended.is_some_and(|status| status.success()) {
+            eprintln!("{}", self.log.lock().unwrap());
+        }
+        ended.expect("it ends in time").code()
     }
 }
 
