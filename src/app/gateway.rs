@@ -13,7 +13,7 @@ use super::metrics::Metrics;
 use super::operator_calls::OperatorCalls;
 use super::{Limits, Listeners, Settings, StartError};
 use crate::api;
-use crate::api::admin::{self, Health, MonitoredComponents};
+use crate::api::admin::{self, Health, MonitoredComponents, ReportPage};
 use crate::audit::{AuditError, AuditLog, AuditMetrics, Recorder};
 use crate::authn::{
     Authenticator, ClientKeys, ConfiguredProviders, CredentialStore, IdentityVerifier, ReplayGuard,
@@ -151,6 +151,7 @@ struct AdminServer {
     address: SocketAddr,
     listener: Listener,
     health: Arc<Health>,
+    report: Option<ReportPage>,
 }
 
 impl Gateway {
@@ -297,6 +298,13 @@ impl Gateway {
         self.is_for_development = true;
     }
 
+    /// Shows this page on the admin listener, if there is one.
+    pub fn show_report(&mut self, page: ReportPage) {
+        if let Some(admin) = &mut self.admin {
+            admin.report = Some(page);
+        }
+    }
+
     fn data_keys(&self) -> SecretDataKeys {
         let Services { keyring, instance, region_account, .. } = &*self.services;
         SecretDataKeys::new(keyring.clone(), instance.id.clone(), region_account.clone())
@@ -400,7 +408,7 @@ impl AdminServer {
     ) -> Result<Self, StartError> {
         let address = listener.local_addr()?;
         let listener = Listener::new("admin", open_listener(listener)?, tls, metrics);
-        Ok(Self { address, listener, health: Arc::new(Health::new(components)) })
+        Ok(Self { address, listener, health: Arc::new(Health::new(components)), report: None })
     }
 
     /// Serves until the API has stopped, and then stops in the same way, so that it reports the
@@ -415,7 +423,7 @@ impl AdminServer {
             finish: ADMIN_IN_FLIGHT_TIMEOUT,
             proxies: TrustedProxies::default(),
         };
-        let app = HttpApp { router: admin::router(self.health), errors: api::ERRORS };
+        let app = HttpApp { router: admin::router(self.health, self.report), errors: api::ERRORS };
         http::serve(self.listener, app, settings, stop).await;
     }
 }

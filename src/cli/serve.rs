@@ -20,7 +20,7 @@ use super::operator::{LocalCommands, OperatorServer};
 use super::settings::{self, ConfigFile};
 use super::shutdown_timeout::{STOP_LIMIT, end_at_once, end_within};
 use super::signals::{ServerSignals, StopSignals};
-use super::{hardening, restart_on_hang, service_status, supervise};
+use super::{hardening, report, restart_on_hang, service_status, supervise};
 use crate::app::{
     self, Gateway, Listeners, LockError, Prepared, Settings, ShutdownOutcome, StartMode, Stop,
 };
@@ -78,8 +78,9 @@ impl Serve {
             warn_of_changed_addresses(&config, &listeners);
             let (hang_timeout, drain) = (config.token.hang_timeout, config.drain);
             let (operators, seed_file) = (config.operators.clone(), config.seed_file.clone());
+            let report_on = config.admin.shows_report.then(|| config.clone());
             let settings = settings::settings(config)?;
-            let start = Start { settings, listeners, mode, operators, seed_file };
+            let start = Start { settings, listeners, mode, operators, seed_file, report_on };
             runtime.block_on(self.serve(start, supervisor, signals, Limits { hang_timeout, drain }))
         };
         drop(entered);
@@ -100,7 +101,8 @@ impl Serve {
         let region_account = start.settings.region_account.clone();
         let call_rates = start.settings.limits.call_rates;
         let (operators, seed_file) = (start.operators.clone(), start.seed_file.clone());
-        let gateway = match Box::pin(start.gateway(supervisor.as_mut(), &mut stop)).await {
+        let report_on = start.report_on.clone();
+        let mut gateway = match Box::pin(start.gateway(supervisor.as_mut(), &mut stop)).await {
             Ok(Some(gateway)) => gateway,
             Ok(None) => return Ok(()),
             Err(error) => {
@@ -114,6 +116,10 @@ impl Serve {
         };
         if let Some(file) = &seed_file {
             apply::apply_at_start(file, LocalCommands::of(&gateway, operators.clone())).await?;
+        }
+        if let Some(config) = report_on {
+            let (store, token) = (gateway.store().clone(), gateway.token().clone());
+            gateway.show_report(report::page(config, store, token, gateway.recorder()));
         }
         let operator_server = OperatorServer::open(&gateway, operators)?;
         log_start(&gateway, &region_account, call_rates);
@@ -219,6 +225,8 @@ struct Start {
     mode: StartMode,
     operators: Operators,
     seed_file: Option<PathBuf>,
+    /// The configuration that the report of the admin listener is about, if it has one.
+    report_on: Option<Config>,
 }
 
 impl Start {

@@ -108,6 +108,10 @@ fn admin(reader: &mut Reader<'_>, is_tls: bool) -> Option<AdminConfig> {
     })?;
     let client_ca = reader.text("admin.client_ca", absolute);
     let allows_insecure_http = reader.flag("admin.allow_insecure_http")?;
+    let shows_report = reader.flag("admin.report")?;
+    if shows_report && !reader.is_set("admin.client_ca") {
+        reader.fault_of("admin.report", "needs admin.client_ca");
+    }
     if client_ca.is_some() && !is_tls {
         reader.fault_of("admin.client_ca", "needs tls.certificate and tls.key");
     }
@@ -119,7 +123,7 @@ fn admin(reader: &mut Reader<'_>, is_tls: bool) -> Option<AdminConfig> {
              admin.allow_insecure_http = true",
         );
     }
-    Some(AdminConfig { address, client_ca })
+    Some(AdminConfig { address, client_ca, shows_report })
 }
 
 fn region_account(reader: &mut Reader<'_>) -> Option<RegionAccount> {

@@ -144,6 +144,8 @@ pub struct AdminConfig {
     pub address: Option<SocketAddr>,
     /// The CA of the allowed clients (mutual TLS). `None` means plain HTTP.
     pub client_ca: Option<PathBuf>,
+    /// Whether it shows the report to these clients.
+    pub shows_report: bool,
 }
 
 /// The token, the login, and limits of its use.

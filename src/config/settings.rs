@@ -201,6 +201,11 @@ settings! {
     /// reaches it can then read the metrics.
     "admin.allow_insecure_http": Flag, Value("false");
 
+    /// Shows the page of `hsmgate report` at `/report` of the admin listener: every key, who may use it, users,
+    /// roles and client keys. Every client with a certificate of `admin.client_ca` can read it. Each creation is
+    /// in the audit; a page is returned again for 30 s.
+    "admin.report": Flag, Value("false");
+
     /// The region id. Do not change it once clients store ARNs.
     "service.region": Text("a region id, such as \"cn-hangzhou\""), Value("cn-hangzhou");
 

@@ -1,8 +1,9 @@
-//! The admin endpoints: liveness, readiness and metrics.
+//! The admin endpoints: liveness, readiness, metrics and the report.
 //!
-//! They are read-only, and no probe causes a call to the token.
+//! They are read-only, and no probe causes a call to the token; only the report does.
 
 mod health;
+mod report;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 
 pub use health::Health;
+pub use report::{ReportCreation, ReportError, ReportPage};
 
 use crate::audit::Recorder;
 use crate::authn::{ConfiguredProviders, ReplayGuard};
@@ -40,13 +42,17 @@ pub struct MonitoredComponents {
     pub exposition: Exposition,
 }
 
-/// A router with `/livez`, `/readyz` and `/metrics`.
-pub fn router(health: Arc<Health>) -> Router {
-    Router::new()
+/// A router with `/livez`, `/readyz`, `/metrics` and, if there is one, `/report`.
+pub fn router(health: Arc<Health>, report: Option<ReportPage>) -> Router {
+    let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
-        .with_state(health)
+        .with_state(health);
+    match report {
+        Some(report) => router.route("/report", get(async move || report.answer().await)),
+        None => router,
+    }
 }
 
 async fn readyz(State(health): State<Arc<Health>>) -> Response {

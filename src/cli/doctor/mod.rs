@@ -167,12 +167,7 @@ pub(super) async fn examine<T>(
         store::rows(rows, &mut checks).await;
     }
     let done = if let (Some(store), Some(token)) = (&store, &token) {
-        checks.push(store::binding(store, token, &config.region_account).await);
-        checks.push(store::counter(store, token).await);
-        store::secrets(store, token, &mut checks).await;
-        checks.extend(keys::compare(store, token, is_deep).await);
-        let place = &config.region_account;
-        checks.extend(secrets::checks(store, token, place, is_deep).await);
+        examine_both(config, is_deep, store, token, &mut checks).await;
         Some(work(&checks, store, token).await)
     } else {
         checks.push(Check::not_checked("keys", "requires token and database"));
@@ -186,6 +181,38 @@ pub(super) async fn examine<T>(
         locked.close().await;
     }
     (checks, done)
+}
+
+/// Makes the checks that a running gateway can make with its own store and token: not those of the file of the
+/// database, of the capabilities of the token and of the servers of identity providers.
+pub(super) async fn examine_running(config: &Config, store: &Store, token: &Token) -> Vec<Check> {
+    let mut checks = system::files(config);
+    checks.push(access::exposed(config));
+    checks.extend(operators::duties(config));
+    checks.push(store::dangling_references(store));
+    checks.extend(system::certificate(config));
+    checks.push(system::clock(Some(store)).await);
+    checks.push(token::identity(token));
+    checks.extend(token::caller_iv(config, token));
+    store::rows(store, &mut checks).await;
+    examine_both(config, false, store, token, &mut checks).await;
+    checks
+}
+
+/// The checks of store and token together.
+async fn examine_both(
+    config: &Config,
+    is_deep: bool,
+    store: &Store,
+    token: &Token,
+    checks: &mut Vec<Check>,
+) {
+    let place = &config.region_account;
+    checks.push(store::binding(store, token, place).await);
+    checks.push(store::counter(store, token).await);
+    store::secrets(store, token, checks).await;
+    checks.extend(keys::compare(store, token, is_deep).await);
+    checks.extend(secrets::checks(store, token, place, is_deep).await);
 }
 
 fn tell(checks: &[Check]) -> std::io::Result<()> {

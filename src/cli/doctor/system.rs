@@ -59,7 +59,7 @@ fn open_files(connections: usize) -> Check {
     let (allowed, needed) = (open_files::allowed(), open_files::needed(connections));
     let found = match allowed {
         None => format!("no limit; {needed} are needed"),
-        Some(allowed) => format!("{allowed} are allowed in this shell; {needed} are needed"),
+        Some(allowed) => format!("{allowed} are allowed for this process; {needed} are needed"),
     };
     match open_files::max_connections(connections, allowed) {
         Some(max_connections) if max_connections == connections => Check::ok(NAME, found),

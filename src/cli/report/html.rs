@@ -21,13 +21,25 @@ struct Page<'a> {
     style_hash: String,
 }
 
+/// What the page may use: its style. Nothing may frame it, and it may send no form.
+pub(super) fn content_security_policy() -> String {
+    let style = style_hash();
+    format!(
+        "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'"
+    )
+}
+
+fn style_hash() -> String {
+    STANDARD.encode(digest(&SHA256, STYLE.as_bytes()))
+}
+
 /// Writes the page.
 ///
 /// # Errors
 /// Only a value that cannot be displayed.
 pub(super) fn page(report: &Document) -> Result<String, askama::Error> {
-    let style_hash = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
-    Page { report, style: STYLE, style_hash }.render()
+    Page { report, style: STYLE, style_hash: style_hash() }.render()
 }
 
 #[expect(clippy::ref_option, reason = "the template passes fields by reference")]

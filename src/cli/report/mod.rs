@@ -7,6 +7,7 @@ mod document;
 mod html;
 mod keys;
 mod lights;
+mod page;
 mod signed;
 mod verify;
 
@@ -22,7 +23,11 @@ use super::settings::{self, ConfigFile};
 use crate::config::{Config, Duty};
 use crate::store::Store;
 use crate::token::Token;
+pub(super) use page::page;
 use signed::ReportFormat;
+
+/// The name of its event in the audit.
+const EVENT: &str = "CreateReport";
 
 /// Reports every key with its state, its last use and who may use it, the secrets, roles and sessions, and
 /// the state of token, database, audit, certificate and clock. The key of the audit signs the report. Needs the
@@ -105,7 +110,7 @@ async fn created(config: Config, kind: ReportFormat) -> anyhow::Result<String> {
     let collect = async |checks: &[Check], store: &Store, token: &Token| {
         store.set_operator(settings::operator());
         let noted = vec![("Format", kind.as_str().to_owned())];
-        store.record_operator_command("CreateReport", noted).await?;
+        store.record_operator_command(EVENT, noted).await?;
         let document = collect::document(&config, store, token).await?.with_checks(checks.to_vec());
         signed::write(kind, &document, store, token).await
     };
