@@ -273,6 +273,42 @@ async fn one_gateway_runs_the_jobs_and_another_takes_them_over() {
     assert!(text.contains("run by a") && text.contains("primary"), "{text}");
 }
 
+/// Both have a supervisor, and start together with a seed of several kinds of objects.
+#[test]
+fn gateways_that_start_together_with_one_seed_make_each_object_once() {
+    let cluster = Cluster::prepared();
+    let seed = cluster.installation.path("seed.toml");
+    let keys = (0..8).map(|at| format!("[[key]]\nalias = \"key-{at}\"\nrotation = \"30d\"\n"));
+    let rest = "[[user]]\nname = \"app\"\npolicies = [\"AliyunKMSReadOnlyAccess\"]\n\
+                [[access_policy]]\nname = \"app\"\npermissions = [\"CryptoServiceKeyUser\"]\n\
+                [[access_point]]\nname = \"app\"\npolicies = [\"app\"]\n";
+    fs::write(&seed, keys.chain([rest.to_owned()]).collect::<String>()).unwrap();
+    for name in ["a", "b"] {
+        let file = cluster.installation.path(&format!("{name}.toml"));
+        let text = fs::read_to_string(&file).unwrap();
+        let line = format!("[service]\nseed_file = \"{}\"\n", seed.display());
+        fs::write(&file, text.replace("[service]\n", &line)).unwrap();
+    }
+    let serve = |name: &str| {
+        cluster.installation.serve_file(&format!("{name}.toml"), &[], &["--supervise"])
+    };
+    let (a, b) = std::thread::scope(|scope| {
+        let b = scope.spawn(|| serve("b"));
+        (serve("a"), b.join().unwrap())
+    });
+    for (name, server) in [("a", &a), ("b", &b)] {
+        let listed = cluster.installation.client(
+            &server.endpoint,
+            &cluster.admin,
+            &["key", "list", "--json"],
+            b"",
+        );
+        assert_eq!(listed.json().as_array().unwrap().len(), 8, "{name}: {}", server.log());
+        cluster.command(name, &["apply", "--plan", seed.to_str().unwrap()]);
+    }
+    assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
+
 #[tokio::test]
 async fn gateways_of_one_name_or_without_a_name_are_refused_beside_a_cluster() {
     let cluster = Cluster::prepared();
