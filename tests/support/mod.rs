@@ -24,6 +24,7 @@ pub(crate) mod instance_client;
 pub(crate) mod key_material;
 pub(crate) mod object_files;
 pub(crate) mod object_listing;
+pub(crate) mod partition;
 pub(crate) mod postgresql;
 pub(crate) mod process;
 pub(crate) mod proxy;

@@ -160,6 +160,11 @@ impl Database<'_> {
         self.server.url(&self.name)
     }
 
+    /// The Unix socket of its server.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.server.directory.join(".s.PGSQL.5432")
+    }
+
     /// Executes SQL in the database. Returns the values, without headers.
     pub(crate) fn execute(&self, sql: &str) -> String {
         self.server.execute(&self.name, sql)

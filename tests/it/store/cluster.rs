@@ -11,6 +11,7 @@ use crate::support::calls::{code, until_code};
 use crate::support::constant_load::{self, CLIENTS, ConstantLoad};
 use crate::support::identity::{AUDIENCE, Federation, ISSUER, Issuer, PROVIDER, SUBJECT};
 use crate::support::installation::{AccessKey, Installation, Server};
+use crate::support::partition::Partition;
 use crate::support::postgresql::{self, Database};
 use crate::support::process::{until, until_async};
 use crate::support::proxy::{Proxy, haproxy};
@@ -264,10 +265,20 @@ async fn one_gateway_runs_the_jobs_and_another_takes_them_over() {
     until(|| cluster.holder() == "b").await;
     let a = cluster.serve("a");
     let key = create_key(&a, &cluster.admin).await;
-    b.signal("KILL");
-    b.wait();
+    b.signal("STOP");
     until(|| cluster.holder() == "a").await;
     assert!(encrypt(&a, &cluster.admin, &key).await.is_some());
+    let of_key = [("KeyId", key.as_str())];
+    a.client(&cluster.admin).call("DisableKey", &of_key).await.unwrap();
+    // A gateway that was halted finds out that it runs the jobs no longer, and what has changed.
+    b.signal("CONT");
+    until(|| b.has_logged("cluster.jobs_lost")).await;
+    let encryption = [("KeyId", key.as_str()), ("Plaintext", PLAINTEXT)];
+    let client = b.client(&cluster.admin);
+    until_code(&client, "Encrypt", &encryption, "Rejected.Disabled").await;
+    assert_eq!(cluster.holder(), "a");
+    b.signal("KILL");
+    b.wait();
     until(|| status()["members"][1]["is_alive"] == false).await;
     let text = cluster.command("b", &["cluster", "status"]);
     assert!(text.contains("run by a") && text.contains("primary"), "{text}");
@@ -306,6 +317,43 @@ fn gateways_that_start_together_with_one_seed_make_each_object_once() {
         assert_eq!(listed.json().as_array().unwrap().len(), 8, "{name}: {}", server.log());
         cluster.command(name, &["apply", "--plan", seed.to_str().unwrap()]);
     }
+    assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_is_cut_off_serves_what_needs_no_change_and_then_catches_up() {
+    let cluster = Cluster::prepared();
+    let partition = Partition::before(&cluster.database.socket());
+    for name in ["a", "b"] {
+        let path = cluster.installation.path(&format!("{name}.toml"));
+        let text = fs::read_to_string(&path).unwrap();
+        let text = match name {
+            "b" => text.replace(&cluster.database.url(), &partition.url_of(&cluster.database)),
+            _ => text,
+        };
+        fs::write(&path, format!("{text}nonces = \"gateway\"\n")).unwrap();
+    }
+    let (a, b) = (cluster.serve("a"), cluster.serve("b"));
+    let admin = &cluster.admin;
+    let (kept, disabled) = (create_key(&a, admin).await, create_key(&a, admin).await);
+    until_async(async || encrypt(&b, admin, &disabled).await.is_some()).await;
+    until_async(async || encrypt(&b, admin, &kept).await.is_some()).await;
+    let blob = encrypt(&a, admin, &kept).await.unwrap();
+
+    partition.cut();
+    assert!(decrypts(&b, admin, &blob).await);
+    let client = b.client(admin);
+    until_async(async || code(&client, "CreateKey", &[]).await == "ServiceUnavailableTemporary")
+        .await;
+    assert!(decrypts(&b, admin, &blob).await && encrypt(&b, admin, &kept).await.is_some());
+    a.client(admin).call("DisableKey", &[("KeyId", disabled.as_str())]).await.unwrap();
+    let made = create_key(&a, admin).await;
+
+    partition.end();
+    let encryption = [("KeyId", disabled.as_str()), ("Plaintext", PLAINTEXT)];
+    until_code(&client, "Encrypt", &encryption, "Rejected.Disabled").await;
+    until_async(async || encrypt(&b, admin, &made).await.is_some()).await;
+    until_code(&client, "CreateKey", &[], "").await;
     assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
 }
 
