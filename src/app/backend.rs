@@ -56,7 +56,10 @@ impl Backend {
     }
 
     /// Loads the changes of other processes since it was opened.
-    pub(super) async fn refresh(&self) -> Result<(), StartError> {
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn refresh(&self) -> Result<(), StartError> {
         self.access_keys.refresh().await?;
         self.store.refresh().await?;
         Ok(())

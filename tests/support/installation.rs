@@ -341,7 +341,9 @@ impl Installation {
                 }
             }
         });
-        let address = told.recv_timeout(LIMIT).expect("the gateway serves");
+        let address = told.recv_timeout(LIMIT).unwrap_or_else(|error| {
+            panic!("the gateway does not serve: {error}\n{}", log.lock().unwrap());
+        });
         Server { process: Process::of(process), endpoint: format!("http://{address}"), log }
     }
 }

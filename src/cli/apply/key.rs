@@ -136,11 +136,15 @@ impl KeyEntry {
             if known.is_none() && store.removed_at(id).await?.is_none() {
                 return Ok(SeedKey::None(id));
             }
-            let has_no_alias = |record: &Arc<KeyRecord>| {
-                let is_live = matches!(record.state, KeyState::Enabled | KeyState::PendingImport);
-                record.is_visible() && is_live && store.aliases_of(id).is_empty()
-            };
-            if let Some(record) = known.filter(has_no_alias) {
+            let Some(record) = known else { continue };
+            // Another gateway of the cluster makes it for the same file.
+            if record.state == KeyState::Creating {
+                return Err(wrong(&format!("the key {id} is being created")));
+            }
+            let aliases = store.aliases_of(id);
+            let is_named = aliases.iter().any(|one| one.name == *self.alias.alias());
+            let is_live = matches!(record.state, KeyState::Enabled | KeyState::PendingImport);
+            if record.is_visible() && (is_named || is_live && aliases.is_empty()) {
                 return Ok(SeedKey::Key(record));
             }
         }

@@ -18,6 +18,7 @@ mod values;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -100,16 +101,31 @@ fn summary(differences: &[Difference], is_plan: bool) -> String {
     }
 }
 
-/// Makes a seed file true in the gateway of this process.
+/// Makes a seed file true in the gateway of this process. Another gateway that starts at the same time may be
+/// making the same objects: after a failure their changes are read, and the file is compared and applied
+/// again, until several attempts have failed in the same way.
 ///
 /// # Errors
 /// With the faults of the file, before anything is changed; and with what could not be done.
 pub(super) async fn apply_at_start(file: &Path, gateway: LocalCommands) -> anyhow::Result<()> {
     let applied = async {
         let entries = file::read(file)?;
-        let gateway = ApplyTarget::Local(gateway);
-        compare(&entries, &gateway).await?;
-        apply(&entries, &gateway).await
+        let target = ApplyTarget::Local(gateway.clone());
+        let attempt = async || {
+            compare(&entries, &target).await?;
+            apply(&entries, &target).await
+        };
+        let mut failures = Failures::default();
+        loop {
+            match attempt().await {
+                Ok(differences) => return Ok(differences),
+                Err(error) if failures.may_end(&error) && gateway.has_others().await? => {
+                    tokio::time::sleep(PAUSE).await;
+                    gateway.refresh().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     };
     let differences = applied.await.context("the seed file cannot be applied")?;
     tracing::info!(event = "seed.applied", file = %file.display(),
@@ -117,6 +133,29 @@ pub(super) async fn apply_at_start(file: &Path, gateway: LocalCommands) -> anyho
         changed = differences.iter().filter(|one| one.is_change()).count(),
         "the gateway has what the seed file names");
     Ok(())
+}
+
+/// The time between two attempts.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The number of equal failures after which an attempt is not repeated.
+const EQUAL_FAILURES: u32 = 10;
+
+/// The last failure of an attempt.
+#[derive(Debug, Default)]
+struct Failures {
+    last: String,
+    /// How often it followed itself.
+    count: u32,
+}
+
+impl Failures {
+    /// Notes a failure. Whether another attempt may end otherwise.
+    fn may_end(&mut self, error: &anyhow::Error) -> bool {
+        let text = format!("{error:#}");
+        self.count = if text == self.last { self.count + 1 } else { 1 };
+        self.last = text;
+        self.count < EQUAL_FAILURES
+    }
 }
 
 /// The gateway that executes the commands.

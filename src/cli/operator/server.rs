@@ -57,6 +57,7 @@ pub(in super::super) struct OperatorServer {
 }
 
 /// Executes commands in the process of the gateway, for the account of this process.
+#[derive(Clone)]
 pub(in super::super) struct LocalCommands(Arc<Shared>);
 
 impl LocalCommands {
@@ -77,6 +78,22 @@ impl LocalCommands {
         let session =
             Session { operator: Operator::of_this_process(), shared: Arc::clone(&self.0) };
         session.check_and_run(command, None, output).await
+    }
+
+    /// Whether other gateways use the store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(in super::super) async fn has_others(&self) -> anyhow::Result<bool> {
+        Ok(!self.0.backend.store().is_only_user().await?)
+    }
+
+    /// Reads what other gateways have changed.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(in super::super) async fn refresh(&self) -> anyhow::Result<()> {
+        Ok(self.0.backend.refresh().await?)
     }
 }
 

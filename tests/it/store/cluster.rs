@@ -284,7 +284,7 @@ async fn one_gateway_runs_the_jobs_and_another_takes_them_over() {
     assert!(text.contains("run by a") && text.contains("primary"), "{text}");
 }
 
-/// Both have a supervisor, and start together with a seed of several kinds of objects.
+/// They start together, without a supervisor that would start one again, with several kinds of objects.
 #[test]
 fn gateways_that_start_together_with_one_seed_make_each_object_once() {
     let cluster = Cluster::prepared();
@@ -300,12 +300,9 @@ fn gateways_that_start_together_with_one_seed_make_each_object_once() {
         let line = format!("[service]\nseed_file = \"{}\"\n", seed.display());
         fs::write(&file, text.replace("[service]\n", &line)).unwrap();
     }
-    let serve = |name: &str| {
-        cluster.installation.serve_file(&format!("{name}.toml"), &[], &["--supervise"])
-    };
     let (a, b) = std::thread::scope(|scope| {
-        let b = scope.spawn(|| serve("b"));
-        (serve("a"), b.join().unwrap())
+        let b = scope.spawn(|| cluster.serve("b"));
+        (cluster.serve("a"), b.join().unwrap())
     });
     for (name, server) in [("a", &a), ("b", &b)] {
         let listed = cluster.installation.client(
