@@ -102,8 +102,8 @@ fn summary(differences: &[Difference], is_plan: bool) -> String {
 }
 
 /// Makes a seed file true in the gateway of this process. Another gateway that starts at the same time may be
-/// making the same objects: after a failure their changes are read, and the file is compared and applied
-/// again, until several attempts have failed in the same way.
+/// making the same objects: after a failure its changes are read, and the file is compared and applied
+/// again, for 10 seconds.
 ///
 /// # Errors
 /// With the faults of the file, before anything is changed; and with what could not be done.
@@ -115,17 +115,15 @@ pub(super) async fn apply_at_start(file: &Path, gateway: LocalCommands) -> anyho
             compare(&entries, &target).await?;
             apply(&entries, &target).await
         };
-        let mut failures = Failures::default();
-        loop {
+        for _repeated in 1..ATTEMPTS {
             match attempt().await {
-                Ok(differences) => return Ok(differences),
-                Err(error) if failures.may_end(&error) && gateway.has_others().await? => {
-                    tokio::time::sleep(PAUSE).await;
-                    gateway.refresh().await?;
-                }
-                Err(error) => return Err(error),
+                Err(_conflict) if gateway.has_others().await? => {}
+                outcome => return outcome,
             }
+            tokio::time::sleep(PAUSE).await;
+            gateway.refresh().await?;
         }
+        attempt().await
     };
     let differences = applied.await.context("the seed file cannot be applied")?;
     tracing::info!(event = "seed.applied", file = %file.display(),
@@ -137,26 +135,8 @@ pub(super) async fn apply_at_start(file: &Path, gateway: LocalCommands) -> anyho
 
 /// The time between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
-/// The number of equal failures after which an attempt is not repeated.
-const EQUAL_FAILURES: u32 = 10;
-
-/// The last failure of an attempt.
-#[derive(Debug, Default)]
-struct Failures {
-    last: String,
-    /// How often it followed itself.
-    count: u32,
-}
-
-impl Failures {
-    /// Notes a failure. Whether another attempt may end otherwise.
-    fn may_end(&mut self, error: &anyhow::Error) -> bool {
-        let text = format!("{error:#}");
-        self.count = if text == self.last { self.count + 1 } else { 1 };
-        self.last = text;
-        self.count < EQUAL_FAILURES
-    }
-}
+/// The maximum number of attempts.
+const ATTEMPTS: u32 = 20;
 
 /// The gateway that executes the commands.
 enum ApplyTarget<'a> {
