@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::CallError;
 use crate::app::StartError;
+use crate::authn::AccessKeyError;
 use crate::config::ownership::InsecurePermissions;
 use crate::config::{ConfigError, SecretError};
 use crate::store::StoreError;
@@ -104,6 +105,9 @@ impl Exit {
                 if cause.downcast_ref().is_some_and(is_wrong_state) {
                     return Some(Self::WrongState);
                 }
+                if let Some(exit) = cause.downcast_ref().and_then(of_principal) {
+                    return Some(exit);
+                }
                 let is_configuration = cause.downcast_ref().is_some_and(is_set_up_wrongly)
                     || cause.is::<ConfigError>()
                     || cause.is::<SecretError>()
@@ -144,6 +148,15 @@ impl Exit {
 fn is_wrong_state(error: &StoreError) -> bool {
     use StoreError::{Exists, NotEmpty, OtherCopy, UnfinishedCopy};
     matches!(error, Exists | NotEmpty(_) | OtherCopy(_) | UnfinishedCopy(_))
+}
+
+/// The code of a user, role or AccessKey that exists already or does not exist.
+const fn of_principal(error: &AccessKeyError) -> Option<Exit> {
+    match error {
+        AccessKeyError::PrincipalExists(_) => Some(Exit::WrongState),
+        AccessKeyError::PrincipalNotFound(_) | AccessKeyError::NotFound(_) => Some(Exit::NotFound),
+        _ => None,
+    }
 }
 
 /// Whether only another configuration can make the start succeed. After a refused PIN, a supervisor

@@ -181,7 +181,7 @@ async fn a_session_has_the_rights_of_its_role_limited_by_its_policy() {
     let params = [("KeyId", test_account.key.as_str()), PLAINTEXT];
     until_code(&session, "Encrypt", &params, "InvalidSecurityToken.Expired").await;
     let unknown = ["sts", "assume", "--role-name", "nobody"];
-    test_account.installation.configured(&unknown).failed(1);
+    test_account.installation.configured(&unknown).failed(3);
 }
 
 /// Moves the end of every session into the past, as if its time had passed.
