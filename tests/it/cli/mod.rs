@@ -8,3 +8,4 @@ mod file_permissions;
 mod reencrypt;
 mod report;
 mod token_info;
+mod transcripts;
