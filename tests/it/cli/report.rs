@@ -1,6 +1,6 @@
 //! What `hsmgate report` says, compared with the API, pkcs11-tool, `policy simulate` and the audit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,11 +10,17 @@ use serde_json::{Value, json};
 
 use crate::support::audit_file::records;
 use crate::support::gateway::text;
-use crate::support::installation::{self, AccessKey, Installation, LABEL};
+use crate::support::identity::{AUDIENCE, ISSUER, Issuer, PROVIDER, SUBJECT};
+use crate::support::installation::{self, AccessKey, Installation, LABEL, Server};
 use crate::support::object_listing::check_all_closed;
 
 const PLAINTEXT: (&str, &str) = ("Plaintext", "SGVsbG8=");
 const DIGEST: (&str, &str) = ("Digest", "uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek=");
+
+/// The number of encryptions of a version, `crypto.iv_refuse_at`.
+const IV_BUDGET: f64 = 1000.0;
+const IV_SETTINGS: &str =
+    "[crypto]\niv_lease = 4\niv_warn_at = 800\niv_rotate_at = 900\niv_refuse_at = 1000\n";
 
 /// The users and roles, each with its policies.
 const PRINCIPALS: &[(&str, &str, &[&str])] = &[
@@ -39,6 +45,7 @@ fn allow(action: &str, condition: &Value) -> Value {
 impl Estate {
     async fn build() -> Self {
         let (installation, admin) = Installation::prepared();
+        installation.configure(|text| text.push_str(IV_SETTINGS));
         let write = |name: &str, document: &Value| {
             fs::write(installation.path(name), document.to_string()).unwrap();
         };
@@ -63,14 +70,8 @@ impl Estate {
         create_access_points(&admin, &keys).await;
         set_key_policy(&admin, &keys[3]).await;
         use_keys(&admin, &keys).await;
-        let secret = [("SecretName", "db"), ("VersionId", "v1"), ("SecretData", "hunter2")];
-        admin
-            .call("CreateSecret", &[&secret[..], &[("EncryptionKeyId", &keys[0])]].concat())
-            .await
-            .unwrap();
-        admin.call("GetSecretValue", &[("SecretName", "db")]).await.unwrap();
-        let assume = ["sts", "assume", "--role-name", "ci", "--session-name", "build-7"];
-        installation.configured(&assume).done();
+        create_secrets(&admin, &keys).await;
+        create_credentials(&installation, &server, &keys[0]).await;
         // The stop stores the last uses.
         assert_eq!(server.stop(), Some(0));
         Self { installation, keys }
@@ -100,6 +101,19 @@ async fn create_keys(admin: &Client) -> Vec<String> {
     keys
 }
 
+/// `db` with two versions, which is read, and `old`, which waits for its deletion.
+async fn create_secrets(admin: &Client, keys: &[String]) {
+    let call = async |action, params: &[(&str, &str)]| admin.call(action, params).await.unwrap();
+    for (name, key) in [("db", &keys[0]), ("old", &keys[1])] {
+        let secret = [("SecretName", name), ("VersionId", "v1"), ("SecretData", "hunter2")];
+        call("CreateSecret", &[&secret[..], &[("EncryptionKeyId", key)]].concat()).await;
+    }
+    let second = [("SecretName", "db"), ("VersionId", "v2"), ("SecretData", "hunter2")];
+    call("PutSecretValue", &second).await;
+    call("GetSecretValue", &[("SecretName", "db")]).await;
+    call("DeleteSecret", &[("SecretName", "old"), ("RecoveryWindowInDays", "7")]).await;
+}
+
 /// `open` from everywhere, `inside` from a network, `idle` without a policy.
 async fn create_access_points(admin: &Client, keys: &[String]) {
     let rule = [("Name", "inside"), ("Type", "Private"), ("SourcePrivateIp", r#"["10.2.0.0/16"]"#)];
@@ -121,6 +135,30 @@ async fn create_access_points(admin: &Client, keys: &[String]) {
     admin.call("CreateApplicationAccessPoint", &point).await.unwrap();
     let key = [("AapName", "inside"), ("Password", "opens-it-1")];
     admin.call("CreateClientKey", &key).await.unwrap();
+}
+
+/// An identity provider that `ci` trusts, a session of `ci`, an AccessKey in use, and one that is disabled.
+async fn create_credentials(installation: &Installation, server: &Server, key: &str) {
+    let run = |arguments: &[&str]| installation.configured(arguments);
+    let file = |name: &str, content: &Value| {
+        fs::write(installation.path(name), content.to_string()).unwrap();
+        installation.path(name).display().to_string()
+    };
+    let keys = file("jwks.json", &Issuer::new().key_set());
+    let provider = ["identity-provider", "create", "k8s", "--issuer", ISSUER, "--jwks", &keys];
+    run(&[&provider[..], &["--audience", AUDIENCE]].concat()).done();
+    let trust = json!({"Version": "1", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+        "Principal": {"Federated": [PROVIDER]},
+        "Condition": {"StringEquals": {"oidc:sub": SUBJECT, "oidc:aud": AUDIENCE}}}]});
+    let trust = file("trust.json", &trust);
+    run(&["role", "update", "ci", "--trust", &trust, "--max-session", "7200"]).done();
+    run(&["sts", "assume", "--role-name", "ci", "--session-name", "build-7"]).done();
+    let create = |user: &str| {
+        AccessKey::of(&run(&["access-key", "create", "--user", user, "--json"]).json())
+    };
+    let client = server.client(&create("crypto"));
+    client.call("Encrypt", &[("KeyId", key), PLAINTEXT]).await.unwrap();
+    run(&["access-key", "disable", &create("reader").id]).done();
 }
 
 /// A key policy that lets `nobody` compute MACs, and keeps `inside` away.
@@ -182,18 +220,62 @@ async fn each_key_is_reported_as_the_api_and_the_token_show_it() {
     assert_eq!(rows(&report, "keys").len(), 20);
     let listing = listing(&estate.installation);
     assert!(check_all_closed(&listing).unwrap() >= 20);
+    let objects = objects_of_keys(&listing);
+    let versions = rows(&report, "keys").iter().flat_map(|key| rows(key, "versions"));
+    let ids: BTreeSet<_> =
+        versions.map(|one| text(&one["key_version_id"]).replace('-', "")).collect();
+    assert_eq!(ids, objects.keys().cloned().collect(), "no version without objects, and none more");
     let server = estate.installation.serve();
     let create = ["access-key", "create", "--root", "--json"];
     let root = AccessKey::of(&estate.installation.configured(&create).json());
     let admin = server.client(&root);
     for key in &estate.keys {
-        check_key(row(&report, "keys", "key_id", key), &admin, &listing).await;
+        check_key(row(&report, "keys", "key_id", key), &admin, &objects).await;
     }
     check_uses(&estate, &report);
+    check_secrets(&report, &admin).await;
+    check_access_points(&report, &admin).await;
     assert_eq!(server.stop(), Some(0));
 }
 
-async fn check_key(row: &Value, admin: &Client, listing: &str) {
+/// The objects of key versions in a listing of pkcs11-tool, by CKA_ID: each its first line, which has class
+/// and type, and its label.
+fn objects_of_keys(listing: &str) -> BTreeMap<String, BTreeSet<(String, String)>> {
+    let mut objects = BTreeMap::<_, BTreeSet<_>>::new();
+    let is_first = |line: &&str| !line.starts_with(' ') && line.contains(" Object; ");
+    let lines: Vec<_> = listing.lines().collect();
+    let starts = (0..lines.len()).filter(|at| is_first(&lines[*at]));
+    for start in starts {
+        let field = |name: &str| {
+            let mut fields = lines[start + 1..].iter().take_while(|line| line.starts_with(' '));
+            fields.find_map(|line| line.trim_start().strip_prefix(name)).map(str::trim)
+        };
+        let (Some(id), Some(label)) = (field("ID:"), field("label:")) else { continue };
+        if label.starts_with("hsmgate/key-") {
+            let object = (lines[start].trim().to_owned(), label.to_owned());
+            objects.entry(id.to_owned()).or_default().insert(object);
+        }
+    }
+    objects
+}
+
+/// The first lines of the objects of a key, as pkcs11-tool prints them.
+fn first_lines(spec: &str) -> &'static [&'static str] {
+    match spec {
+        "Aliyun_AES_256" => &["Secret Key Object; AES length 32"],
+        "Aliyun_AES_128" => &["Secret Key Object; AES length 16"],
+        "HMAC_SHA_256" => &["Secret Key Object; Generic secret length 32"],
+        "EC_P256" | "EC_P256K" => {
+            &["Private Key Object; EC", "Public Key Object; EC  EC_POINT 256 bits"]
+        }
+        "RSA_2048" => &["Private Key Object; RSA", "Public Key Object; RSA 2048 bits"],
+        other => panic!("{other}"),
+    }
+}
+
+type Objects = BTreeMap<String, BTreeSet<(String, String)>>;
+
+async fn check_key(row: &Value, admin: &Client, objects: &Objects) {
     let id = [("KeyId", text(&row["key_id"]))];
     let described = admin.call("DescribeKey", &id).await.unwrap();
     let described = &described["KeyMetadata"];
@@ -216,7 +298,7 @@ async fn check_key(row: &Value, admin: &Client, listing: &str) {
     let aliases = aliases["Aliases"]["Alias"].as_array().unwrap();
     let aliases: Vec<_> = aliases.iter().map(|alias| alias["AliasName"].clone()).collect();
     assert_eq!(row["aliases"], json!(aliases));
-    assert_eq!(row["is_closed"], true);
+    assert_eq!((&row["is_closed"], &row["is_internal"]), (&json!(true), &json!(false)));
     let versions = admin.call("ListKeyVersions", &id).await.unwrap();
     let versions = versions["KeyVersions"]["KeyVersion"].as_array().unwrap();
     assert_eq!(rows(row, "versions").len(), versions.len());
@@ -224,37 +306,97 @@ async fn check_key(row: &Value, admin: &Client, listing: &str) {
         let id = text(&version["KeyVersionId"]);
         let cells = self::row(row, "versions", "key_version_id", id);
         assert_eq!(cells["created"], version["CreationDate"]);
-        assert_eq!(cells["objects"], "closed");
+        assert_eq!((&cells["objects"], &cells["faults"]), (&json!("closed"), &json!([])));
         let label = format!("hsmgate/{}/{}/{id}", text(&row["key_id"]), cells["number"]);
-        assert!(listing.contains(&label), "{label}");
+        let first_lines = first_lines(text(&row["spec"])).iter();
+        let expected = first_lines.map(|line| ((*line).to_owned(), label.clone())).collect();
+        assert_eq!(objects[&id.replace('-', "")], expected);
     }
+    let numbers: Vec<_> = rows(row, "versions").iter().map(|one| one["number"].clone()).collect();
+    assert_eq!(json!(numbers), json!((1..=versions.len()).collect::<Vec<_>>()));
     let has_budget = text(&row["spec"]).starts_with("Aliyun");
     assert_eq!(row["primary_age_days"], if has_budget { json!(0) } else { Value::Null });
-    assert_eq!(row["iv_budget_percent"].is_number(), has_budget);
+    let primary = row["primary_version"].as_str();
+    let used = primary.map(|id| {
+        self::row(row, "versions", "key_version_id", id)["encryptions"].as_f64().unwrap()
+    });
+    let percent = used.map(|used| (used * 10_000.0 / IV_BUDGET).round() / 100.0);
+    assert_eq!(row["iv_budget_percent"].as_f64(), percent.filter(|_percent| has_budget), "{row}");
 }
 
-/// The hour of the last successful use of each key, by the audit.
-fn check_uses(estate: &Estate, report: &Value) {
-    let mut uses = BTreeMap::new();
+/// What the audit says of the successful uses of a key.
+#[derive(Default)]
+struct Uses {
+    last_hour: Value,
+    encryptions: u64,
+}
+
+/// The uses of each key. A secret is encrypted, and decrypted, with the key that the report says.
+fn uses_in_audit(estate: &Estate, report: &Value) -> BTreeMap<String, Uses> {
+    let mut found = BTreeMap::<String, Uses>::new();
     for record in records(&estate.installation.audit_file()) {
-        let is_use = ["Encrypt", "AsymmetricSign"].iter().any(|name| record["eventName"] == **name);
-        if record["record"] == "event" && is_use && record["errorCode"].is_null() {
-            let hour = format!("{}:00:00Z", &text(&record["eventTime"])[..13]);
-            uses.insert(text(&record["resourceName"]).to_owned(), hour);
+        if record["record"] != "event" || !record["errorCode"].is_null() {
+            continue;
         }
+        let resource = || text(&record["resourceName"]);
+        let key_of_secret = || text(&row(report, "secrets", "name", resource())["key_id"]);
+        let (key, encryptions) = match text(&record["eventName"]) {
+            "Encrypt" => (resource(), 1),
+            "AsymmetricSign" => (resource(), 0),
+            "CreateSecret" | "PutSecretValue" => (key_of_secret(), 1),
+            "GetSecretValue" => (key_of_secret(), 0),
+            _ => continue,
+        };
+        let of_key = found.entry(key.to_owned()).or_default();
+        of_key.last_hour = json!(format!("{}:00:00Z", &text(&record["eventTime"])[..13]));
+        of_key.encryptions += encryptions;
     }
+    found
+}
+
+fn check_uses(estate: &Estate, report: &Value) {
+    let mut uses = uses_in_audit(estate, report);
     assert_eq!(uses.len(), 4);
     for key in &estate.keys {
         let row = row(report, "keys", "key_id", key);
-        let last_use = uses.get(key).map_or(Value::Null, |hour| json!(hour));
-        assert_eq!(row["last_used"], last_use, "{key}");
-        // Only the newest version was used.
-        let versions = rows(row, "versions");
-        assert_eq!(versions[versions.len() - 1]["last_used"], last_use, "{key}");
-        assert!(versions[..versions.len() - 1].iter().all(|one| one["last_used"].is_null()));
-        let is_counted = versions[versions.len() - 1]["encryptions"] != 0;
-        let encrypts = text(&row["spec"]).starts_with("Aliyun") && !last_use.is_null();
-        assert_eq!(is_counted, encrypts, "{key}");
+        let of_key = uses.remove(key).unwrap_or_default();
+        assert_eq!(row["last_used"], of_key.last_hour, "{key}");
+        // Only the newest version was used. The stop has returned what was counted in advance.
+        let (newest, older) = rows(row, "versions").split_last().unwrap();
+        assert_eq!(newest["last_used"], of_key.last_hour, "{key}");
+        assert_eq!(newest["encryptions"], of_key.encryptions, "{key}");
+        for version in older {
+            assert_eq!((&version["last_used"], &version["encryptions"]), (&Value::Null, &json!(0)));
+        }
+        let secrets = rows(report, "secrets").iter().filter(|one| one["key_id"] == **key);
+        assert_eq!(row["secrets"], secrets.count(), "{key}");
+    }
+}
+
+async fn check_secrets(report: &Value, admin: &Client) {
+    assert_eq!(rows(report, "secrets").len(), 2);
+    for row in rows(report, "secrets") {
+        let name = [("SecretName", text(&row["name"]))];
+        let described = admin.call("DescribeSecret", &name).await.unwrap();
+        assert_eq!(row["key_id"], described["EncryptionKeyId"]);
+        let planned = described["PlannedDeleteTime"].as_str().filter(|time| !time.is_empty());
+        assert_eq!(row["delete_at"].as_str(), planned, "{described}");
+        let versions = admin.call("ListSecretVersionIds", &name).await.unwrap();
+        let versions = versions["VersionIds"]["VersionId"].as_array().unwrap();
+        assert_eq!(row["versions"], versions.len());
+        let is_current = |one: &&Value| one["VersionStages"].to_string().contains("ACSCurrent");
+        let current = versions.iter().find(is_current).unwrap();
+        assert_eq!(row["current_version"], current["VersionId"]);
+        assert_eq!(row["current_age_days"], 0);
+    }
+}
+
+async fn check_access_points(report: &Value, admin: &Client) {
+    for row in rows(report, "access_points") {
+        let name = [("Name", text(&row["name"]))];
+        let described = admin.call("DescribeApplicationAccessPoint", &name).await.unwrap();
+        let policies: Value = serde_json::from_str(text(&described["Policies"])).unwrap();
+        assert_eq!(row["policies"], policies);
     }
 }
 
@@ -272,28 +414,29 @@ async fn who_may_use_a_key_is_what_the_simulation_of_each_request_says() {
     let mut counts = BTreeMap::<_, usize>::new();
     for (at, key) in estate.keys.iter().enumerate() {
         let row = row(&report, "keys", "key_id", key);
-        let actions = match (text(&row["spec"]), text(&row["usage"])) {
-            (spec, _) if spec.starts_with("Aliyun") => ["Encrypt", "Decrypt", "GenerateDataKey"],
-            (_, "ENCRYPT/DECRYPT") => ["AsymmetricEncrypt", "AsymmetricDecrypt", "GetPublicKey"],
-            (_, "SIGN/VERIFY") => ["AsymmetricSign", "AsymmetricVerify", "GetPublicKey"],
-            _ => ["GenerateMac", "VerifyMac", "ScheduleKeyDeletion"],
-        };
+        let actions = actions(row);
+        check_names(row, &callers, &actions);
+        // Every action with one key of each usage, one of which has a key policy; with the others, in turn.
+        let is_whole = [0, 2, 3, 19].contains(&at);
         for (number, caller) in callers.iter().enumerate() {
-            let action = format!("kms:{}", actions[(at + number) % actions.len()]);
-            let when = when(row, caller, &action);
-            let allowed = ["127.0.0.1", "10.2.3.4"].map(|source| {
-                if when != "conditional" && source != "127.0.0.1" {
-                    return when == "always";
-                }
-                simulated(&estate.installation, caller, &action, key, source)
-            });
-            let expected = match when {
-                "always" => [true, true],
-                "never" => [false, false],
-                _ => [false, true],
-            };
-            assert_eq!(allowed, expected, "{caller} {action} {key} {row}");
-            *counts.entry((when, caller.split('/').next().unwrap().to_owned())).or_default() += 1;
+            let one = &actions[(at + number) % actions.len()];
+            for action in if is_whole { &actions[..] } else { std::slice::from_ref(one) } {
+                let when = when(row, caller, action);
+                let allowed = ["127.0.0.1", "10.2.3.4"].map(|source| {
+                    if when != "conditional" && source != "127.0.0.1" {
+                        return when == "always";
+                    }
+                    simulated(&estate.installation, caller, action, key, source)
+                });
+                let expected = match when {
+                    "always" => [true, true],
+                    "never" => [false, false],
+                    _ => [false, true],
+                };
+                assert_eq!(allowed, expected, "{caller} {action} {key} {row}");
+                let kind = caller.split('/').next().unwrap().to_owned();
+                *counts.entry((when, kind)).or_default() += 1;
+            }
         }
     }
     for (when, kind) in [
@@ -310,6 +453,31 @@ async fn who_may_use_a_key_is_what_the_simulation_of_each_request_says() {
         assert!(counts.contains_key(&(when, kind.to_owned())), "{when} {kind} {counts:?}");
     }
     assert_eq!(server.stop(), Some(0));
+}
+
+/// The actions that the report has of a key: those that use it, and those that end its use.
+fn actions(row: &Value) -> Vec<String> {
+    let uses: &[&str] = match (text(&row["spec"]), text(&row["usage"])) {
+        (spec, _) if spec.starts_with("Aliyun") => &["Encrypt", "Decrypt", "GenerateDataKey"],
+        (_, "ENCRYPT/DECRYPT") => &["AsymmetricEncrypt", "AsymmetricDecrypt", "GetPublicKey"],
+        (_, "SIGN/VERIFY") => &["AsymmetricSign", "AsymmetricVerify", "GetPublicKey"],
+        _ => &["GenerateMac", "VerifyMac"],
+    };
+    let management = ["SetKeyPolicy", "DisableKey", "ScheduleKeyDeletion"];
+    uses.iter().chain(&management).map(|name| format!("kms:{name}")).collect()
+}
+
+/// The report has each caller once, and no other caller or action.
+fn check_names(row: &Value, callers: &[String], actions: &[String]) {
+    let mut seen = BTreeSet::new();
+    for of_caller in rows(row, "access") {
+        let caller = text(&of_caller["caller"]);
+        assert!(callers.iter().any(|one| one == caller) && seen.insert(caller), "{of_caller}");
+        let lists = ["always", "conditional"].iter().flat_map(|list| rows(of_caller, list));
+        for action in lists {
+            assert!(actions.iter().any(|one| one == text(action)), "{of_caller}");
+        }
+    }
 }
 
 /// What the report says of a caller's action with a key.
@@ -346,39 +514,12 @@ async fn principals_secrets_sessions_and_the_audit_are_reported_as_they_are() {
     let estate = Estate::build().await;
     let installation = &estate.installation;
     let report = report(installation);
-    let listed: Vec<Value> = ["user", "role"]
-        .iter()
-        .flat_map(|kind| {
-            installation.configured(&[kind, "list", "--json"]).json().as_array().unwrap().clone()
-        })
-        .collect();
-    assert_eq!(rows(&report, "principals").len(), 6);
-    for (kind, name, policies) in PRINCIPALS {
-        let principal = row(&report, "principals", "name", &format!("{kind}/{name}"));
-        let policies: Vec<_> = policies.iter().map(|name| name.trim_end_matches(".json")).collect();
-        assert_eq!(principal["policies"], json!(policies));
-        assert!(listed.iter().any(|one| one["policies"] == principal["policies"]), "{listed:?}");
-    }
-    assert_eq!(row(&report, "principals", "name", "role/ci")["max_session_seconds"], 3600);
-    let [session] = rows(&report, "sessions") else { panic!("{report}") };
-    assert_eq!((&session["principal"], &session["name"]), (&json!("role/ci"), &json!("build-7")));
-    let points: Vec<_> =
-        rows(&report, "access_points").iter().map(|one| text(&one["name"])).collect();
-    assert_eq!(points.len(), 3);
-    let client_keys = installation.configured(&["client-key", "list", "--json"]).json();
-    let reported = &row(&report, "access_points", "name", "inside")["client_keys"];
-    assert_eq!(reported[0]["client_key_id"], client_keys[0]["client_key_id"], "{client_keys}");
-
-    let secret = row(&report, "secrets", "name", "db");
-    assert_eq!(
-        (&secret["key_id"], &secret["current_version"]),
-        (&json!(estate.keys[0]), &json!("v1"))
-    );
-    assert_eq!(secret["current_age_days"], 0);
+    check_principals(installation, &report);
+    check_credentials(installation, &report);
     let audit = records(&installation.audit_file());
     let read = audit.iter().rfind(|one| one["eventName"] == "GetSecretValue").unwrap();
-    assert_eq!(secret["last_read"], read["eventTime"]);
-    assert_eq!(row(&report, "keys", "key_id", &estate.keys[0])["secrets"], 1);
+    assert_eq!(row(&report, "secrets", "name", "db")["last_read"], read["eventTime"]);
+    assert_eq!(row(&report, "secrets", "name", "old")["last_read"], Value::Null);
     assert!(!report.to_string().contains("hunter2"));
 
     let bundle = installation.path("bundle");
@@ -386,18 +527,130 @@ async fn principals_secrets_sessions_and_the_audit_are_reported_as_they_are() {
     let manifest = installation.configured(&export).json();
     let verify = ["audit", "verify", bundle.to_str().unwrap(), "--json"];
     let verified = installation::run(installation.command(&verify), b"").json();
-    assert_eq!(report["audit"]["signed_through"], verified["signedThrough"]);
-    assert_eq!(report["audit"]["last"], verified["last"]);
+    for (cell, member) in
+        [("first", "first"), ("last", "last"), ("signed_through", "signedThrough")]
+    {
+        assert_eq!(report["audit"][cell], verified[member], "{cell}");
+    }
+    assert_eq!(report["audit"]["file"], installation.audit_file().display().to_string());
     assert_eq!(report["audit"]["key_fingerprint"], manifest["keyFingerprint"]);
     assert_eq!(report["audit"]["faults"], json!([]));
     let token = installation.configured(&["token", "info", "--listed", "--json"]).json();
     for cell in ["label", "serial", "manufacturer", "model", "firmware"] {
         assert_eq!(report["token"][cell], token[cell]);
     }
+    check_checks(installation, &report);
     // The report is in the audit after the next start.
     let server = installation.serve();
     crate::support::audit_file::events(&installation.audit_file(), "CreateReport", 1).await;
     assert_eq!(server.stop(), Some(0));
+}
+
+/// The users and roles, as the commands list them.
+fn check_principals(installation: &Installation, report: &Value) {
+    assert_eq!(rows(report, "principals").len(), 6);
+    for kind in ["user", "role"] {
+        let listed = installation.configured(&[kind, "list", "--json"]).json();
+        for one in listed.as_array().unwrap() {
+            let name = format!("{kind}/{}", text(&one["name"]));
+            let row = row(report, "principals", "name", &name);
+            for cell in ["created", "policies", "trust_policy"] {
+                assert_eq!(row[cell], one[cell], "{cell} of {name}");
+            }
+            let is_role = kind == "role";
+            let longest = if is_role { &one["max_session_seconds"] } else { &Value::Null };
+            assert_eq!(row["max_session_seconds"], *longest);
+            assert_eq!(row["sessions_from"], Value::Null);
+        }
+    }
+    for (kind, name, policies) in PRINCIPALS {
+        let row = row(report, "principals", "name", &format!("{kind}/{name}"));
+        let policies: Vec<_> = policies.iter().map(|name| name.trim_end_matches(".json")).collect();
+        assert_eq!(row["policies"], json!(policies));
+    }
+    let ci = row(report, "principals", "name", "role/ci");
+    assert_eq!(ci["max_session_seconds"], 7200);
+    assert!(text(&ci["trust_policy"]).contains(SUBJECT));
+}
+
+/// AccessKeys, sessions, client keys and identity providers, as the commands list them.
+fn check_credentials(installation: &Installation, report: &Value) {
+    let listed = |noun: &str| installation.configured(&[noun, "list", "--json"]).json();
+    let (mut keys, mut sessions) = (Vec::new(), Vec::new());
+    for one in listed("access-key").as_array().unwrap() {
+        let id = &one["access_key_id"];
+        if one["session"].is_null() {
+            keys.push(json!([
+                one["principal"],
+                id,
+                one["created"],
+                one["active"],
+                one["last_used"]
+            ]));
+        } else {
+            let name = [&one["session"], &one["expires"], &one["last_used"]];
+            sessions.push(json!([id, one["principal"], name[0], name[1], name[2]]));
+        }
+    }
+    let principals = rows(report, "principals").iter();
+    let mut reported: Vec<_> = principals
+        .flat_map(|one| {
+            rows(one, "access_keys").iter().map(|key| {
+                let cells =
+                    [&key["access_key_id"], &key["created"], &key["is_active"], &key["last_used"]];
+                json!([one["name"], cells[0], cells[1], cells[2], cells[3]])
+            })
+        })
+        .collect();
+    for list in [&mut keys, &mut reported] {
+        list.sort_by_key(|one| one[1].to_string());
+    }
+    assert_eq!(reported, keys);
+    assert_eq!(keys.len(), 3);
+    assert_eq!(keys.iter().filter(|one| one[3] == true).count(), 2, "one is disabled: {keys:?}");
+    let used = keys.iter().filter(|one| one[4].is_string()).map(|one| text(&one[0]));
+    assert_eq!(used.collect::<BTreeSet<_>>(), BTreeSet::from(["user/admin", "user/crypto"]));
+    let cells = ["access_key_id", "principal", "name", "expires", "last_used"];
+    let of_report = rows(report, "sessions").iter();
+    let of_report: Vec<_> = of_report.map(|one| json!(cells.map(|cell| &one[cell]))).collect();
+    assert_eq!(of_report, sessions);
+    assert_eq!((&sessions[0][1], &sessions[0][2]), (&json!("role/ci"), &json!("build-7")));
+
+    let points = rows(report, "access_points");
+    assert_eq!(points.len(), 3);
+    let keys = points.iter().flat_map(|one| rows(one, "client_keys"));
+    let client_keys = listed("client-key");
+    assert_eq!(keys.count(), client_keys.as_array().unwrap().len());
+    for one in client_keys.as_array().unwrap() {
+        let point = row(report, "access_points", "name", text(&one["access_point"]));
+        let key = row(point, "client_keys", "client_key_id", text(&one["client_key_id"]));
+        for (cell, member) in
+            [("not_after", "not_after"), ("is_active", "active"), ("last_used", "last_used")]
+        {
+            assert_eq!(key[cell], one[member], "{cell} {one}");
+        }
+    }
+    let providers = listed("identity-provider");
+    assert_eq!(providers.as_array().unwrap().len(), rows(report, "identity_providers").len());
+    let provider = row(report, "identity_providers", "name", "k8s");
+    for cell in ["name", "issuer", "audiences", "origin"] {
+        assert_eq!(provider[cell], providers[0][cell], "{cell}");
+    }
+}
+
+/// The checks are those of `doctor`, and so are the lights.
+fn check_checks(installation: &Installation, report: &Value) {
+    let doctor = installation.configured(&["doctor", "--json"]).json();
+    let verdicts = |checks: &Value| {
+        let one = |check: &Value| (text(&check["name"]).to_owned(), check["verdict"].clone());
+        checks.as_array().unwrap().iter().map(one).collect::<Vec<_>>()
+    };
+    assert_eq!(verdicts(&report["checks"]), verdicts(&doctor["checks"]));
+    let lights = rows(report, "lights").iter().map(|light| text(&light["name"]));
+    let names = ["token", "store", "audit", "certificate", "clock", "host"];
+    assert_eq!(lights.collect::<Vec<_>>(), names);
+    assert_eq!((&report["format"], &report["region"]), (&json!(1), &json!("cn-hangzhou")));
+    assert_eq!(report["account"], installation::ACCOUNT);
 }
 
 fn light<'a>(report: &'a Value, name: &str) -> &'a str {
@@ -549,6 +802,8 @@ async fn the_page_says_what_the_json_says_escaped_and_without_scripts() {
         }
     }
     assert!(page.contains("number 3 &#60;b&#62;&#38;&#34;"), "descriptions are escaped");
+    // The page names the issuer, and does not link to it.
+    let page = page.replace(ISSUER, "");
     for foreign in ["<script", "http://", "https://", "<b>", "<img", " on", "url("] {
         let found = page.match_indices(foreign).map(|(at, _)| &page[at..(at + 30).min(page.len())]);
         let found: Vec<_> = found.filter(|text| foreign != " on" || text.contains('=')).collect();
