@@ -86,8 +86,12 @@ wheel() {
         HSMGATE_PROGRAM=$stage/hsmgate "$out/python/bin/python" -m hatchling build -t wheel -d "$out")
 }
 
+# The list names the version of the program that writes it.
+cyclonedx=0.5.9
+
 sbom() {
-    cargo cyclonedx --version >/dev/null 2>&1 || cargo install cargo-cyclonedx --locked
+    cargo cyclonedx --version 2>/dev/null | grep -qwF "$cyclonedx" ||
+        cargo install cargo-cyclonedx --locked --version "$cyclonedx"
     cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename hsmgate.cdx
     # It writes one for each package of the workspace, with the path of the checkout.
     sed "s,file://$PWD,file:///hsmgate,g" hsmgate.cdx.json > "$out/hsmgate-$version.cdx.json"
