@@ -3,7 +3,7 @@
 CARGO_DENY = 0.20.2
 HELM = 3.22.0
 
-.PHONY: run check format lints test clients bench bench-instructions audit fuzz torture setup setup-in-turn setup-build setup-token setup-tokens setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind setup-postgres setup-packages setup-cbom packages helm
+.PHONY: run check format lints test clients bench bench-instructions audit fuzz torture reproducible setup setup-in-turn setup-build setup-token setup-tokens setup-lints setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-jq setup-valgrind setup-postgres setup-packages setup-cbom packages helm
 
 # Starts a gateway for development on loopback. Its token and state are in .hsmgate.
 run: setup-build setup-token
@@ -46,7 +46,7 @@ clients: setup-build setup-token
 	HSMGATE_PROGRAM=target/debug/hsmgate python3 -B tests/clients/programs/run.py
 
 # The long form of the fault tests, with their figures; then, with the processors to itself, ten times
-# the load that a gateway can process; and the Helm chart. It takes about half an hour.
+# the load that a gateway can process; the Helm chart; and a release twice. It takes about an hour.
 torture: setup-build setup-token setup-proxy
 	HSMGATE_TORTURE=1 cargo test --test fault -- --test-threads=4
 	HSMGATE_TORTURE=1 cargo test --test attack -- --nocapture
@@ -54,10 +54,15 @@ torture: setup-build setup-token setup-proxy
 	HSMGATE_TORTURE=1 cargo test --test it -- reload:: rolling_restart --test-threads=1 --nocapture
 	cargo test --release --test fault -- --ignored busy --nocapture
 	$(MAKE) helm
+	$(MAKE) reproducible
 
 # A Debian package, a tarball, a Python wheel and a list of components, in target/packages.
 packages: setup-build setup-packages
 	packaging/build.sh
+
+# Builds the packages of the last commit in two clones at different paths, and compares every artefact.
+reproducible: setup-build setup-packages
+	packaging/reproducible.sh
 
 # Renders and lints the Helm chart. Helm is built once from its Go module, which takes four minutes of a
 # processor, so `make test` leaves it out.
