@@ -1,6 +1,7 @@
 //! Copies the store in one consistent snapshot while other processes use it.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -8,10 +9,16 @@ use tempfile::NamedTempFile;
 use super::connect::{self, Connected, blocking};
 use super::connection::Connection;
 use super::directory::{directory_of, sync_directory_of};
+use super::file_lock::change_owner_to_that_of;
+use super::files::with_suffix;
 use super::locked::LockedStore;
-use super::tables::LAST_BACKUP;
 use super::{Store, StoreError, check, watch};
 use crate::model::{Time, clock};
+
+/// The suffix of the file beside a database that has the time of its last copy by `hsmgate backup`, in
+/// seconds since 1970. It is no row of the database: a program without this file would find a row that is
+/// not signed, and report it as damaged.
+const LAST_BACKUP: &str = ".last-backup";
 
 impl Store {
     /// Copies the SQLite store at `url` into a file, with mode 0600, and syncs it to disk. A
@@ -66,7 +73,7 @@ impl Store {
             Err(error) => Err(error),
         };
         if copied.is_ok() {
-            note_backup(store, clock::now()).await;
+            note_backup(connect::file(url)?, clock::now()).await;
         }
         locked.close().await;
         copied
@@ -76,31 +83,43 @@ impl Store {
     /// keys, and over PostgreSQL, which other programs copy.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the file with that time cannot be read.
     pub async fn without_backup_since(&self) -> Result<Option<Time>, StoreError> {
-        if self.inner.database.server.is_some() {
-            return Ok(None);
-        }
-        let noted = match self.metadata(LAST_BACKUP).await {
-            Ok(noted) => noted,
-            Err(StoreError::Corrupt { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        let noted = noted.and_then(|text| text.parse().ok()).map(Time::from_unix);
+        let Some((path, _lock)) = &self.inner.database.file else { return Ok(None) };
+        let path = with_suffix(path, LAST_BACKUP);
+        let noted = blocking(move || match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.trim().parse().ok().map(Time::from_unix)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::File { path, source }),
+        })
+        .await?;
         let oldest = || self.keys().first().map(|key| key.created);
         Ok(noted.or_else(oldest))
     }
 }
 
-/// The copy is good, whether or not its date can be stored.
-async fn note_backup(store: &Store, now: Time) {
-    if let Err(error) = store.set_metadata(LAST_BACKUP, &now.unix().to_string()).await {
+/// The copy is good, whether or not its time can be stored.
+async fn note_backup(database: PathBuf, now: Time) {
+    if let Err(error) = blocking(move || write_time(&database, now)).await {
         tracing::warn!(
             event = "backup.not_noted",
             error = &error as &dyn std::error::Error,
-            "the database was copied, but the date of the copy could not be stored"
+            "the database was copied, but the time of the copy could not be stored"
         );
     }
+}
+
+/// Replaces the file as a whole. It belongs to the owner of its directory, so that the gateway can read it.
+fn write_time(database: &Path, now: Time) -> Result<(), StoreError> {
+    let path = with_suffix(database, LAST_BACKUP);
+    let directory = directory_of(&path);
+    let write = || {
+        let mut draft = tempfile::Builder::new().prefix(".hsmgate-").tempfile_in(directory)?;
+        writeln!(draft, "{}", now.unix())?;
+        change_owner_to_that_of(draft.as_file(), &File::open(directory)?)?;
+        draft.persist(&path).map(drop).map_err(io::Error::from)
+    };
+    write().map_err(|source| StoreError::File { path: path.clone(), source })
 }
 
 /// A copy of a damaged database could pass the check and lack rows.
@@ -139,7 +158,7 @@ fn publish(draft: NamedTempFile, to: &Path, may_replace: bool) -> Result<(), Sto
     let persisted = if may_replace { draft.persist(to) } else { draft.persist_noclobber(to) };
     match persisted {
         Ok(_file) => {}
-        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(StoreError::FileExists(to.to_owned()));
         }
         Err(error) => return Err(failed(error.error)),
@@ -151,7 +170,7 @@ fn publish(draft: NamedTempFile, to: &Path, may_replace: bool) -> Result<(), Sto
 pub(super) fn text(path: &Path) -> Result<&str, StoreError> {
     path.to_str().ok_or_else(|| StoreError::File {
         path: path.to_owned(),
-        source: std::io::ErrorKind::InvalidFilename.into(),
+        source: io::ErrorKind::InvalidFilename.into(),
     })
 }
 
@@ -173,9 +192,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let copy = directory.path().join("copy.db");
         Store::backup(&bench.url, &copy, false).await.unwrap();
-        let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
+        let mode = fs::metadata(&copy).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         let later = bench.store.insert_key(sample_key()).await.unwrap();
         let copied = open(&format!("sqlite://{}", copy.display())).await.unwrap();
         assert_eq!(copied.keys(), [key]);
@@ -195,7 +214,12 @@ mod tests {
         Store::backup_as("alice".to_owned(), &bench.url, &copy, false).await.unwrap();
         assert!(since().await >= Some(before));
         Store::backup_as("alice".to_owned(), &bench.url, &copy, false).await.unwrap_err();
-        bench.store.set_metadata(LAST_BACKUP, "yesterday").await.unwrap();
+        // A program that does not know the file finds no row that it would call damaged.
+        assert_eq!(bench.store.metadata("last-backup").await.unwrap(), None);
+        assert!(bench.store.has_whole_metadata().await.unwrap());
+        let noted = with_suffix(&connect::file(&bench.url).unwrap(), LAST_BACKUP);
+        assert_eq!(fs::metadata(&noted).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&noted, "yesterday").unwrap();
         assert_eq!(since().await, Some(key.created));
     }
 
@@ -204,13 +228,13 @@ mod tests {
         let bench = Bench::on_file().await;
         let directory = tempfile::tempdir().unwrap();
         let copy = directory.path().join("copy.db");
-        std::fs::write(&copy, "precious").unwrap();
+        fs::write(&copy, "precious").unwrap();
         let refused = Store::backup(&bench.url, &copy, false).await.unwrap_err();
         assert!(matches!(refused, StoreError::FileExists(_)), "{refused:?}");
-        assert_eq!(std::fs::read(&copy).unwrap(), b"precious");
+        assert_eq!(fs::read(&copy).unwrap(), b"precious");
         Store::backup(&bench.url, &copy, true).await.unwrap();
-        assert!(std::fs::read(&copy).unwrap().starts_with(b"SQLite format 3"));
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert!(fs::read(&copy).unwrap().starts_with(b"SQLite format 3"));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[tokio::test]
@@ -220,6 +244,6 @@ mod tests {
         let copy = directory.path().join("copy.db");
         let refused = Store::backup(&url, &copy, false).await.unwrap_err();
         assert!(matches!(refused, StoreError::NoFile(_)), "{refused:?}");
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }

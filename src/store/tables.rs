@@ -87,11 +87,7 @@ pub(super) const UNFINISHED_COPY: &str = "unfinished-copy";
 /// The time up to which nonces of a cluster were deleted, in seconds since 1970.
 pub(super) const NONCES_PRUNED: &str = "nonces-pruned";
 
-/// When the database was last copied by `hsmgate backup`, in seconds since 1970. The command does not have
-/// the key of the MACs.
-pub(super) const LAST_BACKUP: &str = "last-backup";
-
-/// The metadata that is not signed: counters, a date and a test, which grant nothing, and what is needed before
+/// The metadata that is not signed: counters and a test, which grant nothing, and what is needed before
 /// the key of the MACs is known. The token checks the label of the encryption key, and authenticates the
 /// encrypted key.
 const UNSIGNED_METADATA: &[&str] = &[
@@ -104,7 +100,6 @@ const UNSIGNED_METADATA: &[&str] = &[
     AUDITED_EVENT,
     NONCES_PRUNED,
     UNFINISHED_COPY,
-    LAST_BACKUP,
 ];
 
 /// Every signed table.
