@@ -35,20 +35,25 @@ async fn the_gateway_is_the_only_instance_and_keeps_its_id() {
 }
 
 #[tokio::test]
-async fn the_quotas_count_the_existing_keys() {
+async fn the_quotas_count_the_existing_keys_and_secrets() {
     let gateway = Gateway::start();
     gateway.create_key().await;
+    let secret = [("SecretName", "one"), ("VersionId", "v1"), ("SecretData", "value")];
+    gateway.call("CreateSecret", &secret).await;
     let all = gateway.call("GetKmsInstanceQuotaInfos", &[]).await;
     assert_eq!(all["KmsInstanceQuotaInfos"].as_array().unwrap().len(), 10);
     let id = text(&all["KmsInstanceId"]);
-    let params = [("KmsInstanceId", id), ("ResourceType", "key")];
-    let of_keys = gateway.call("GetKmsInstanceQuotaInfos", &params).await;
-    let quotas = of_keys["KmsInstanceQuotaInfos"].as_array().unwrap();
-    assert_eq!(quotas.len(), 1);
-    assert_eq!(
-        (&quotas[0]["UsedQuantity"], &quotas[0]["ResourceQuota"]),
-        (&2.into(), &20_000.into())
-    );
+    // The demo key, one more, and that of the secrets.
+    for (kind, used, quota) in [("key", 3, 20_000), ("secret", 1, 10_000)] {
+        let params = [("KmsInstanceId", id), ("ResourceType", kind)];
+        let of_kind = gateway.call("GetKmsInstanceQuotaInfos", &params).await;
+        let quotas = of_kind["KmsInstanceQuotaInfos"].as_array().unwrap();
+        assert_eq!(quotas.len(), 1);
+        let shown = (&quotas[0]["UsedQuantity"], &quotas[0]["ResourceQuota"]);
+        assert_eq!(shown, (&used.into(), &quota.into()), "{kind}");
+    }
+    let described = gateway.call("GetKmsInstance", &[("KmsInstanceId", id)]).await;
+    assert_eq!(text(&described["KmsInstance"]["SecretNum"]), "10000");
     let refused = gateway.refused("GetKmsInstanceQuotaInfos", &[("ResourceType", "moon")]).await;
     assert_eq!(refused, refusal(400, "InvalidParameter"));
 }

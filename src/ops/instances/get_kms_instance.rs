@@ -28,7 +28,7 @@ operation! {
         /// The maximum number of keys.
         key_num: u32,
         /// The maximum number of secrets, as text.
-        secret_num: &'static str,
+        secret_num: String,
         vpc_num: u32,
         bind_vpcs: BindVpcs,
         deletion_protection: bool,
@@ -53,7 +53,7 @@ impl Operation for GetKmsInstance {
             start_date: this.created,
             product_version: env!("CARGO_PKG_VERSION"),
             key_num: cx.store().quotas().keys.most,
-            secret_num: "0",
+            secret_num: cx.store().quotas().secrets.most.to_string(),
             vpc_num: 0,
             bind_vpcs: BindVpcs { bind_vpc: [] },
             deletion_protection: false,

@@ -46,6 +46,7 @@ fn types(params: &Params<'_>) -> Result<Vec<&'static str>, ParamError> {
 fn quota_and_use(cx: &Context, resource_type: &str) -> (u32, usize) {
     let setting = match resource_type {
         "key" => "quotas.keys",
+        "secret" => "quotas.secrets",
         "alias" => "quotas.aliases",
         "importtoken" => "quotas.import_tokens",
         "network" => "quotas.network_rules",
@@ -54,6 +55,7 @@ fn quota_and_use(cx: &Context, resource_type: &str) -> (u32, usize) {
         "clientkey" => "quotas.client_keys",
         // Calls are limited for each operation, if at all, and not for the instance.
         "qps" => return (NO_LIMIT, 0),
+        // The instance is in no network of the cloud.
         _ => return (0, 0),
     };
     let found = cx.store().quota_uses().into_iter().find(|one| one.quota.setting == setting);
