@@ -23,7 +23,7 @@ const GATEWAYS: [(&str, &[&str]); 4] = [
 /// The program, for what a client's user does with the command line.
 const PROGRAM: &str = "HSMGATE_PROGRAM";
 
-/// The folder with the files of settings that `docs/secrets.md` shows.
+/// The folder with the files of settings of the secrets clients.
 const SETTINGS: &str = "HSMGATE_SETTINGS";
 
 /// Running gateways and the files that tell of them.
@@ -52,7 +52,7 @@ impl Gateways {
         }
         client
             .env(PROGRAM, env!("CARGO_BIN_EXE_hsmgate"))
-            .env(SETTINGS, Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/settings"))
+            .env(SETTINGS, Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/secrets-client"))
             .env("NO_PROXY", "127.0.0.1,localhost");
     }
 

@@ -12,50 +12,36 @@ const OLDEST_GO: u32 = 23;
 
 /// How many steps the clients have, at least. A case that an SDK has no classes for is left out, so that a
 /// mistake there would lose steps without a sound.
-const WANTED_STEPS: usize = 480;
+const WANTED_STEPS: usize = 484;
 
 /// A client: its folder and the module that it drives, whose version its `go.mod` pins.
 struct GoClient {
     folder: &'static str,
     module: &'static str,
-    /// Tests of other modules that it runs: the name of the program and the package.
-    tests: &'static [(&'static str, &'static str)],
+    /// A package of this module whose tests it runs: the name of their program, and the package.
+    tests: Option<(&'static str, &'static str)>,
+    /// A package of `examples/go` that it runs.
+    example: Option<&'static str>,
 }
 
 const CLIENTS: &[GoClient] = &[
-    GoClient {
-        folder: "kms20160120",
-        module: "github.com/alibabacloud-go/kms-20160120/v3",
-        tests: &[],
-    },
-    GoClient {
-        folder: "alibaba-cloud-sdk-go",
-        module: "github.com/aliyun/alibaba-cloud-sdk-go",
-        tests: &[],
-    },
-    GoClient {
-        folder: "alibaba-cloud-sdk-go-2020",
-        module: "github.com/aliyun/alibaba-cloud-sdk-go",
-        tests: &[],
-    },
-    GoClient {
-        folder: "dkms",
-        module: "github.com/aliyun/alibabacloud-dkms-gcs-go-sdk",
-        tests: &[],
-    },
-    GoClient { folder: "oss", module: "github.com/aliyun/alibabacloud-oss-go-sdk-v2", tests: &[] },
-    GoClient { folder: "nacos", module: "github.com/nacos-group/nacos-sdk-go/v2", tests: &[] },
-    GoClient {
-        folder: "secretsmanager",
-        module: "github.com/aliyun/aliyun-secretsmanager-client-go",
-        tests: &[],
-    },
-    GoClient {
-        folder: "go-kms-wrapping",
-        module: "github.com/hashicorp/go-kms-wrapping/wrappers/alicloudkms/v2",
-        tests: &[("alicloudkms", "github.com/hashicorp/go-kms-wrapping/wrappers/alicloudkms/v2")],
-    },
+    GoClient::new("kms20160120", "github.com/alibabacloud-go/kms-20160120/v3")
+        .with_example("encrypt"),
+    GoClient::new("alibaba-cloud-sdk-go", "github.com/aliyun/alibaba-cloud-sdk-go"),
+    GoClient::new("alibaba-cloud-sdk-go-2020", "github.com/aliyun/alibaba-cloud-sdk-go"),
+    GoClient::new("dkms", "github.com/aliyun/alibabacloud-dkms-gcs-go-sdk"),
+    GoClient::new("oss", "github.com/aliyun/alibabacloud-oss-go-sdk-v2").with_example("oss"),
+    GoClient::new("nacos", "github.com/nacos-group/nacos-sdk-go/v2"),
+    GoClient::new("secretsmanager", "github.com/aliyun/aliyun-secretsmanager-client-go"),
+    GoClient::new(
+        "go-kms-wrapping",
+        "github.com/hashicorp/go-kms-wrapping/wrappers/alicloudkms/v2",
+    )
+    .with_tests("alicloudkms", "github.com/hashicorp/go-kms-wrapping/wrappers/alicloudkms/v2"),
 ];
+
+/// The name of the program of an example, beside the client that runs it.
+const EXAMPLE: &str = "example";
 
 #[test]
 fn the_clients_in_go_pass_every_step() {
@@ -93,32 +79,35 @@ pub(crate) fn reason_to_skip() -> Option<String> {
 }
 
 impl GoClient {
+    const fn new(folder: &'static str, module: &'static str) -> Self {
+        Self { folder, module, tests: None, example: None }
+    }
+
+    const fn with_tests(self, name: &'static str, package: &'static str) -> Self {
+        Self { tests: Some((name, package)), ..self }
+    }
+
+    const fn with_example(self, package: &'static str) -> Self {
+        Self { example: Some(package), ..self }
+    }
+
     fn source(&self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/go").join(self.folder)
     }
 
-    /// Builds the program and the tests that it runs, side by side.
+    /// Builds the program, and the tests and the example that it runs, side by side.
     fn build(&self) -> Result<PathBuf, String> {
         let folder = build_folder("go").join(self.folder);
         let program = folder.join(self.folder);
-        self.go("build", &program, ".")?;
-        for (name, package) in self.tests {
-            let program = folder.join(format!("{name}.test"));
-            self.go("test", &program, package)?;
+        go(&self.source(), "build", &program, ".")?;
+        if let Some((name, package)) = self.tests {
+            go(&self.source(), "test", &folder.join(format!("{name}.test")), package)?;
+        }
+        if let Some(package) = self.example {
+            let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/go");
+            go(&examples, "build", &folder.join(EXAMPLE), &format!("./{package}"))?;
         }
         Ok(program)
-    }
-
-    fn go(&self, command: &str, program: &Path, package: &str) -> Result<(), String> {
-        let program = program.to_str().ok_or("the path of the checkout is no text")?;
-        let only_compile: &[&str] = if command == "test" { &["-c"] } else { &[] };
-        let output = ["-mod=readonly", "-o", program, package];
-        let arguments = [&[command], only_compile, &output].concat();
-        let built = go_command(&self.source(), &arguments).map_err(|error| error.to_string())?;
-        if built.status.success() {
-            return Ok(());
-        }
-        Err(format!("go {command} {package}: {}", String::from_utf8_lossy(&built.stderr)))
     }
 
     /// What `go.mod` pins.
@@ -131,6 +120,19 @@ impl GoClient {
         let version = version.unwrap_or_else(|| panic!("go.mod does not pin {}", self.module));
         version.trim_end_matches("+incompatible").trim_start_matches('v').to_owned()
     }
+}
+
+/// Builds a package of the module in a folder.
+fn go(source: &Path, command: &str, program: &Path, package: &str) -> Result<(), String> {
+    let program = program.to_str().ok_or("the path of the checkout is no text")?;
+    let only_compile: &[&str] = if command == "test" { &["-c"] } else { &[] };
+    let output = ["-mod=readonly", "-o", program, package];
+    let arguments = [&[command], only_compile, &output].concat();
+    let built = go_command(source, &arguments).map_err(|error| error.to_string())?;
+    if built.status.success() {
+        return Ok(());
+    }
+    Err(format!("go {command} {package}: {}", String::from_utf8_lossy(&built.stderr)))
 }
 
 /// Go of this machine: it fetches no other one.

@@ -15,7 +15,7 @@ setup_go() {
         echo "skipped: go clients: they need Go 1.23, this is $version"
         return
     fi
-    for module in go/*/go.mod; do
+    for module in go/*/go.mod ../../examples/go/go.mod; do
         (cd "$(dirname "$module")" && GOTOOLCHAIN=local go mod download)
     done
 }

@@ -66,6 +66,37 @@ fn the_page_of_the_instance_protocol_shows_the_example_that_the_sdk_tests_run() 
     assert!(read("tests/sdk/requirements-instance.txt").lines().any(|line| line == package));
 }
 
+/// The list of the examples.
+const EXAMPLES: &str = "examples/README.md";
+
+#[test]
+fn every_example_is_listed_with_the_test_that_runs_it() {
+    let (list, folder) = (read(EXAMPLES), root().join("examples"));
+    let mut listed = Vec::new();
+    for row in list.lines().filter(|line| line.starts_with("| [")) {
+        listed.push(folder.join(links(row).first().unwrap().0));
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let tests: Vec<_> = cell.split('`').filter(|name| name.contains('/')).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            assert!(root().join(test).is_file(), "{test} does not exist: {row}");
+        }
+    }
+    assert!(listed.len() > 15, "{listed:?}");
+    // The modules of all examples in Go.
+    listed.extend(["README.md", "go/go.mod", "go/go.sum"].map(|name| folder.join(name)));
+    let mut files = Vec::new();
+    files_in(&folder, &mut files);
+    for file in files {
+        // Itself, or a file that shows its directory.
+        let folders = file.ancestors().skip(1).take_while(|above| **above != folder);
+        let is_listed = |path: &Path| listed.iter().any(|one| one == path);
+        let is_shown = |above: &Path| listed.iter().any(|one| one.parent() == Some(above));
+        let mut folders = folders.map(|above| is_listed(above) || is_shown(above));
+        assert!(is_listed(&file) || folders.any(|is| is), "{EXAMPLES} lacks {}", file.display());
+    }
+}
+
 #[test]
 fn the_readme_is_short() {
     assert!(read("README.md").lines().count() < 150);
@@ -73,8 +104,14 @@ fn the_readme_is_short() {
 
 #[test]
 fn every_link_leads_somewhere_and_every_page_is_on_the_map() {
-    let roots =
-        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "softhsm/README.md"];
+    let roots = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "softhsm/README.md",
+        EXAMPLES,
+    ];
     let mut pages: Vec<PathBuf> = roots.iter().map(|page| root().join(page)).collect();
     pages_in(&root().join("docs"), &mut pages);
     let mut linked = Vec::new();
@@ -119,12 +156,18 @@ fn every_source_file_that_a_page_names_exists() {
 const EXAMPLE_FILE: &str = "src/ops/versions/count_key_versions.rs";
 
 fn pages_in(folder: &Path, pages: &mut Vec<PathBuf>) {
+    let mut files = Vec::new();
+    files_in(folder, &mut files);
+    pages.extend(files.into_iter().filter(|path| path.extension().is_some_and(|is| is == "md")));
+}
+
+fn files_in(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            pages_in(&path, pages);
-        } else if path.extension().is_some_and(|is| is == "md") {
-            pages.push(path);
+            files_in(&path, files);
+        } else {
+            files.push(path);
         }
     }
 }

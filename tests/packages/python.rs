@@ -28,17 +28,17 @@ fn the_wheel_gives_pytest_a_gateway_and_a_client() {
             .args(["-m", "pip", "install", "--quiet", "--no-index", "--disable-pip-version-check"])
             .arg(wheel),
     );
-    let code = code_after("packaging/python/README.md", "SoftHSM2 is a package");
-    let fresh = "\n\ndef test_each_gateway_has_its_own_key(hsmgate, hsmgate_fresh):\n    \
-                 assert hsmgate.endpoint != hsmgate_fresh.endpoint\n    \
-                 assert hsmgate.key_id != hsmgate_fresh.key_id\n";
-    fs::write(directory.path().join("test_orders.py"), code + fresh).unwrap();
+    let tests = directory.path().join("pytest");
+    output_of(Command::new("cp").args(["-r", "examples/pytest"]).arg(&tests));
+    let example = fs::read_to_string(tests.join("test_orders.py")).unwrap();
+    let shown = code_after("packaging/python/README.md", "SoftHSM2 is a package");
+    assert!(example.contains(&shown), "{shown}");
     let told = output_of(
         Command::new(&python)
             .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
-            .current_dir(&directory)
+            .current_dir(&tests)
             .env("PYTHONPATH", packages.trim())
             .env("PATH", "/usr/bin:/bin"),
     );
-    assert!(told.contains("2 passed"), "{told}");
+    assert!(told.contains("3 passed"), "{told}");
 }

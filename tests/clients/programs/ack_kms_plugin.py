@@ -27,7 +27,7 @@ class Plugin:
         self.directory.mkdir()
 
     def __enter__(self):
-        kms = variables("ack-kms-plugin.env", self.gateway, self.access_key)
+        kms = variables("kubernetes/ack-kms-plugin.env", self.gateway, self.access_key)
         options = [f"--key-id={self.key}", f"--path-to-unix-socket={self.socket}"]
         v1 = ["--enable-kms-v1"] if "--enable-kms-v1" in run(PLUGIN, "--help") else []
         with open(self.directory / "log", "wb") as log:
@@ -78,7 +78,8 @@ def main():
     with scratch("ack") as directory, Gateway("--tls") as gateway:
         key = gateway.create_key()
         gateway.call("CreateAlias", AliasName="alias/kubernetes", KeyId=key)
-        least = gateway.user("kubernetes", fitted("ack-kms-plugin-policy.json", gateway, key=key))
+        policy = fitted("kubernetes/ack-kms-plugin-policy.json", gateway, key=key)
+        least = gateway.user("kubernetes", policy)
         with Plugin(directory / "least", gateway, least, key) as plugin:
             v1beta1(steps, plugin)
             if steps.version == "v2":

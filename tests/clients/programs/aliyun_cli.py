@@ -21,7 +21,7 @@ class Cli:
         self.home, self.gateway = home, gateway
         (home / ".aliyun").mkdir(parents=True)
         file = home / ".aliyun" / "config.json"
-        file.write_text(fitted("aliyun.json", gateway))
+        file.write_text(fitted("aliyun-cli/config.json", gateway))
         file.chmod(0o600)
 
     def command(self, action: str, *options: str) -> tuple[list[str], dict]:
@@ -32,12 +32,12 @@ class Cli:
         return command, {"HOME": str(self.home), "SSL_CERT_FILE": gateway.ca_file}
 
     def script(self, name: str) -> str:
-        """What a script of the settings prints, run by a shell that finds the program."""
+        """What a script of the examples prints, run by a shell that finds the program."""
         programs = self.home / "bin"
         programs.mkdir()
         (programs / "aliyun").symlink_to(ALIYUN)
         path = f"{programs}:{os.environ['PATH']}"
-        told = fitted(name, self.gateway, alias="alias/demo")
+        told = fitted(f"aliyun-cli/{name}", self.gateway, alias="alias/demo")
         return run("sh", "-ec", told, env={"HOME": str(self.home), "PATH": path}, timeout=60)
 
     def call(self, action: str, *options: str) -> dict:
@@ -78,7 +78,7 @@ def main():
 def calls(steps: Steps, cli: Cli, scheme: str):
     key, sent = cli.gateway.dev["key_id"], base64_of("hello")
     with steps.step(f"as-documented-by-{scheme}"):
-        assert json.loads(cli.script(f"aliyun-{scheme}.sh"))["KeyMetadata"]["KeyId"] == key
+        assert json.loads(cli.script(f"{scheme}.sh"))["KeyMetadata"]["KeyId"] == key
     with steps.step(f"encrypt-and-decrypt-by-{scheme}"):
         sealed = cli.call("Encrypt", "--KeyId", "alias/demo", "--Plaintext", sent)
         opened = cli.call("Decrypt", "--CiphertextBlob", sealed["CiphertextBlob"])

@@ -19,7 +19,7 @@ from settings import fitted, variables
 from steps import Steps
 
 PROGRAM = os.environ["CSI_PROVIDER"]
-CLASS = "../../../../examples/kubernetes/secret-provider-class.yaml"
+CLASS = "kubernetes/secret-provider-class.yaml"
 MODE = 0o440
 
 
@@ -33,7 +33,7 @@ class Provider:
         self.target.mkdir(parents=True)
 
     def __enter__(self):
-        settings = variables("csi-provider.env", self.gateway, self.access_key)
+        settings = variables("kubernetes/csi-provider.env", self.gateway, self.access_key)
         if self.access_key is None:
             settings = {"SSL_CERT_FILE": settings["SSL_CERT_FILE"]}
         options = [f"--provider-volume={self.directory}", f"--healthz-port={free_port()}"]
@@ -114,7 +114,7 @@ def version() -> str:
 def main():
     steps = Steps("CSI provider", version())
     with scratch("csi") as directory, Gateway("--tls") as gateway:
-        least = gateway.user("orders", fitted("secrets-client-policy.json", gateway))
+        least = gateway.user("orders", fitted("secrets-client/policy.json", gateway))
         with Provider(directory / "least", gateway, least) as provider:
             mounts(steps, provider)
             refusals(steps, provider)

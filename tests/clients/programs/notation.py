@@ -30,7 +30,7 @@ class Notation:
         shutil.copy(PLUGIN, plugin)
         plugin.chmod(0o755)
         password = pathlib.Path(gateway.dev["client_key_password_file"]).read_text()
-        self.variables = variables("notation.env", gateway, password=password)
+        self.variables = variables("notation/notation.env", gateway, password=password)
         client_key = gateway.dev["client_key_file"]
         self.variables["ALIBABA_CLOUD_KMS_CLIENTKEY_FILEPATH"] = client_key
         self.plugin = plugin

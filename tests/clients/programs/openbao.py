@@ -43,16 +43,16 @@ listener "tcp" {{
             plugins.mkdir(exist_ok=True)
             shutil.copy(PLUGIN, plugins / "openbao-plugin-kms-alicloudkms")
             digest = hashlib.sha256(pathlib.Path(PLUGIN).read_bytes()).hexdigest()
-            text = fitted("openbao-plugin.hcl", self.gateway, digest=digest)
+            text = fitted("openbao/plugin.hcl", self.gateway, digest=digest)
             configuration += text.replace("/opt/openbao/plugins", str(plugins))
         (self.directory / "bao.hcl").write_text(configuration)
 
     def seal(self, key: str):
         """Writes its configuration, with the seal on this key."""
-        self.write(fitted("openbao.hcl", self.gateway, alias=key))
+        self.write(fitted("openbao/seal.hcl", self.gateway, alias=key))
 
     def start(self, until_up=True):
-        seal = variables("openbao.env", self.gateway, self.access_key)
+        seal = variables("openbao/openbao.env", self.gateway, self.access_key)
         with open(self.directory / "log", "ab") as log:
             self._process = subprocess.Popen(
                 [BAO, "server", f"-config={self.directory}/bao.hcl"],
@@ -142,7 +142,7 @@ def main():
     with scratch("openbao") as directory, Gateway("--tls") as gateway:
         key = gateway.create_key()
         gateway.call("CreateAlias", AliasName="alias/openbao", KeyId=key)
-        least = gateway.user("openbao", fitted("openbao-policy.json", gateway, key=key))
+        least = gateway.user("openbao", fitted("openbao/policy.json", gateway, key=key))
         servers = []
 
         def server(name: str, access_key=least) -> Server:

@@ -23,7 +23,7 @@ HERE = pathlib.Path(__file__).resolve().parent / "secrets_client"
 CLASS_PATH = HERE.parents[3] / "target/clients/java/identity/classpath"
 
 # Those that docs/secrets.md shows.
-SETTINGS = "../../settings/secrets-access-key.properties"
+SETTINGS = "secrets-client/access-key.properties"
 
 VALUES = {
     "blanks and line ends": "  a\tb\rc\r\nd\n ",
@@ -149,7 +149,7 @@ def main():
     with scratch("secrets-client") as directory, Gateway("--tls") as gateway:
         built = Go(directory) if LANGUAGE == "go" else Java(directory)
         steps = Steps(f"secrets client for {LANGUAGE.capitalize()}", built.version())
-        policy = fitted("secrets-client-policy.json", gateway)
+        policy = fitted("secrets-client/policy.json", gateway)
         user = gateway.user("orders", policy)
         with Client(built, directory, gateway, user) as client:
             reads(steps, gateway, client)

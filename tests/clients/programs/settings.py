@@ -1,20 +1,20 @@
-"""The settings of the programs, as docs/clients.md shows them, made to fit a gateway.
+"""The settings of the programs in `examples/`, as docs/clients.md shows them, made to fit a gateway.
 
-`settings/` holds files as a user would write them; a program runs with what they say, with the
-gateway of the test in place of the sample values.
+The files are as a user would write them; a program runs with what they say, with the gateway of the
+test in place of the sample values.
 """
 
 import pathlib
 
 from gateways import AccessKey, Gateway
 
-HERE = pathlib.Path(__file__).resolve().parent / "settings"
+EXAMPLES = pathlib.Path(__file__).resolve().parents[3] / "examples"
 
 
 def fitted(name: str, gateway: Gateway, access_key: AccessKey | None = None, **samples: str) -> str:
-    """The text of a file, for a gateway; a sample takes the place of `NAME-example`."""
+    """The text of an example, for a gateway; a sample takes the place of `NAME-example`."""
     access_key = access_key or gateway.access_key
-    text = (HERE / name).read_text()
+    text = (EXAMPLES / name).read_text()
     values = {
         "kms.example:8443": gateway.address,
         "cn-hangzhou": gateway.region,

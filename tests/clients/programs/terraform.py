@@ -15,7 +15,7 @@ import shutil
 import sys
 
 from gateways import Gateway, Refused, has_own_network, name_loopback, run, scratch, try_run
-from settings import fitted, variables
+from settings import EXAMPLES, fitted, variables
 from steps import Skip, Steps
 
 VARIABLE = (sys.argv[1:] or ["TERRAFORM"])[0]
@@ -41,7 +41,7 @@ class Workspace:
     def __init__(self, directory: pathlib.Path, gateway: Gateway, cases: dict[str, str]):
         self.directory, self.gateway = directory, gateway
         directory.mkdir()
-        provider = fitted("terraform.tf", gateway)
+        provider = fitted("terraform/provider.tf", gateway)
         if gateway.ca_file is None:
             provider = provider.replace("  endpoints {", '  protocol = "HTTP"\n  endpoints {')
         (directory / "provider.tf").write_text(provider)
@@ -56,7 +56,7 @@ class Workspace:
         self.configuration.write_text(f"provider_installation {{\n{there}\n}}\n")
 
     def _environment(self) -> dict[str, str]:
-        return variables("terraform.env", self.gateway) | {
+        return variables("terraform/terraform.env", self.gateway) | {
             "TF_CLI_CONFIG_FILE": str(self.configuration),
             "TF_VAR_plaintexts": json.dumps(TEXTS),
             "CHECKPOINT_DISABLE": "1",
@@ -358,7 +358,8 @@ class Cases:
                     workspace.quiet()
 
     def by_http(self):
-        workspace = self.workspace("http", "one_key")
+        example = {"key.tf": (EXAMPLES / "terraform/key.tf").read_text()}
+        workspace = self.workspace("http", extra=example)
         with self.steps.step("made-and-destroyed-by-http"):
             workspace.apply()
             workspace.quiet()

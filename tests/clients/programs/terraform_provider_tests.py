@@ -64,7 +64,8 @@ def main():
 
 
 def passes(program, test: str, gateway: Gateway, directory):
-    settings = variables("terraform-provider-tests.env", gateway)
+    settings = variables("terraform/terraform.env", gateway)
+    settings |= {"ALICLOUD_REGION": gateway.region, "ALIBABA_CLOUD_ENDPOINT_KMS": gateway.address}
     # One of the tests makes a version of a key that is given to it.
     settings |= {"TF_ACC": "1", "ALICLOUD_KMS_KEY_ID": gateway.dev["key_id"]}
     options = ["-test.v", f"-test.run=^{test}$", f"-test.timeout={SECONDS}s"]

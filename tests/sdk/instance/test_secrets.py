@@ -23,7 +23,7 @@ pytestmark = pytest.mark.tls
 USER = ["RbacPermission/Template/CryptoServiceSecretUser"]
 
 EXAMPLE = pathlib.Path(__file__).parents[3] / "examples" / "secret.py"
-SETTINGS = pathlib.Path(__file__).parents[2] / "clients" / "settings"
+SETTINGS = pathlib.Path(__file__).parents[3] / "examples" / "secrets-client"
 
 # Each generation and the exception that carries a code of the gateway.
 GENERATIONS = {"first": (first, ServerException), "second": (second, TeaException)}
@@ -99,7 +99,7 @@ def create(kms):
 @pytest.mark.parametrize("case", AWKWARD)
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_a_secrets_client_reads_a_value_byte_for_byte(build, create, generation, case):
-    client = build(generation, "secrets-access-key.properties")
+    client = build(generation, "access-key.properties")
     assert client.get_secret_value(create(AWKWARD[case])) == AWKWARD[case]
     # Their get_binary_value fails in their own package bytebuffer, whatever the value is.
     binary = client.get_secret_info(create(AWKWARD[case], SecretDataType="binary"))
@@ -108,7 +108,7 @@ def test_a_secrets_client_reads_a_value_byte_for_byte(build, create, generation,
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_a_secrets_client_keeps_a_value_until_it_is_refreshed(build, kms, create, generation):
-    client = build(generation, "secrets-access-key.properties")
+    client = build(generation, "access-key.properties")
     name = create("first")
     assert client.get_secret_value(name) == "first"
     kms.call("PutSecretValue", SecretName=name, VersionId="v2", SecretData="second")
@@ -120,7 +120,7 @@ def test_a_secrets_client_keeps_a_value_until_it_is_refreshed(build, kms, create
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_a_secrets_client_shows_the_code_of_a_missing_secret(build, generation):
-    client = build(generation, "secrets-access-key.properties")
+    client = build(generation, "access-key.properties")
     with pytest.raises(GENERATIONS[generation][1]) as refusal:
         client.get_secret_value("none")
     error = refusal.value
@@ -130,7 +130,7 @@ def test_a_secrets_client_shows_the_code_of_a_missing_secret(build, generation):
 
 # The second generation has no login by a client key.
 @pytest.mark.parametrize(
-    "settings", ["secrets-client-key.properties", "secrets-instance.properties"]
+    "settings", ["client-key.properties", "instance.properties"]
 )
 def test_a_client_key_reads_the_secrets_of_its_access_point(build, create, settings):
     client = build("first", settings)
@@ -163,7 +163,7 @@ def test_a_transfer_sdk_reads_a_secret(gateway, secret_reader, kms, create, kind
 
 
 def test_the_example_reads_a_secret(set_variables, create):
-    set_variables("secrets-access-key.properties")
+    set_variables("access-key.properties")
     run = subprocess.run(
         [sys.executable, EXAMPLE, create("from the example")],
         env=dict(os.environ),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"regexp"
+	"strings"
 
 	openapi "github.com/alibabacloud-go/darabonba-openapi/v2/client"
 	kms "github.com/alibabacloud-go/kms-20160120/v3/client"
@@ -135,6 +136,12 @@ func main() {
 	cases.All(variant("https-acs4", tls, "v4", "", seen))
 	cases.Text(variant("https-text", steps.Text(), "", "", seen))
 	cases.Throttled(variant("http-throttled", steps.Throttled(), "", "", seen))
+	for _, gateway := range []steps.Gateway{plain, tls} {
+		steps.Step("the-example-encrypts-and-decrypts-by-"+gateway.Scheme(), func(t *steps.T) {
+			printed := gateway.RunExample(t, "", nil)
+			t.True(strings.HasSuffix(printed, "\ndecrypted: hello\n"), "got %s", printed)
+		})
+	}
 	cases.Complete(acs3, absent)
 	steps.End()
 }

@@ -35,6 +35,7 @@ func main() {
 	server := objects.Start()
 	first(server)
 	second(server)
+	example(server)
 	steps.End()
 }
 
@@ -166,6 +167,24 @@ func second(server *objects.Server) {
 			change(server, "changed2")
 			_, err := get("changed2", nil)
 			t.True(err != nil && strings.Contains(err.Error(), "InvalidParameter"), "got %v", err)
+		})
+	}
+}
+
+// example runs examples/go/oss, which uses the second generation with the current SDK.
+func example(server *objects.Server) {
+	for _, gateway := range []steps.Gateway{steps.Plain(), steps.TLS()} {
+		steps.Step("the-example-writes-and-reads-an-object-by-"+gateway.Scheme(), func(t *steps.T) {
+			variables := []string{
+				"OSS_ENDPOINT=" + server.Endpoint(), "OSS_REGION=" + gateway.Region, "OSS_BUCKET=" + bucket,
+				"OSS_ACCESS_KEY_ID=id", "OSS_ACCESS_KEY_SECRET=secret",
+			}
+			content := "a report of the example"
+			gateway.RunExample(t, content, variables, "write", "report")
+			kept := server.Object(bucket + "/report")
+			t.True(!bytes.Contains(kept.Bytes, []byte("report")), "it was sent as it is")
+			t.Bytes(openObject(gateway, kept), []byte(content))
+			t.Equal(gateway.RunExample(t, "", variables, "read", "report"), content)
 		})
 	}
 }

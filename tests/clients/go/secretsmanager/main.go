@@ -67,7 +67,7 @@ var folder = steps.Must(os.MkdirTemp("", "secrets"))
 // connect builds a client from a file of settings.
 func connect(t *steps.T, settings string, gateway steps.Gateway, key cases.ClientKey) *secretsmanager.SecretManagerCacheClient {
 	folder := steps.Must(os.MkdirTemp(folder, "settings"))
-	file := gateway.Settings(t, folder, "secrets-"+settings+".properties", key.Content, key.Password)
+	file := gateway.Settings(t, folder, settings+".properties", key.Content, key.Password)
 	client := service.NewDefaultSecretManagerClientBuilder().WithCustomConfigFile(file).Build()
 	return steps.Must(secretsmanager.NewSecretCacheClientBuilder(client).WithLogger(quiet{}).Build())
 }

@@ -105,7 +105,7 @@ func (g Gateway) ClientKey() string { return read(g.ClientKeyFile) }
 // ClientKeyPassword is the client key's password.
 func (g Gateway) ClientKeyPassword() string { return read(g.ClientKeyPasswordFile) }
 
-// Settings writes a file of tests/clients/settings for this gateway into a folder, with a client key beside
+// Settings writes a file of examples/secrets-client for this gateway into a folder, with a client key beside
 // it, and gives its path.
 func (g Gateway) Settings(t *T, folder, name, clientKey, password string) string {
 	keyFile, passwordFile := filepath.Join(folder, "client-key.json"), filepath.Join(folder, "password")
@@ -119,6 +119,21 @@ func (g Gateway) Settings(t *T, folder, name, clientKey, password string) string
 	file := filepath.Join(folder, name)
 	t.OK(os.WriteFile(file, []byte(text), 0o600))
 	return file
+}
+
+// RunExample runs the program of examples/go that the harness has built beside this one, for this gateway, and gives
+// what it prints.
+func (g Gateway) RunExample(t *T, input string, variables []string, arguments ...string) string {
+	program := filepath.Join(filepath.Dir(Must(os.Executable())), "example")
+	example := exec.Command(program, arguments...)
+	example.Env = append(append(os.Environ(), "HSMGATE_ENDPOINT="+g.Endpoint, "HSMGATE_CA_FILE="+g.CAFile,
+		"HSMGATE_ACCESS_KEY_ID="+g.AccessKeyID, "HSMGATE_ACCESS_KEY_SECRET="+g.AccessKeySecret), variables...)
+	example.Stdin = strings.NewReader(input)
+	var errors strings.Builder
+	example.Stderr = &errors
+	output, err := example.Output()
+	t.True(err == nil, "%v: %s", err, errors.String())
+	return string(output)
 }
 
 func read(file string) string {

@@ -1,6 +1,8 @@
 package hsmgate;
 
 import com.aliyun.teaopenapi.models.Config;
+import java.nio.file.Files;
+import java.util.HashMap;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
@@ -56,9 +58,25 @@ public final class Main {
             }
             throw new AssertionError("it was sent");
         });
+        for (Gateway gateway : new Gateway[] {plain, secured}) {
+            steps.step("the-example-encrypts-and-decrypts-by-" + gateway.protocol(), () -> runsTheExample(gateway));
+        }
         Text.steps(steps, gateway -> new NewestSdk(NewestSdk.config(gateway), new Coverage()));
 
         coverage.report(steps, "", ABSENCES);
         steps.finish();
+    }
+
+    /** Runs examples/java/encrypt/Encrypt.java. */
+    private static void runsTheExample(Gateway gateway) throws Exception {
+        Map<String, String> variables = new HashMap<>(Map.of(
+                "HSMGATE_ENDPOINT", gateway.get("endpoint"),
+                "HSMGATE_ACCESS_KEY_ID", gateway.get("access_key_id"),
+                "HSMGATE_ACCESS_KEY_SECRET", gateway.get("access_key_secret")));
+        if (gateway.protocol().equals("https")) {
+            variables.put("HSMGATE_CA_FILE", gateway.get("ca_file"));
+        }
+        String printed = Example.output(Files.createTempDirectory("example"), variables, "Encrypt");
+        Steps.holds(printed.endsWith("\ndecrypted: hello\n"), printed);
     }
 }

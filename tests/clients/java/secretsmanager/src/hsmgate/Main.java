@@ -20,8 +20,6 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Map;
 import java.util.UUID;
-import java.util.concurrent.TimeUnit;
-import java.util.stream.Collectors;
 
 /** The first generation of the vendor's secrets client, with the file of settings that docs/secrets.md shows.
  *
@@ -77,25 +75,12 @@ public final class Main {
         steps.finish();
     }
 
-    /** Runs examples/java/Secret.java where the file of settings has the name that the client expects. */
+    /** Runs examples/java/secret/Secret.java where the file of settings has the name that the client expects. */
     private void runsTheExample() throws Exception {
         Path directory = Files.createDirectory(folder.resolve("example"));
         Files.writeString(directory.resolve("secretsmanager.properties"), settings("access-key"));
-        Path output = directory.resolve("output");
-        Process example = new ProcessBuilder(Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "-Xmx256m", "-XX:+UseSerialGC", "-cp", classPath(), "Secret", create("from the example", "text"))
-                .directory(directory.toFile()).redirectOutput(output.toFile())
-                .redirectError(directory.resolve("log").toFile()).start();
-        holds(example.waitFor(2, TimeUnit.MINUTES), "it does not end");
-        equal(0, example.exitValue());
-        equal("from the example\n", Files.readString(output));
-    }
-
-    /** The class path of this program, for one that runs in another directory. */
-    private static String classPath() {
-        String separator = System.getProperty("path.separator");
-        return Arrays.stream(System.getProperty("java.class.path").split(separator))
-                .map(entry -> Path.of(entry).toAbsolutePath().toString()).collect(Collectors.joining(separator));
+        String name = create("from the example", "text");
+        equal("from the example\n", Example.output(directory, Map.of(), "Secret", name));
     }
 
     private void reads(SecretCacheClient client, String settings, String about, String value) throws Exception {
@@ -132,14 +117,14 @@ public final class Main {
     /** A client that is built from a file of settings. It stays open: its `close` closes the HTTP client that
      * every client of the SDK in this process uses. */
     private SecretCacheClient client(String settings) throws Exception {
-        Path file = Files.writeString(folder.resolve("secrets-" + settings + ".properties"), settings(settings));
+        Path file = Files.writeString(folder.resolve(settings + ".properties"), settings(settings));
         return SecretCacheClientBuilder.newCacheClientBuilder(
                 new DefaultSecretManagerClientBuilder().withCustomConfigFile(file.toString()).build()).build();
     }
 
     /** The text of a file of settings, for this gateway. */
     private String settings(String settings) throws Exception {
-        String name = "secrets-" + settings + ".properties";
+        String name = settings + ".properties";
         return Files.readString(Path.of(System.getenv("HSMGATE_SETTINGS"), name))
                 .replace("kms.example:8443", gateway.address())
                 .replace("/etc/hsmgate/ca.pem", gateway.get("ca_file"))
