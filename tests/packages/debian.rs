@@ -34,7 +34,7 @@ fn production_start(package: &str) -> String {
                 )
             }
             "install" => format!("printf 1234567890 | {command}"),
-            "runuser" => format!("usermod -aG softhsm hsmgate; {command} --json > /srv/access-key"),
+            "runuser" => format!("{command} --json > /srv/access-key"),
             "systemctl" => String::from(
                 "unit=/lib/systemd/system/hsmgate.service
                  test \"$(sed -n 's/^User=//p' $unit)\" = hsmgate
@@ -84,6 +84,10 @@ fn an_upgrade_keeps_the_configuration_and_a_removal_keeps_the_keys() {
          test \"$(stat -c '%a %U %G' /etc/hsmgate/hsmgate.toml)\" = '640 root hsmgate'
          runuser -u hsmgate -- hsmgate --version
          test -s /usr/share/man/man1/hsmgate-key-create.1.gz
+         unit=/lib/systemd/system/hsmgate.service
+         test -s \"$(sed -n 's,^Documentation=file://,,p' $unit)\"
+         # A minimal system has no /bin/kill.
+         sed -n 's/^ExecReload=//p' $unit | grep '^/bin/sh '
          bash -c '. /usr/share/bash-completion/completions/hsmgate && complete -p hsmgate'
 
          echo '# mine' >> /etc/hsmgate/hsmgate.toml
