@@ -65,14 +65,47 @@ static WRITER: OnceLock<NonBlockingWriter<Stderr>> = OnceLock::new();
 /// # Errors
 /// When the filter cannot be understood, or the log has been started before.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
-    let filter = filter(log, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
-    let lines = NonBlockingWriter::start(io::stderr()).map_err(TelemetryError::Thread)?;
-    let lines = WRITER.get_or_init(|| lines).clone();
-    // https://no-color.org
-    let has_color = std::env::var_os("NO_COLOR").is_none_or(|text| text.is_empty());
-    dispatch(log, filter, lines, has_color && io::stderr().is_terminal())
+    let filter = filter(log, variable().as_deref())?;
+    let lines = writer()?;
+    dispatch(log, filter, lines, has_colors())
         .try_init()
         .map_err(|source| TelemetryError::Started(source.into()))
+}
+
+/// As [`init`], as text, but with the filter `first` until the returned function is called.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_with_first_filter(
+    log: &Log,
+    first: &str,
+) -> Result<impl FnOnce() + Send + use<>, TelemetryError> {
+    let first = Log { format: LogFormat::Text, filter: first.to_owned() };
+    let (first, filter) =
+        (filter(&first, variable().as_deref())?, filter(log, variable().as_deref())?);
+    let lines = tracing_subscriber::fmt().with_env_filter(first).with_writer(writer()?);
+    let lines = lines.with_ansi(has_colors()).with_filter_reloading();
+    let handle = lines.reload_handle();
+    lines.try_init().map_err(TelemetryError::Started)?;
+    Ok(move || {
+        // It fails only if there is no log any more.
+        let _ = handle.reload(filter);
+    })
+}
+
+fn variable() -> Option<String> {
+    std::env::var(FILTER_VARIABLE).ok()
+}
+
+fn writer() -> Result<NonBlockingWriter<Stderr>, TelemetryError> {
+    let lines = NonBlockingWriter::start(io::stderr()).map_err(TelemetryError::Thread)?;
+    Ok(WRITER.get_or_init(|| lines).clone())
+}
+
+/// <https://no-color.org>
+fn has_colors() -> bool {
+    let may = std::env::var_os("NO_COLOR").is_none_or(|text| text.is_empty());
+    may && io::stderr().is_terminal()
 }
 
 /// What writes the lines that pass the filter.

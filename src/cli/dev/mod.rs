@@ -156,6 +156,8 @@ struct Start {
     settings: app::Settings,
     listeners: Listeners,
     operators: Operators,
+    /// Shows the log lines of requests from now on.
+    show_requests: Box<dyn FnOnce()>,
 }
 
 impl Dev {
@@ -174,7 +176,7 @@ impl Dev {
         dev_directory.reexec_with_softhsm()?;
         let format = if self.json_log { LogFormat::Json } else { LogFormat::Text };
         let filter = if self.quiet { "warn" } else { "info" };
-        telemetry::init(&Log { format, filter: filter.to_owned() })?;
+        let show_requests = begin_log(&Log { format, filter: filter.to_owned() })?;
         if self.listen_beyond_loopback {
             tracing::warn!(
                 event = "dev.beyond_loopback",
@@ -202,7 +204,7 @@ impl Dev {
             settings.audit = None;
         }
         let ca_file = tls.map(|files| files.ca);
-        let start = Start { settings, listeners, operators };
+        let start = Start { settings, listeners, operators, show_requests };
         Runtime::new()?.block_on(self.serve(&dev_directory, start, ca_file))
     }
 
@@ -212,7 +214,7 @@ impl Dev {
         start: Start,
         ca_file: Option<PathBuf>,
     ) -> anyhow::Result<()> {
-        let Start { settings, listeners, operators } = start;
+        let Start { settings, listeners, operators, show_requests } = start;
         let mut signals = StopSignals::catch()?;
         let ignoring = tokio::spawn(UserSignals::catch()?.ignore());
         let region_account = settings.region_account.clone();
@@ -242,6 +244,7 @@ impl Dev {
         let serving = gateway.serve_until(OperatorServer::stop_with(operator_server, stop));
         let opening = async {
             let opened = self.prepare_demo(dev_directory, &file, &store).await;
+            show_requests();
             match (&opened, health) {
                 (Ok(()), Some(health)) => health.set_starting(false),
                 (Ok(()), None) => {}
@@ -328,6 +331,7 @@ impl Dev {
         };
         dev_directory.write_examples(client_key.is_some())?;
         if !self.quiet {
+            telemetry::flush();
             output::print_note(&banner.to_string());
         }
         if self.json {
@@ -338,6 +342,17 @@ impl Dev {
         }
         Ok(())
     }
+}
+
+/// Begins the log. The lines of the requests of this command itself, the first of which asks for a key that
+/// does not exist yet, are withheld until the returned function is called.
+fn begin_log(log: &Log) -> anyhow::Result<Box<dyn FnOnce()>> {
+    if log.format == LogFormat::Text && log.filter == "info" {
+        let first = "info,hsmgate::request=warn";
+        return Ok(Box::new(telemetry::init_with_first_filter(log, first)?));
+    }
+    telemetry::init(log)?;
+    Ok(Box::new(|| ()))
 }
 
 /// The settings that open the token of a gateway for development, in a process whose SoftHSM2 finds it.

@@ -63,6 +63,28 @@ fn a_container_takes_its_access_key_from_the_environment_and_prints_what_clients
     assert!(directory.path().join(".hsmgate/first_encryption.py").is_file());
 }
 
+/// The first request of `hsmgate dev` itself asks for a key that does not exist yet, which reads like a fault.
+#[test]
+fn the_banner_is_the_last_that_a_start_prints() {
+    let directory = TempDir::new_in(scratch()).unwrap();
+    let mut gateway = command(directory.path(), &["dev", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = gateway.stderr.take().unwrap();
+    let process = Process::of(gateway);
+    run(command(directory.path(), &["ready", "--timeout", "60"]), b"").done();
+    run(command(directory.path(), &["key", "list"]), b"").done();
+    process.signal("TERM");
+    assert!(process.wait().unwrap().success());
+    let told: Vec<_> = BufReader::new(stderr).lines().map(Result::unwrap).collect();
+    let requests: Vec<_> = told.iter().filter(|line| line.contains("hsmgate::request")).collect();
+    assert!(requests[0].contains("ListKeys"), "{told:?}");
+    let banner = told.iter().position(|line| line.contains("first_encryption.py")).unwrap();
+    assert!(told[banner + 1].is_empty() && told[banner + 2] == *requests[0], "{told:?}");
+}
+
 #[test]
 fn ready_waits_for_the_gateway_of_a_configuration_and_says_why_it_is_not() {
     let (installation, _admin) = Installation::prepared();
