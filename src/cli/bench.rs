@@ -89,14 +89,17 @@ impl Bench {
 }
 
 fn tell(report: &Report) -> std::io::Result<()> {
-    output::columns(&[
+    let mut rows = vec![
         ("planned", report.planned.to_string()),
         ("sent", report.sent.to_string()),
         ("missed", report.missed.to_string()),
         ("goodput", format!("{:.0} a second", report.goodput)),
         ("accepted", line(&report.accepted)),
-        ("refused", line(&report.refused)),
-    ])?;
+    ];
+    if report.refused != Times::default() {
+        rows.push(("refused", line(&report.refused)));
+    }
+    output::columns(&rows)?;
     let rows: Vec<_> =
         report.codes.iter().map(|(code, count)| (code.as_str(), count.to_string())).collect();
     output::columns(&rows)

@@ -24,6 +24,7 @@ use crate::api::rpc::percent;
 use crate::api::rpc::sign::SignedRequest;
 use crate::authn::claim::Scheme;
 use crate::authn::signature;
+use crate::error::ErrorCode;
 use crate::model::{AccessKeyId, Api, Params, Time, clock, random};
 use crate::server::outbound::client_config;
 use crate::server::tls::TlsError;
@@ -47,7 +48,7 @@ const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The gateway refused it.
-    #[error("{code}: {message} (request {request_id})")]
+    #[error("{code}: {} (request {request_id})", advice(code).unwrap_or(message))]
     Refused {
         /// The HTTP status.
         status: u16,
@@ -59,11 +60,41 @@ pub enum CallError {
         request_id: String,
     },
     /// No connection, or no response in time.
-    #[error("the gateway cannot be reached")]
+    #[error("the gateway cannot be reached{}", remedy(&**.0))]
     Unreachable(#[source] Box<dyn StdError + Send + Sync>),
     /// The request cannot be encoded, or the response is not one of a KMS.
     #[error("the request or its response is malformed")]
     Malformed,
+}
+
+/// What a person has to do about a failed TLS connection, if that is known.
+fn remedy(mut error: &(dyn StdError + 'static)) -> &'static str {
+    use rustls::{CertificateError, Error, InvalidMessage};
+    loop {
+        match error.downcast_ref() {
+            Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+                return " (it speaks no TLS there: use http://)";
+            }
+            Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                return " (name the CA of its certificate: --ca-file or HSMGATE_CA_FILE)";
+            }
+            _ => {}
+        }
+        // An error of input and output is not the source of what is inside it.
+        let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let next = inside.map(|inside| inside as &(dyn StdError + 'static)).or(error.source());
+        match next {
+            Some(next) => error = next,
+            None => return "",
+        }
+    }
+}
+
+/// What a code means for a person, where the message is for the author of a client: it repeats the
+/// signed text.
+fn advice(code: &str) -> Option<&'static str> {
+    (code == ErrorCode::SignatureDoesNotMatch.as_str())
+        .then_some("the secret of the AccessKey is another one")
 }
 
 /// Why a client cannot be created.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::runtime::{self, Runtime};
@@ -43,8 +44,13 @@ pub(super) struct Connection {
     access_key_secret_file: Option<PathBuf>,
     /// A PEM file with the CA of the gateway's certificate [default: that of `hsmgate dev` here,
     /// or the CAs that the system trusts]
-    #[arg(long, env = "HSMGATE_CA_FILE", value_name = "FILE")]
+    #[arg(long, env = "HSMGATE_CA_FILE", value_name = "FILE", value_parser = path())]
     ca_file: Option<PathBuf>,
+}
+
+/// A path, which may be empty.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// The address at which this machine reaches a listener.
@@ -126,16 +132,20 @@ impl Connection {
             Some(path) => Some(read_private_file(path)?),
             None => environment.secret,
         };
-        let is_whole = self.endpoint.is_some() && self.access_key_id.is_some() && secret.is_some();
+        // A variable that is empty is not set, as in a workflow without the secret of its repository.
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let (endpoint, access_key_id) = (given(&self.endpoint), given(&self.access_key_id));
+        let ca_file = self.ca_file.clone().filter(|path| !path.as_os_str().is_empty());
+        let is_whole = endpoint.is_some() && access_key_id.is_some() && secret.is_some();
         let file = if is_whole { None } else { ClientFile::load(file)? };
         let file_endpoint = file.as_ref().map(|file| file.endpoint.clone());
         // The CA is valid only for the endpoint of the file.
-        let file_ca = match &self.endpoint {
+        let file_ca = match &endpoint {
             Some(endpoint) if file_endpoint.as_ref() != Some(endpoint) => None,
             _ => file.as_ref().and_then(|file| file.ca_file.clone()),
         };
         let mut security_token = environment.security_token;
-        let given = (self.access_key_id.clone(), secret, file, environment.vendor);
+        let given = (access_key_id, secret, file, environment.vendor);
         let (access_key_id, secret) = match given {
             (Some(id), Some(secret), _, _) => (id, secret),
             (None, None, Some(file), _) => (file.access_key_id, file.access_key_secret),
@@ -161,10 +171,10 @@ impl Connection {
                 return Err(CliError::usage(what).into());
             }
         };
-        let endpoint = self.endpoint.clone().or(file_endpoint);
+        let endpoint = endpoint.or(file_endpoint);
         Ok(ResolvedConnection {
             endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
-            ca_file: self.ca_file.clone().or(file_ca),
+            ca_file: ca_file.or(file_ca),
             access_key_id,
             secret,
             security_token,
@@ -246,6 +256,16 @@ mod tests {
         assert_eq!(resolved.endpoint, "http://h");
         assert_eq!(resolved.ca_file, None);
         assert_eq!(resolved.access_key_id, "me");
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_set() {
+        let directory = TempDir::new().unwrap();
+        let empty = Connection { ca_file: Some(PathBuf::new()), ..given(Some(""), Some("")) };
+        let resolved = empty.resolve(Environment::default(), &dev_file(&directory)).unwrap();
+        assert_eq!(resolved.endpoint, "http://127.0.0.1:9");
+        assert_eq!(resolved.access_key_id, "dev");
+        assert_eq!(resolved.ca_file.as_deref(), Some(Path::new("/dev/ca.pem")));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::config::ownership::InsecurePermissions;
 use crate::config::{ConfigError, SecretError};
 use crate::store::StoreError;
 use crate::telemetry::TelemetryError;
-use crate::token::ErrorClass;
+use crate::token::{ErrorClass, TokenError};
 
 /// The exit codes of every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +109,7 @@ impl Exit {
                     return Some(exit);
                 }
                 let is_configuration = cause.downcast_ref().is_some_and(is_set_up_wrongly)
+                    || cause.downcast_ref().is_some_and(is_wrong_module)
                     || cause.is::<ConfigError>()
                     || cause.is::<SecretError>()
                     || cause.is::<InsecurePermissions>()
@@ -153,7 +154,9 @@ fn is_wrong_state(error: &StoreError) -> bool {
 /// The code of a user, role or AccessKey that exists already or does not exist.
 const fn of_principal(error: &AccessKeyError) -> Option<Exit> {
     match error {
-        AccessKeyError::PrincipalExists(_) => Some(Exit::WrongState),
+        AccessKeyError::PrincipalExists(_) | AccessKeyError::TooManyKeys(_) => {
+            Some(Exit::WrongState)
+        }
         AccessKeyError::PrincipalNotFound(_) | AccessKeyError::NotFound(_) => Some(Exit::NotFound),
         _ => None,
     }
@@ -163,6 +166,11 @@ const fn of_principal(error: &AccessKeyError) -> Option<Exit> {
 /// must not restart the gateway: each attempt may lock the token permanently.
 fn is_set_up_wrongly(error: &StartError) -> bool {
     matches!(error, StartError::Tls(_)) || is_refused_pin(error)
+}
+
+/// Whether the configuration names no PKCS#11 module, or one that needs another argument.
+fn is_wrong_module(error: &TokenError) -> bool {
+    matches!(error, TokenError::Module { .. } | TokenError::InitArguments)
 }
 
 /// Whether a start failed because the token refused the PIN, or the PIN was not tried.

@@ -16,7 +16,7 @@ use crate::config::secret::read_pin_file;
 use crate::config::{Config, TokenName};
 use crate::model::PrincipalName;
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
-use crate::token::Token;
+use crate::token::{Token, TokenError};
 
 /// Creates what is missing, and changes nothing else. It can be repeated at any time.
 #[derive(Debug, Args)]
@@ -37,16 +37,22 @@ pub(super) struct Init {
 impl Init {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
-        self.make_token(&config)?;
+        let created = self.make_token(&config)?;
         private_files::create_directory(&config.state_directory)?;
         Runtime::new()?.block_on(async {
-            let backend = settings::backend(config).await.inspect_err(|_error| {
-                if self.so_pin_file.is_none() {
+            let backend = settings::backend(config).await.inspect_err(|error| {
+                if self.so_pin_file.is_none() && has_no_token(error) {
                     output::print_note(
                         "If the token does not exist yet, create it with --so-pin-file FILE.",
                     );
                 }
             })?;
+            if let Some(label) = created {
+                let serial = backend.token_serial();
+                output::print_note(&format!(
+                    "The token {label:?} was created, with serial number {serial}."
+                ));
+            }
             let outcome = async {
                 let noted = vec![("TokenSerial", backend.token_serial().to_owned())];
                 backend.store().record_operator_command("Initialize", noted).await?;
@@ -59,8 +65,9 @@ impl Init {
         })
     }
 
-    fn make_token(&self, config: &Config) -> anyhow::Result<()> {
-        let Some(so_pin_file) = &self.so_pin_file else { return Ok(()) };
+    /// Creates the token if it does not exist. The label of one that was created.
+    fn make_token(&self, config: &Config) -> anyhow::Result<Option<String>> {
+        let Some(so_pin_file) = &self.so_pin_file else { return Ok(None) };
         let TokenName::Label(label) = &config.token.name else {
             let what = "--so-pin-file creates a token by its label, but token.serial is set";
             return Err(CliError::usage(what).into());
@@ -68,8 +75,9 @@ impl Init {
         let so_pin = read_pin_file(so_pin_file)?;
         let pin = config.token.pin.read()?;
         let (module, arguments) = (&config.token.module, config.token.init_arguments.as_deref());
-        Token::initialize(module, arguments, label, &so_pin, &pin)
-            .with_context(|| format!("cannot create the token {label:?}"))
+        let is_created = Token::initialize(module, arguments, label, &so_pin, &pin)
+            .with_context(|| format!("cannot create the token {label:?}"))?;
+        Ok(is_created.then(|| label.clone()))
     }
 
     async fn first_access_key(&self, backend: &Backend) -> anyhow::Result<()> {
@@ -90,4 +98,10 @@ impl Init {
         output::access_key(&key.id, key.secret.expose_secret(), self.json)?;
         Ok(())
     }
+}
+
+/// Whether no slot has the configured token.
+fn has_no_token(error: &anyhow::Error) -> bool {
+    let of_token = |cause: &TokenError| matches!(cause, TokenError::Selection { found: 0, .. });
+    error.chain().filter_map(|cause| cause.downcast_ref()).any(of_token)
 }

@@ -1,7 +1,7 @@
 //! Writes to standard output, and to standard error in addition to the log. No other file does.
 //!
 //! Results go to standard output and everything else to standard error, so that a pipe contains only
-//! results. A closed pipe is an ordinary error, not a panic as with `println!`.
+//! results. A closed pipe ends a command without a message, and not in a panic as with `println!`.
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -229,8 +229,23 @@ pub(super) fn access_key(id: &AccessKeyId, secret: &str, as_json: bool) -> io::R
 /// Writes a result unchanged.
 pub(super) fn bytes(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes)?;
-    stdout.flush()
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::new(error.kind(), ReaderEnded),
+        _ => error,
+    })
+}
+
+/// The reader of standard output has ended, as `head` does.
+#[derive(Debug, thiserror::Error)]
+#[error("the reader of standard output has ended")]
+struct ReaderEnded;
+
+fn is_reader_ended(error: &anyhow::Error) -> bool {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    let ended: Option<&ReaderEnded> =
+        causes.filter_map(io::Error::get_ref).find_map(|inside| inside.downcast_ref());
+    ended.is_some()
 }
 
 /// Writes a note for people to standard error. Failures are ignored.
@@ -238,8 +253,11 @@ pub(super) fn print_note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Writes why the command failed.
+/// Writes why the command failed. That nobody reads its result on is no failure to talk about.
 pub(super) fn print_error(error: &anyhow::Error) {
+    if is_reader_ended(error) {
+        return;
+    }
     match error.downcast_ref::<ConfigError>() {
         // Each fault begins with its file and line, which editors and terminals recognize.
         Some(ConfigError::Faults(faults)) => print_note(&faults.to_string()),

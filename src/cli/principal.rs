@@ -20,7 +20,7 @@ use crate::store::{self, Revocation, Store, StoreError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Principal {
-    /// Create one, with the given policies
+    /// Create a user or a role, with the given policies
     Create(Create),
     /// List all, with the names of their policies
     List(ConfigAndFormat),
@@ -28,7 +28,7 @@ pub(super) enum Principal {
     Attach(Policy),
     /// Detach a policy by its name
     Detach(Policy),
-    /// Delete one, with its AccessKeys and temporary credentials
+    /// Delete a user or a role, with its AccessKeys and temporary credentials
     Delete(NameArg),
 }
 

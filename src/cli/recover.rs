@@ -174,7 +174,8 @@ impl RecoveryReport {
         for key in &self.keys {
             let what = if key.is_new { "a key" } else { "versions of a known key" };
             let (id, spec, versions) = (&key.key_id, key.key_spec, key.versions.len());
-            output::line(&format!("{id}  {spec}  {versions} versions  {what}"))?;
+            let plural = if versions == 1 { "" } else { "s" };
+            output::line(&format!("{id}  {spec}  {versions} version{plural}  {what}"))?;
         }
         for key in &self.service_keys {
             output::line(&format!("{key}  a key of the gateway itself"))?;

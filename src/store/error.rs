@@ -215,7 +215,15 @@ impl From<sqlx::Error> for StoreError {
 
 impl From<sqlx::migrate::MigrateError> for StoreError {
     fn from(error: sqlx::migrate::MigrateError) -> Self {
-        Self::Migration { source: error.into() }
+        let source = match error {
+            sqlx::migrate::MigrateError::VersionMissing(_) => {
+                "its tables are those of a newer version of hsmgate: use that version, or restore a backup with \
+                 `hsmgate restore`"
+                    .into()
+            }
+            error => error.into(),
+        };
+        Self::Migration { source }
     }
 }
 

@@ -88,7 +88,7 @@ pub enum TokenError {
         /// Its path.
         path: PathBuf,
         /// The error of the loader.
-        source: Pkcs11Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// C_Initialize refused its argument, or the lack of one.
     #[error(
@@ -97,7 +97,7 @@ pub enum TokenError {
     )]
     InitArguments,
     /// A PKCS#11 function returned an error code.
-    #[error("C_{function:?} returned {}", ckr_name(*.code))]
+    #[error("C_{function:?} returned {}{}", ckr_name(*.code), advice(*.function, *.code))]
     Call {
         /// The function.
         function: Function,
@@ -523,6 +523,16 @@ fn class_of_code(code: RvError) -> ErrorClass {
         | RvError::PinLocked
         | RvError::UserPinNotInitialized => ErrorClass::Pin,
         _ => ErrorClass::Configuration,
+    }
+}
+
+/// What a person has to look at, if the module says nothing.
+fn advice(function: Function, code: RvError) -> &'static str {
+    match (function, code) {
+        (Function::Initialize, RvError::GeneralError) => {
+            ": can this account read the configuration and the files of the module?"
+        }
+        _ => "",
     }
 }
 

@@ -20,8 +20,10 @@ impl Library {
     /// Loads the module.
     pub(super) fn load(module: &Path, init_arguments: Option<&str>) -> Result<Self, TokenError> {
         let init_arguments = init_arguments.map(kept).transpose()?;
-        let pkcs11 = Pkcs11::new(module)
-            .map_err(|source| TokenError::Module { path: module.to_owned(), source })?;
+        let pkcs11 = Pkcs11::new(module).map_err(|error| TokenError::Module {
+            path: module.to_owned(),
+            source: loading(error),
+        })?;
         Ok(Self { pkcs11, init_arguments })
     }
 
@@ -48,6 +50,14 @@ impl Library {
             self.initialize()?;
         }
         Ok(was_initialized_by_us)
+    }
+}
+
+/// The cause of a failure to load a module. The error of the binding repeats the text of its source.
+fn loading(error: Pkcs11Error) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        Pkcs11Error::LibraryLoading(source) => source.into(),
+        error => error.into(),
     }
 }
 

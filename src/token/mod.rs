@@ -147,7 +147,8 @@ impl Token {
 
     /// Initializes a token with this label and these PINs in the first slot without a token. A
     /// token that has the label already is not changed, except that a missing user PIN is set.
-    /// Blocking. `init_arguments` is as in [`TokenSettings::init_arguments`].
+    /// Blocking. `init_arguments` is as in [`TokenSettings::init_arguments`]. True if the token was
+    /// created.
     ///
     /// # Errors
     /// When no slot is free, or the token rejects a PIN. A label has 1 to 32 bytes.
@@ -157,7 +158,7 @@ impl Token {
         label: &str,
         so_pin: &SecretString,
         pin: &SecretString,
-    ) -> Result<(), TokenError> {
+    ) -> Result<bool, TokenError> {
         provision::run(module, init_arguments, label, so_pin, pin)
     }
 

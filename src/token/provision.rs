@@ -15,14 +15,14 @@ use super::settings::TokenInfo;
 /// The size of the label in CK_TOKEN_INFO, in bytes.
 const LABEL_BYTES: usize = 32;
 
-/// Initializes a token with this label unless it exists.
+/// Initializes a token with this label unless it exists. True if it did not.
 pub(super) fn run(
     module: &Path,
     init_arguments: Option<&str>,
     label: &str,
     so_pin: &SecretString,
     pin: &SecretString,
-) -> Result<(), TokenError> {
+) -> Result<bool, TokenError> {
     if label.is_empty() || label.len() > LABEL_BYTES || label.trim() != label {
         return Err(TokenError::BadInput("a token label has 1 to 32 bytes and no outer spaces"));
     }
@@ -40,21 +40,24 @@ fn provision(
     label: &str,
     so_pin: &SecretString,
     pin: &SecretString,
-) -> Result<(), TokenError> {
+) -> Result<bool, TokenError> {
     let tokens = library::tokens(pkcs11)?;
     let same = |info: &cryptoki::slot::TokenInfo| {
         info.token_initialized() && TokenInfo::from(info).label == label
     };
     if let Some((slot, info)) = tokens.iter().find(|(_slot, info)| same(info)) {
         // A run that was killed between the two steps left a token without a user PIN.
-        let is_set = info.user_pin_initialized();
-        return if is_set { Ok(()) } else { set_user_pin(pkcs11, *slot, so_pin, pin) };
+        if !info.user_pin_initialized() {
+            set_user_pin(pkcs11, *slot, so_pin, pin)?;
+        }
+        return Ok(false);
     }
     let free = tokens.iter().find(|(_slot, info)| !info.token_initialized());
     let (slot, _info) =
         free.ok_or(TokenError::Unsupported("another token in its module (no slot is free)"))?;
     pkcs11.init_token(*slot, so_pin, label)?;
-    set_user_pin(pkcs11, *slot, so_pin, pin)
+    set_user_pin(pkcs11, *slot, so_pin, pin)?;
+    Ok(true)
 }
 
 fn set_user_pin(

@@ -211,6 +211,26 @@ async fn a_gateway_that_is_not_there_cannot_be_reached() {
     assert!(matches!(client.call("Encrypt", &[]).await, Err(CallError::Unreachable(_))));
 }
 
+#[tokio::test]
+async fn a_gateway_without_tls_is_told_from_one_that_is_not_there() {
+    let address = client().await.target.authority.to_string();
+    let client = Client::new(&format!("https://{address}"), "ak", SECRET.into()).unwrap();
+    let error = client.call("Encrypt", &[]).await.unwrap_err().to_string();
+    assert_eq!(error, "the gateway cannot be reached (it speaks no TLS there: use http://)");
+}
+
+#[test]
+fn a_wrong_secret_is_told_without_the_signed_text() {
+    let refused = CallError::Refused {
+        status: 400,
+        code: "SignatureDoesNotMatch".to_owned(),
+        message: "server string to sign is: ...".to_owned(),
+        request_id: "1".to_owned(),
+    };
+    let told = "SignatureDoesNotMatch: the secret of the AccessKey is another one (request 1)";
+    assert_eq!(refused.to_string(), told);
+}
+
 /// Proxies keep addresses in their logs.
 #[tokio::test]
 async fn a_confidential_value_is_not_in_the_address() {

@@ -16,6 +16,8 @@ use super::files::{Files, password};
 use crate::model::{AccessName, clock};
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
+/// The code of the API for an access point or a policy that does not exist.
+const RESOURCE_NOT_FOUND: &str = "Forbidden.ResourceNotFound";
 /// The name of the CA file, as in the files of the real service.
 const CA_FILE: &str = "PrivateKmsCA.pem";
 
@@ -73,7 +75,7 @@ fn copy_ca(ca: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
 fn require_policies(remote: &Remote, policies: &[AccessName]) -> anyhow::Result<()> {
     for name in policies {
         match remote.call("DescribePolicy", &[("Name", name.as_str())]) {
-            Err(CallError::Refused { code, .. }) if code == "Forbidden.ResourceNotFound" => {
+            Err(CallError::Refused { code, .. }) if code == RESOURCE_NOT_FOUND => {
                 return Err(CliError::NotFound(format!("the policy {name} does not exist")).into());
             }
             Err(error @ (CallError::Unreachable(_) | CallError::Malformed)) => {
@@ -109,7 +111,13 @@ fn make_client_key(
     if let Some((not_before, not_after)) = &validity {
         params.extend([("NotBefore", not_before.as_str()), ("NotAfter", not_after)]);
     }
-    Ok(remote.call("CreateClientKey", &params)?)
+    remote.call("CreateClientKey", &params).map_err(|error| match error {
+        CallError::Refused { code, .. } if code == RESOURCE_NOT_FOUND => CliError::NotFound(format!(
+            "the access point {name} does not exist: --policy creates it with policies, which `hsmgate apply` makes"
+        ))
+        .into(),
+        error => error.into(),
+    })
 }
 
 fn show(

@@ -5,8 +5,11 @@ use std::str::FromStr;
 use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde_json::Value;
 
-use crate::cli::connection::Connection;
+use crate::cli::client::CallError;
+use crate::cli::connection::{Connection, Remote};
+use crate::cli::exit::CliError;
 use crate::cli::{alias, output, response};
 use crate::model::text_form::InvalidId;
 use crate::model::{Alias, KeySpec, KeyUsage, Origin};
@@ -19,6 +22,9 @@ pub(in crate::cli) struct Create {
     /// An alias for the key, with or without alias/ in front
     #[arg(long, value_name = "NAME", value_parser = alias::parse::<Alias>)]
     alias: Option<Alias>,
+    /// If the alias exists, create nothing, and show its key
+    #[arg(long, requires = "alias")]
+    if_absent: bool,
     /// Its key spec [default: Aliyun_AES_256]
     #[arg(long, value_parser = one_of(KeySpec::ALL, KeySpec::as_str))]
     spec: Option<KeySpec>,
@@ -55,6 +61,11 @@ impl Create {
         let params: Vec<(&str, &str)> =
             given.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
         let remote = self.connection.open()?;
+        if let Some(alias) = &self.alias
+            && let Some(key) = key_of(&remote, alias)?
+        {
+            return self.show_existing(alias, &key);
+        }
         let answer = remote.call("CreateKey", &params)?;
         let key_id = response::text(&answer, &["KeyMetadata", "KeyId"])?;
         if let Some(alias) = &self.alias {
@@ -62,11 +73,34 @@ impl Create {
                 .call("CreateAlias", &[("AliasName", alias.as_str()), ("KeyId", key_id)])
                 .with_context(|| format!("key {key_id} was created, but not {alias}"))?;
         }
+        self.show(&answer)
+    }
+
+    fn show_existing(&self, alias: &Alias, key: &Value) -> anyhow::Result<()> {
+        if self.if_absent {
+            return self.show(key);
+        }
+        let key_id = response::text(key, &["KeyMetadata", "KeyId"])?;
+        let what = format!("{alias} exists already, for {key_id}: no key was created");
+        Err(CliError::WrongState(what).into())
+    }
+
+    fn show(&self, answer: &Value) -> anyhow::Result<()> {
         if self.json {
             output::json(&answer.get("KeyMetadata"))?;
         } else {
-            output::line(key_id)?;
+            output::line(response::text(answer, &["KeyMetadata", "KeyId"])?)?;
         }
         Ok(())
+    }
+}
+
+/// The key of an alias, so that no key is created whose alias cannot be. Without the permission to ask,
+/// none is known.
+fn key_of(remote: &Remote, alias: &Alias) -> Result<Option<Value>, CallError> {
+    match remote.call("DescribeKey", &[("KeyId", alias.as_str())]) {
+        Ok(key) => Ok(Some(key)),
+        Err(CallError::Refused { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }

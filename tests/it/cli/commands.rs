@@ -173,12 +173,15 @@ fn the_configuration_is_shown_with_the_origin_of_each_setting() {
 }
 
 #[test]
-fn init_may_be_run_again_and_changes_nothing() {
-    let (installation, _user) = Installation::prepared();
+fn init_tells_which_token_it_made_and_may_be_run_again() {
+    let installation = Installation::new();
+    let told = installation.init().stderr;
+    assert!(told.contains("The token \"production\" was created, with serial number "), "{told}");
     let so_pin = so_pin_file(&installation);
     for arguments in [&["init", "--json"][..], &["init", "--json", "--so-pin-file", &so_pin]] {
-        let again = installation.configured(arguments).json();
-        assert_eq!(again["access_key_id"], Value::Null);
+        let again = installation.configured(arguments);
+        assert_eq!(again.stderr, "Token and database are ready. AccessKeys exist already.\n");
+        assert_eq!(again.json()["access_key_id"], Value::Null);
     }
     let keys = installation.configured(&["access-key", "list", "--json"]).json();
     assert_eq!(keys.as_array().unwrap().len(), 1);
@@ -190,8 +193,21 @@ fn init_says_how_a_token_is_made_when_there_is_none() {
     let installation = Installation::new();
     let told = installation.configured(&["init"]).failed(1);
     assert!(told.contains("--so-pin-file") && told.contains("production"), "{told}");
+    // Not for another fault.
+    fs::rename(installation.path("pin"), installation.path("another")).unwrap();
+    let told = installation.configured(&["init"]).failed(2);
+    assert!(told.contains("cannot read the PIN") && !told.contains("--so-pin-file"), "{told}");
     let told = installation.configured(&["init", "--so-pin-file", "/nonexistent"]).failed(2);
     assert!(told.contains("/nonexistent"), "{told}");
+}
+
+#[test]
+fn a_command_whose_reader_has_ended_says_nothing() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hsmgate"));
+    let ended = command.args(["completions", "bash"]).stdout(writer).output().unwrap();
+    assert_eq!((ended.status.code(), &*String::from_utf8_lossy(&ended.stderr)), (Some(1), ""));
 }
 
 #[tokio::test]
