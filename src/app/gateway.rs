@@ -161,7 +161,8 @@ impl Gateway {
     /// # Errors
     /// When a component cannot be used.
     pub async fn start(settings: Settings, listeners: Listeners) -> Result<Self, StartError> {
-        Self::take_over(Prepared::open(settings, StartMode::Exclusive).await?, listeners).await
+        let prepared = Prepared::open(settings, StartMode::Exclusive).await?;
+        Box::pin(Self::take_over(prepared, listeners)).await
     }
 
     /// Completes the unfinished work of the last process, and is then ready to serve on the

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::document_cache::DocumentCache;
+use super::row_group::{ChangedGroups, KnownRows};
 use super::row_key::{Mac, is_mac};
 use super::sorted::{Sorted, SortedList};
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId, SecretName, SecretRecord, Time};
@@ -82,6 +83,9 @@ pub(super) struct Catalogue {
     pub(super) secrets: BTreeMap<SecretName, CatalogueSecret>,
     /// The database revision that the catalogue holds.
     revision: i64,
+    /// What the rows contribute to the digests, if the rows that change can be read alone. `None` without
+    /// other gateways, and while a row is damaged.
+    known_rows: Option<KnownRows>,
 }
 
 impl Catalogue {
@@ -93,6 +97,26 @@ impl Catalogue {
     /// The database revision that the catalogue holds.
     pub(super) fn revision(&self) -> i64 {
         self.revision
+    }
+
+    /// What the rows contribute to the digests, if the rows that change can be read alone.
+    pub(super) fn known_rows(&self) -> Option<&KnownRows> {
+        self.known_rows.as_ref()
+    }
+
+    /// Sets what the rows contribute to the digests.
+    pub(super) fn set_known_rows(&mut self, known: Option<KnownRows>) {
+        self.known_rows = known;
+    }
+
+    /// Records what a change of this process made of the rows.
+    pub(super) fn note_changed(&mut self, changed: ChangedGroups) {
+        self.known_rows = changed.apply_to(self.known_rows.take());
+    }
+
+    /// Records that the catalogue holds the rows of this database revision.
+    pub(super) fn set_revision(&mut self, revision: i64) {
+        self.revision = revision;
     }
 
     /// Records a change that the catalogue already holds, with the database revision after it. If
@@ -181,6 +205,11 @@ impl Catalogue {
         for name in self.names_by_key.remove(&id).unwrap_or_default() {
             self.aliases.remove(&name);
         }
+    }
+
+    /// Removes a key without its aliases, which are rows of their own.
+    pub(super) fn forget_key(&mut self, id: KeyId) {
+        self.forget_record(id);
     }
 
     /// Inserts an alias, or replaces the one with its name.

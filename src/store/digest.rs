@@ -58,9 +58,16 @@ impl RowSet {
     }
 
     /// Applies the additions and removals of another set.
-    fn apply(&mut self, change: &Self) {
+    pub(super) fn apply(&mut self, change: &Self) {
         self.elements = xor(&self.elements, &change.elements);
         self.count = self.count.saturating_add(change.count);
+    }
+
+    /// The change that makes this set of another one.
+    pub(super) fn change_from(mut self, before: &Self) -> Self {
+        self.elements = xor(&self.elements, &before.elements);
+        self.count = self.count.saturating_sub(before.count);
+        self
     }
 }
 
@@ -102,6 +109,10 @@ impl PartDigest {
         Ok([scope, part, revision, count, nonce, digest, Value::Bytes(mac.to_vec())])
     }
 }
+
+/// Selects the digests of a scope.
+const SELECT: &str = "SELECT part, revision, row_count, nonce, digest, row_mac FROM row_digests \
+                      WHERE scope = $1";
 
 const COLUMNS: [&str; 6] = ["scope", "part", "revision", "row_count", "nonce", "digest"];
 
@@ -217,13 +228,42 @@ impl Digests {
         key: &RowKey,
         scope: Scope,
     ) -> Result<Self, StoreError> {
-        let select = sqlx::query(
-            "SELECT part, revision, row_count, nonce, digest, row_mac FROM row_digests \
-             WHERE scope = $1",
-        );
-        let rows = connection.rows(select.bind(scope.name())).await?;
+        let rows = connection.rows(sqlx::query(SELECT).bind(scope.name())).await?;
         let parts = rows.iter().filter_map(|row| PartDigest::read(scope, row, key));
         Ok(Self { parts: parts.map(|digest| (digest.part, digest)).collect() })
+    }
+
+    /// Reads the digests of the parts of a scope that may have changed: those of `parts`, and those whose
+    /// revision is not the known one. `None` if one of them is older than it was, or not signed.
+    pub(super) async fn read_changed(
+        connection: &mut Connection,
+        key: &RowKey,
+        scope: Scope,
+        known: &BTreeMap<u8, i64>,
+        parts: &BTreeMap<u8, RowSet>,
+    ) -> Result<Option<Self>, StoreError> {
+        let rows = connection.rows(sqlx::query(SELECT).bind(scope.name())).await?;
+        let mut digests = Self::default();
+        for row in &rows {
+            let (part, revision): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+            let is_same =
+                |part: u8| known.get(&part) == Some(&revision) && !parts.contains_key(&part);
+            if u8::try_from(part).is_ok_and(is_same) {
+                continue;
+            }
+            let Some(digest) = PartDigest::read(scope, row, key) else { return Ok(None) };
+            if Some(&digest.revision) < known.get(&digest.part) {
+                return Ok(None);
+            }
+            digests.parts.insert(digest.part, digest);
+        }
+        let is_whole = rows.len() == usize::from(scope.parts());
+        Ok(is_whole.then_some(digests))
+    }
+
+    /// The sets of rows, by part.
+    pub(super) fn sets(&self) -> impl Iterator<Item = (u8, &RowSet)> {
+        self.parts.values().map(|digest| (digest.part, &digest.set))
     }
 
     /// The revision of each part. It rises with each change of one of its rows.

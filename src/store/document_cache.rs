@@ -126,6 +126,29 @@ impl DocumentCache {
         }
     }
 
+    /// Adds documents, or replaces those with their names.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.network_rules.extend(other.network_rules);
+        self.policies.extend(other.policies);
+        self.access_points.extend(other.access_points);
+        self.client_keys.extend(other.client_keys);
+        self.import_parameters.extend(other.import_parameters);
+        self.identity_providers.extend(other.identity_providers);
+    }
+
+    /// Removes the document of this kind with this name.
+    pub(super) fn remove(&mut self, kind: &str, name: &str) {
+        match kind {
+            NetworkRule::KIND => drop(self.network_rules.remove(name)),
+            AccessPolicy::KIND => drop(self.policies.remove(name)),
+            AccessPoint::KIND => drop(self.access_points.remove(name)),
+            ClientKeyRecord::KIND => drop(self.client_keys.remove(name)),
+            ImportParameters::KIND => drop(self.import_parameters.remove(name)),
+            IdentityProvider::KIND => drop(self.identity_providers.remove(name)),
+            _ => {}
+        }
+    }
+
     fn has(&self, reference: &Reference) -> bool {
         let Reference { kind, name } = reference;
         match *kind {

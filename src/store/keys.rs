@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::damage::{ReadRows, from_hex};
 use super::key_row::{key_values, read_key, read_version, version_changes, version_values};
 use super::last_use;
+use super::row_group::Selected;
 use super::scope_reading::{ScopeCheck, ScopeReading, TableRows};
 use super::signature::StoredRow;
 use super::tables::{ALIASES, KEYS, TOMBSTONES, VERSIONS};
@@ -216,15 +217,23 @@ pub(super) struct KeyRows {
 }
 
 impl KeyRows {
-    /// Reads every row.
-    pub(super) async fn read(reading: &mut ScopeReading<'_>) -> Result<Self, StoreError> {
-        let versions = reading.rows(&VERSIONS, "ORDER BY number").await?;
-        let keys = reading.rows(&KEYS, "").await?;
+    /// Reads rows.
+    pub(super) async fn read(
+        reading: &mut ScopeReading<'_>,
+        selected: &Selected<'_>,
+    ) -> Result<Self, StoreError> {
+        let versions = reading.selected_rows(&VERSIONS, selected, "ORDER BY number").await?;
+        let keys = reading.selected_rows(&KEYS, selected, "").await?;
         let mut owners: Vec<_> = versions.texts("id", "key_id").collect();
         if versions.has_unreadable() {
             owners.extend(owners_by_bytes(reading.connection()).await?);
         }
         Ok(Self { keys, versions, owners })
+    }
+
+    /// The number of rows.
+    pub(super) fn count(&self) -> usize {
+        self.keys.count() + self.versions.count()
     }
 
     /// Every key with its versions. A key with a damaged version is skipped completely: it would

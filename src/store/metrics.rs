@@ -25,6 +25,10 @@ metrics! {
         /// Time of the database for the read of one row (kind is read) and for the commit of a change,
         /// which waits for the disk (commit)
         duration: Seconds<StoreLabels> = "hsmgate_store_duration_seconds" ["kind"],
+        /// Rows of keys, aliases, access documents and secrets that were read because of a change, or because
+        /// they were last read five minutes ago: all (kind is all), or those that another gateway of the
+        /// cluster changed (changed)
+        refreshed_rows: Family<StoreLabels, Counter> = "hsmgate_store_refreshed_rows_total" ["kind"],
         /// Rows of the database that cannot be read and are ignored; hsmgate doctor names them
         damaged_rows: Gauge = "hsmgate_store_damaged_rows" [],
         /// Keys by state and spec, also those that callers do not see
@@ -52,6 +56,18 @@ impl StoreMetrics {
     /// Counts the time of the database.
     pub(super) fn observe_duration(&self, kind: &'static str, duration: Duration) {
         self.duration.observe(&StoreLabels { kind }, duration);
+    }
+
+    /// Counts rows that were read because of a change.
+    pub(super) fn count_refreshed_rows(&self, kind: &'static str, rows: usize) {
+        let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+        self.refreshed_rows.get_or_create(&StoreLabels { kind }).inc_by(rows);
+    }
+
+    /// The rows that were read because of a change.
+    #[cfg(test)]
+    pub(super) fn refreshed_rows(&self, kind: &'static str) -> u64 {
+        self.refreshed_rows.get_or_create(&StoreLabels { kind }).get()
     }
 
     /// Counts the keys.

@@ -16,6 +16,9 @@ mod approvals;
 mod backup;
 mod binding;
 mod catalogue;
+mod catalogue_rows;
+mod change_list;
+mod changed_rows;
 mod check;
 mod cluster_status;
 mod connect;
@@ -55,6 +58,7 @@ mod restore;
 mod revocations;
 mod rollback;
 mod row;
+mod row_group;
 mod row_key;
 mod scope_reading;
 mod secrets;
@@ -115,19 +119,19 @@ pub use token_counter::{Revisions, TokenCounter};
 use crate::config::OutageRules;
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersion, KeyVersionId, Quotas, clock};
 use crate::telemetry::gauge_value;
-use aliases::read_alias;
-use catalogue::{Catalogue, CatalogueSecret};
+use catalogue::Catalogue;
+use catalogue_rows::CatalogueRows;
 use connect::Connected;
 use connection::{Connection, Statement};
 use damage::DamagedRows;
 use health::Health;
-use keys::KeyRows;
 use rollback::LastSeen;
 use row::Scope;
+use row_group::Selected;
 use scope_reading::{PartRevisions, ScopeReading};
 use shared_nonces::PrunedNonces;
 use signing::CheckTimes;
-use tables::{ALIASES, CATALOGUE_REVISION, DOCUMENTS, SECRET_TOMBSTONES, SECRETS, TOMBSTONES};
+use tables::CATALOGUE_REVISION;
 use watch::Watch;
 use write::Write;
 
@@ -294,7 +298,7 @@ impl Store {
 
     /// Reads and checks the catalogue, whether it was changed or not.
     async fn reload(&self) -> Result<(), StoreError> {
-        let (catalogue, damaged) = load(&self.inner).await?;
+        let (catalogue, damaged) = Box::pin(load(&self.inner)).await?;
         *self.inner.catalogue.write() = catalogue;
         self.note_damaged(Part::Catalogue, damaged);
         Ok(())
@@ -504,35 +508,29 @@ async fn load(inner: &Inner) -> Result<(Catalogue, Vec<DamagedRow>), StoreError>
     let (revision, mut damaged) = (revision.0, Vec::from_iter(revision.1));
     let row_key = inner.row_key.get().map(Arc::clone);
     let mut reading = ScopeReading::new(&mut connection, Scope::Catalogue, row_key);
-    let keys = KeyRows::read(&mut reading).await?;
-    let aliases = reading.rows(&ALIASES, "").await?;
-    let documents = reading.rows(&DOCUMENTS, "").await?;
-    let tombstones = reading.rows(&TOMBSTONES, "").await?;
-    let secrets = reading.rows(&SECRETS, "").await?;
-    let secret_tombstones = reading.rows(&SECRET_TOMBSTONES, "").await?;
+    if inner.member().is_some() {
+        reading.note_known_rows();
+    }
+    let rows = CatalogueRows::read(&mut reading, &Selected::All).await?;
+    let known_rows = reading.take_known_rows();
     let revocations = revocations::read(reading.connection()).await?;
     let check = reading.check(&known).await?;
     connection.rollback().await?;
     inner.last_seen.note_revisions(Scope::Catalogue, &check.revisions);
     inner.next_check.note(Scope::Catalogue);
+    inner.health.metrics.count_refreshed_rows("all", rows.count());
     let mut catalogue = Catalogue::of(revision);
-    let mut keys = keys.load(&check)?;
+    let (mut records, damaged_rows) = rows.load(&check)?;
     let before = inner.catalogue.read();
-    keys.whole.iter_mut().for_each(|key| before.share_last_uses(key));
+    records.keys.iter_mut().for_each(|key| before.share_last_uses(key));
     drop(before);
-    let aliases = aliases.read(&check, read_alias)?;
-    catalogue.put_all(keys.whole, aliases.whole);
-    let (mut document_cache, documents) = documents::load(documents, &check)?;
-    revocations::apply_to_documents(&mut document_cache, &revocations.whole);
-    catalogue.documents = document_cache;
-    let tombstones = tombstones.read(&check, |_row| Ok(()))?;
-    let secrets = secrets.read(&check, secrets::read_secret)?;
-    catalogue.secrets = secrets.whole.into_iter().map(CatalogueSecret::into_entry).collect();
-    let secret_tombstones = secret_tombstones.read(&check, |_row| Ok(()))?;
-    let read = [keys.damaged, aliases.damaged, documents, tombstones.damaged];
-    damaged.extend(read.into_iter().flatten());
-    damaged
-        .extend([secrets.damaged, secret_tombstones.damaged, check.damaged].into_iter().flatten());
+    records.fill(&mut catalogue);
+    revocations::apply_to_documents(&mut catalogue.documents, &revocations.whole);
+    damaged.extend(damaged_rows.into_iter().chain(check.damaged));
+    // A row that is damaged or revoked must not come back because another row was changed.
+    if damaged.is_empty() && !revocations::has_document(&revocations) {
+        catalogue.set_known_rows(known_rows);
+    }
     Ok((catalogue, damaged))
 }
 

@@ -1,7 +1,8 @@
 //! Reads keys, aliases and documents again after another process changed them.
 //!
 //! Every change of them increments a counter in its transaction. The catalogue holds the count that
-//! it was read at, so one row shows whether a new read is needed.
+//! it was read at, so one row shows whether a new read is needed. In a cluster
+//! only the rows that were changed are read, if possible (`changed_rows`).
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use super::catalogue::Catalogue;
 use super::row::Scope;
 use super::tables::CATALOGUE_REVISION;
 use super::{Part, Store, StoreError, load, unsigned_metadata};
-use crate::model::{KeyRecord, KeyVersion};
+use crate::model::{KeyId, KeyRecord, KeyVersion};
 
 impl Store {
     /// Reads keys, aliases and documents again if another process has changed any of them since the
@@ -19,7 +20,7 @@ impl Store {
     /// When the database cannot be read, or was reset to an older state; memory then stays
     /// unchanged. A row that cannot be read is skipped.
     pub async fn refresh(&self) -> Result<bool, StoreError> {
-        let refreshed = self.read_changes().await;
+        let refreshed = Box::pin(self.read_changes()).await;
         let is_unavailable =
             matches!(refreshed, Err(StoreError::Unavailable { .. } | StoreError::Tls { .. }));
         self.inner.health.outage.note_comparison(!is_unavailable);
@@ -32,12 +33,15 @@ impl Store {
         }
         // Waits for changes of this process, which reach memory only after the disk.
         let _writer_lock = Arc::clone(&self.inner.writer_lock).lock_owned().await;
+        if let Some(has_read) = self.read_changed_rows().await? {
+            return Ok(has_read);
+        }
         if self.is_current().await? {
             return Ok(false);
         }
         let (catalogue, damaged) = load(&self.inner).await?;
         self.require_no_rollback(&catalogue)?;
-        self.note_removed(&catalogue);
+        self.note_removed(&self.keys(), |id| catalogue.key(id).map(|key| &**key));
         *self.inner.catalogue.write() = catalogue;
         self.note_damaged(Part::Catalogue, damaged);
         self.check_metadata_rows().await?;
@@ -50,17 +54,20 @@ impl Store {
         std::mem::take(&mut *self.inner.removed.lock())
     }
 
-    fn note_removed(&self, read: &Catalogue) {
-        let before = self.inner.catalogue.read();
+    /// Records what of these records is not in those that were read.
+    pub(super) fn note_removed<'k>(
+        &self,
+        before: &[Arc<KeyRecord>],
+        read: impl Fn(KeyId) -> Option<&'k KeyRecord>,
+    ) {
         let mut removed = Vec::new();
-        for record in before.keys().iter().filter(|record| record.has_material()) {
-            let now = read.key(record.id).filter(|now| now.has_material());
+        for record in before.iter().filter(|record| record.has_material()) {
+            let now = read(record.id).filter(|now| now.has_material());
             let is_left =
                 |version: &&KeyVersion| now.is_some_and(|now| now.version(version.id).is_some());
             let gone = record.live_versions().filter(|version| !is_left(version));
             removed.extend(gone.map(|version| (Arc::clone(record), version.clone())));
         }
-        drop(before);
         self.inner.removed.lock().extend(removed);
     }
 

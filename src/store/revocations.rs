@@ -148,6 +148,15 @@ pub(super) async fn read(connection: &mut Connection) -> Result<ReadRows<Pending
     rows.read(&ScopeCheck::default(), Revocation::read)
 }
 
+/// Whether one of the revocations deletes a document, as far as they can be read.
+pub(super) fn has_document(revocations: &ReadRows<Pending>) -> bool {
+    !revocations.damaged.is_empty() || revocations.whole.iter().any(is_of_document)
+}
+
+fn is_of_document((_id, revocation): &Pending) -> bool {
+    matches!(revocation, Revocation::DeleteClientKey(_) | Revocation::DeleteIdentityProvider(_))
+}
+
 /// Takes away the documents that these revocations delete.
 pub(super) fn apply_to_documents(documents: &mut DocumentCache, revocations: &[Pending]) {
     for (_id, revocation) in revocations {
@@ -244,13 +253,12 @@ impl Store {
 
 impl Write {
     /// Commits revocations. Only those of documents change the catalogue.
-    async fn finish_revocations(self, revocations: Vec<Pending>) -> Result<(), StoreError> {
-        let of_document = |(_id, one): &Pending| {
-            matches!(one, Revocation::DeleteClientKey(_) | Revocation::DeleteIdentityProvider(_))
-        };
-        if !revocations.iter().any(of_document) {
+    async fn finish_revocations(mut self, revocations: Vec<Pending>) -> Result<(), StoreError> {
+        if !revocations.iter().any(is_of_document) {
             return self.finish().await;
         }
+        // They are no rows of the catalogue, and so in no list.
+        self.changed_groups().note_others();
         self.commit(move |catalogue| apply_to_documents(&mut catalogue.documents, &revocations))
             .await
     }

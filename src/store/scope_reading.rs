@@ -11,12 +11,13 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::connection::Connection;
 use super::damage::{DamagedRow, ReadRows, from_hex};
-use super::digest::{Digests, PartState};
+use super::digest::{Digests, PartState, RowSet};
 use super::error::is_decode_error;
 use super::row::{Scope, Table, row_name};
+use super::row_group::{KnownRows, RowGroup, Selected};
 use super::row_key::RowKey;
 use super::signature::{StoredRow, WRONG_MAC, part, scope};
-use super::value::Value;
+use super::value::{Value, bind};
 use super::{Store, StoreError};
 
 /// The table name of damaged digests.
@@ -35,6 +36,8 @@ pub(super) struct ScopeReading<'c> {
     /// `None` while the store is locked: then nothing is checked.
     key: Option<Arc<RowKey>>,
     by_part: BTreeMap<u8, Vec<StoredRow>>,
+    /// What the rows with a right MAC contribute to the digests, if that is wanted.
+    known_rows: Option<KnownRows>,
 }
 
 /// The rows of one table as they were read.
@@ -68,7 +71,17 @@ impl<'c> ScopeReading<'c> {
         scope: Scope,
         key: Option<Arc<RowKey>>,
     ) -> Self {
-        Self { connection, scope, key, by_part: BTreeMap::new() }
+        Self { connection, scope, key, by_part: BTreeMap::new(), known_rows: None }
+    }
+
+    /// Records what the rows that are read contribute to the digests.
+    pub(super) fn note_known_rows(&mut self) {
+        self.known_rows = self.key.is_some().then(KnownRows::default);
+    }
+
+    /// What the rows that were read contribute to the digests.
+    pub(super) fn take_known_rows(&mut self) -> Option<KnownRows> {
+        self.known_rows.take()
     }
 
     /// The connection, for what is read in the same snapshot.
@@ -82,6 +95,30 @@ impl<'c> ScopeReading<'c> {
         table: &'static Table,
         rest: &str,
     ) -> Result<TableRows, StoreError> {
+        self.rows_with(table, rest, Vec::new()).await
+    }
+
+    /// Reads the selected rows of a table of the scope.
+    pub(super) async fn selected_rows(
+        &mut self,
+        table: &'static Table,
+        selected: &Selected<'_>,
+        order: &str,
+    ) -> Result<TableRows, StoreError> {
+        match selected.condition(table) {
+            Some((condition, values)) => {
+                self.rows_with(table, &format!("{condition} {order}"), values).await
+            }
+            None => Ok(TableRows { table, rows: Vec::new(), unreadable: Vec::new() }),
+        }
+    }
+
+    async fn rows_with(
+        &mut self,
+        table: &'static Table,
+        rest: &str,
+        values: Vec<Value>,
+    ) -> Result<TableRows, StoreError> {
         let (mut found, mut has_unreadable) = (Vec::new(), false);
         let see = |row: Result<AnyRow, sqlx::Error>| {
             match row {
@@ -91,7 +128,7 @@ impl<'c> ScopeReading<'c> {
             }
             Ok(())
         };
-        self.connection.each_row(sqlx::query(table.select(rest)), see).await?;
+        self.connection.each_row(bind(sqlx::query(table.select(rest)), values), see).await?;
         let unreadable =
             if has_unreadable { self.unreadable_rows(table, &found).await? } else { Vec::new() };
         let mut rows = Vec::with_capacity(found.len());
@@ -109,8 +146,15 @@ impl<'c> ScopeReading<'c> {
         let Some(key) = &self.key else { return SeenRow { row, part: 0, is_valid: true } };
         match StoredRow::read(table, &row, key) {
             Ok(mut stored) => {
-                stored.values.clear();
                 let (part, is_valid) = (stored.part, stored.is_valid);
+                if let Some(known) = self.known_rows.as_mut().filter(|_| is_valid)
+                    && let Some(group) = RowGroup::of_row(table, &stored.values)
+                {
+                    let mut set = RowSet::default();
+                    set.add(key, &stored.stored_mac);
+                    known.apply(group, part, &set);
+                }
+                stored.values.clear();
                 self.by_part.entry(part).or_default().push(stored);
                 SeenRow { row, part, is_valid }
             }
@@ -234,6 +278,11 @@ impl TableRows {
         rows.filter_map(move |seen| {
             Some((seen.row.try_get(one).ok()?, seen.row.try_get(other).ok()?))
         })
+    }
+
+    /// The number of rows.
+    pub(super) fn count(&self) -> usize {
+        self.rows.len() + self.unreadable.len()
     }
 
     /// Whether a row cannot be read at all.

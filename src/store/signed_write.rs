@@ -30,7 +30,8 @@ impl Write {
     ) -> Result<(), StoreError> {
         let key = self.row_key()?;
         let mac = mac(table, &values, &key);
-        self.set_of(table, part(table, &values, &key)).add(&key, &mac);
+        let part = part(table, &values, &key);
+        self.note_set_change(table, &values, part, |set| set.add(&key, &mac));
         self.execute_with(table.insert(), values, &mac, &key).await.map(drop)
     }
 
@@ -45,6 +46,9 @@ impl Write {
         changes: Vec<(&'static str, Value)>,
     ) -> Result<bool, StoreError> {
         let Some((_row, stored)) = self.lock_row(table, row_key).await? else { return Ok(false) };
+        let key = self.row_key()?;
+        let before = |set: &mut RowSet| set.remove(&key, &stored.stored_mac);
+        self.note_set_change(table, &stored.values, stored.part, before);
         let mut values = stored.values;
         for (column, changed) in changes {
             let at = table.column_names().position(|name| name == column);
@@ -52,10 +56,9 @@ impl Write {
                 *value = changed;
             }
         }
-        let key = self.row_key()?;
         let mac = mac(table, &values, &key);
-        self.set_of(table, stored.part).remove(&key, &stored.stored_mac);
-        self.set_of(table, part(table, &values, &key)).add(&key, &mac);
+        let part = part(table, &values, &key);
+        self.note_set_change(table, &values, part, |set| set.add(&key, &mac));
         self.execute_with(table.update(), values, &mac, &key).await?;
         Ok(true)
     }
@@ -91,7 +94,8 @@ impl Write {
         let has_wrong_row = found.unreadable > 0 || found.rows.iter().any(|row| !row.is_valid);
         if !has_wrong_row {
             for row in found.rows {
-                self.set_of(table, row.part).remove(&key, &row.stored_mac);
+                let remove = |set: &mut RowSet| set.remove(&key, &row.stored_mac);
+                self.note_set_change(table, &row.values, row.part, remove);
             }
         }
         let sql = AssertSqlSafe(format!("DELETE FROM {} WHERE {condition}", table.name));
@@ -111,6 +115,7 @@ impl Write {
         delete: Statement<'static>,
     ) -> Result<u64, StoreError> {
         let key = self.row_key()?;
+        self.changed_groups().note_others();
         self.flush_digests().await?;
         let digests = Digests::read(self.connection(), &key, scope).await?;
         let before = self.rows_of(scope).await?;
@@ -201,9 +206,16 @@ impl Write {
         Ok(found.rows.into_iter().filter(|row| row.is_valid).collect())
     }
 
-    /// The change of the set of a part in this transaction.
-    fn set_of(&mut self, table: &Table, part: u8) -> &mut RowSet {
-        self.set_changes().entry((scope(table), part)).or_default()
+    /// Records that a row with these values was added to the set of its part or removed from it.
+    fn note_set_change(
+        &mut self,
+        table: &Table,
+        values: &[Value],
+        part: u8,
+        change: impl Fn(&mut RowSet),
+    ) {
+        change(self.set_changes().entry((scope(table), part)).or_default());
+        self.changed_groups().note(table, values, part, change);
     }
 
     async fn execute_with(

@@ -46,6 +46,12 @@ impl CheckTimes {
         self.0.lock().insert(scope, clock::monotonic());
     }
 
+    /// As if a scope was checked too long ago.
+    #[cfg(test)]
+    pub(super) fn make_due(&self, scope: Scope) {
+        self.0.lock().insert(scope, clock::monotonic().checked_sub(CHECK_INTERVAL).unwrap());
+    }
+
     /// Whether a scope was checked, too long ago.
     pub(super) fn is_due(&self, scope: Scope) -> bool {
         let last = self.0.lock().get(&scope).copied();
@@ -181,4 +187,4 @@ async fn sign_table(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -8,9 +8,10 @@ use super::catalogue::Catalogue;
 use super::connection::{Connection, Statement};
 use super::digest::{self, SetChanges};
 use super::health::Health;
+use super::row_group::ChangedGroups;
 use super::row_key::RowKey;
 use super::tables::CATALOGUE_REVISION;
-use super::{Inner, StoreError, job_lease, notifications, unsigned_metadata};
+use super::{Inner, StoreError, change_list, job_lease, notifications, unsigned_metadata};
 use crate::model::clock;
 
 /// Holds the writer lock and a transaction. Dropping it rolls back.
@@ -26,7 +27,9 @@ pub(super) struct Write {
     /// The operator on whose behalf the change is made, if it is not that of the process.
     operator: Option<Arc<str>>,
     /// The changes of the digests until they are written.
-    set_changes: SetChanges,
+    set_changes: Box<SetChanges>,
+    /// The changed rows of the catalogue.
+    changed_groups: Box<ChangedGroups>,
     /// Whether other gateways of the cluster are told of the change.
     is_announced: bool,
 }
@@ -63,7 +66,8 @@ impl Write {
             writer_lock,
             inner: Arc::clone(inner),
             operator,
-            set_changes: SetChanges::new(),
+            set_changes: Box::default(),
+            changed_groups: Box::default(),
             is_announced: false,
         })
     }
@@ -96,9 +100,14 @@ impl Write {
         &mut self.set_changes
     }
 
+    /// The changed rows of the catalogue, for the other gateways of the cluster.
+    pub(super) fn changed_groups(&mut self) -> &mut ChangedGroups {
+        &mut self.changed_groups
+    }
+
     /// Writes the digests of the rows that were changed so far.
     pub(super) async fn flush_digests(&mut self) -> Result<(), StoreError> {
-        let changes = std::mem::take(&mut self.set_changes);
+        let changes = std::mem::take(&mut *self.set_changes);
         if changes.is_empty() {
             return Ok(());
         }
@@ -119,8 +128,12 @@ impl Write {
         notifications::announce(&mut self.connection).await
     }
 
-    /// Commits a change that does not affect the catalogue.
+    /// Commits a change that does not affect the catalogue in memory. If it affects its rows, the other
+    /// gateways of the cluster read them with the next change: they have to fit their digests.
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
+        if self.inner.member().is_some() && !self.changed_groups.is_empty() {
+            return self.commit_catalogue(|_catalogue| {}).await;
+        }
         self.flush_digests().await?;
         let Self { connection, writer_lock, inner, .. } = self;
         end(connection, &inner).await?;
@@ -130,21 +143,31 @@ impl Write {
 
     /// Commits a change of the catalogue, then updates memory with `remember`. The revision
     /// notifies every other process that uses the store.
-    ///
-    /// Runs as a separate task, so that a canceled caller cannot make memory differ from disk.
     pub(super) async fn commit(
+        mut self,
+        remember: impl FnOnce(&mut Catalogue) + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.announce().await?;
+        self.commit_catalogue(remember).await
+    }
+
+    /// Runs as a separate task, so that a canceled caller cannot make memory differ from disk.
+    async fn commit_catalogue(
         mut self,
         remember: impl FnOnce(&mut Catalogue) + Send + 'static,
     ) -> Result<(), StoreError> {
         let finish = tokio::spawn(async move {
             self.flush_digests().await?;
-            self.announce().await?;
-            let Self { mut connection, writer_lock, inner, .. } = self;
+            let Self { mut connection, writer_lock, inner, changed_groups, .. } = self;
             let revision =
                 unsigned_metadata::increment(&mut connection, CATALOGUE_REVISION).await?;
+            if inner.member().is_some() {
+                change_list::write(&mut connection, revision, &changed_groups).await?;
+            }
             end(connection, &inner).await?;
             let mut catalogue = inner.catalogue.write();
             remember(&mut catalogue);
+            catalogue.note_changed(*changed_groups);
             catalogue.note_revision(revision);
             drop(catalogue);
             drop(writer_lock);

@@ -55,7 +55,7 @@ async fn filled(bench: Bench, keys: usize) -> Bench {
     bench
 }
 
-fn identity_provider() -> IdentityProvider {
+pub(in super::super) fn identity_provider() -> IdentityProvider {
     IdentityProvider {
         name: "k8s".parse().unwrap(),
         id: "1".to_owned(),
@@ -80,7 +80,7 @@ fn access_key(principal: &str) -> AccessKeyRow {
     }
 }
 
-fn access_point(name: &str) -> AccessPoint {
+pub(in super::super) fn access_point(name: &str) -> AccessPoint {
     AccessPoint {
         name: name.parse().unwrap(),
         policies: FromParam::from_param(r#"["policy"]"#).unwrap(),
