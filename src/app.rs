@@ -32,7 +32,7 @@ use crate::ops::CallRates;
 use crate::server::TrustedProxies;
 use crate::server::http::ConnectionLimits;
 pub use crate::server::http::Stop;
-use crate::token::TokenSettings;
+use crate::token::TokenGroupSettings;
 
 /// The settings of a gateway.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub struct Settings {
     /// The region and account of the gateway.
     pub region_account: RegionAccount,
     /// The token.
-    pub token: TokenSettings,
+    pub token: TokenGroupSettings,
     /// The store's URL.
     pub store_url: String,
     /// Whether a nonce is accepted once in the whole cluster, if there is one.

@@ -229,7 +229,7 @@ async fn start(
     issuer: Option<&Issuer>,
 ) -> anyhow::Result<(SocketAddr, JoinHandle<()>, (String, SecretString))> {
     let api = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let gateway = Gateway::start(settings, Listeners { api, admin: None }).await?;
+    let gateway = Box::pin(Gateway::start(settings, Listeners { api, admin: None })).await?;
     let user = PrincipalName::user("bench")?;
     let full_access = vec![AttachedPolicy::system(FULL_ACCESS)?];
     gateway.access_keys().ensure_principal(&user, full_access).await?;
@@ -265,6 +265,8 @@ async fn ended(mut stopped: watch::Receiver<bool>) -> Stop {
 fn token_settings(module: &Path) -> TokenSettings {
     TokenSettings {
         module: module.to_owned(),
+        name: None,
+        is_required: true,
         init_arguments: None,
         selector: TokenSelector::Label(LABEL.to_owned()),
         pin: PIN.into(),
@@ -287,7 +289,7 @@ fn settings(
             region: "cn-hangzhou".parse()?,
             account: "1234567890123456".parse()?,
         },
-        token,
+        token: token.into(),
         store_url: store_url(home),
         shares_nonces: false,
         outage: OutageRules {

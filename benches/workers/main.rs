@@ -152,6 +152,8 @@ fn install(directory: &Path, delay: Duration) -> anyhow::Result<PathBuf> {
 fn open(module: &Path, workers: Option<usize>) -> anyhow::Result<Token> {
     Ok(Token::open(TokenSettings {
         module: module.to_owned(),
+        name: None,
+        is_required: true,
         init_arguments: None,
         selector: TokenSelector::Label(LABEL.to_owned()),
         pin: PIN.into(),

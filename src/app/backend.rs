@@ -11,7 +11,7 @@ use crate::authn::{CredentialStore, row_key};
 use crate::keyring::SecretDataKeys;
 use crate::model::RegionAccount;
 use crate::store::{AccessMode, LockedStore, Store};
-use crate::token::{Token, TokenMetrics, TokenSettings};
+use crate::token::{Token, TokenGroupSettings, TokenMetrics};
 
 /// The store and its token, both open.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ impl Backend {
     /// # Errors
     /// When one of them cannot be used, or they do not belong together.
     pub async fn open(
-        token: TokenSettings,
+        token: TokenGroupSettings,
         store_url: &str,
         region_account: &RegionAccount,
     ) -> Result<Self, StartError> {
@@ -130,12 +130,12 @@ pub enum ShutdownOutcome {
 ///
 /// # Errors
 /// When it cannot be used.
-pub async fn open_token_alone(settings: TokenSettings) -> Result<Token, StartError> {
+pub async fn open_token_alone(settings: TokenGroupSettings) -> Result<Token, StartError> {
     open_token(settings, TokenMetrics::default()).await
 }
 
 pub(super) async fn open_token(
-    settings: TokenSettings,
+    settings: TokenGroupSettings,
     metrics: TokenMetrics,
 ) -> Result<Token, StartError> {
     match spawn_blocking(move || Token::open_with(settings, metrics)).await {

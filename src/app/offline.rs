@@ -9,7 +9,7 @@ use super::lock::{GatewayLocks, LockError};
 use crate::authn::row_key;
 use crate::model::RegionAccount;
 use crate::store::{AccessMode, LockedStore, Store};
-use crate::token::{Token, TokenMetrics, TokenSettings};
+use crate::token::{Token, TokenGroupSettings, TokenMetrics};
 
 /// Opens the store and its token, checks the rows, and that both belong together.
 ///
@@ -17,7 +17,7 @@ use crate::token::{Token, TokenMetrics, TokenSettings};
 /// When one of them cannot be used, they do not belong together, or another process uses the store
 /// that is to be changed.
 pub async fn open_offline(
-    token: TokenSettings,
+    token: TokenGroupSettings,
     store_url: &str,
     region_account: &RegionAccount,
     mode: AccessMode,
@@ -43,7 +43,7 @@ pub async fn open_offline(
 /// # Errors
 /// When one of them cannot be used, or another process uses the store that is to be changed.
 pub async fn open_locked(
-    token: TokenSettings,
+    token: TokenGroupSettings,
     store_url: &str,
     mode: AccessMode,
 ) -> Result<(LockedStore, Token), StartError> {

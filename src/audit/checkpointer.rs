@@ -421,13 +421,13 @@ impl Signer {
         number: u32,
     ) -> Result<AuditKey, AuditError> {
         let pair = identity(key);
-        let is_there = token.change(&budget(), move |worker| worker.exists(pair)).await?;
+        let is_there = token.exists(pair, &budget()).await?;
         if !is_there {
             let name = ObjectName { number, ..pair.name };
             let generate = move |worker: &mut crate::token::Worker<'_>| {
                 worker.generate(&name, KeySpec::EcP256, KeyUsage::SignVerify)
             };
-            token.change(&budget(), generate).await?;
+            token.create(pair, &budget(), generate).await?;
         }
         public_half(token, key).await
     }
@@ -525,7 +525,7 @@ async fn public_half(token: &Token, key: KeyVersionId) -> Result<AuditKey, Audit
 /// Destroys the remaining objects of a key.
 pub(super) async fn destroy(token: &Token, key: KeyVersionId) -> Result<(), AuditError> {
     let key = identity(key);
-    Ok(token.change(&budget(), move |worker| worker.destroy_incomplete(key)).await?)
+    Ok(token.destroy_incomplete(key, &budget()).await?)
 }
 
 const fn identity(key: KeyVersionId) -> KeyIdentity {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
@@ -117,6 +118,9 @@ pub(super) struct AdditionalEventData {
     /// The number of secrets that a change of the state of the key concerns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) affected_secrets: Option<usize>,
+    /// The name of the token that has worked, if there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<Arc<str>>,
 }
 
 #[derive(Serialize)]

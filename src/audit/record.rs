@@ -16,6 +16,7 @@ use crate::error::ErrorCode;
 use crate::model::{
     AccessKeyId, KeyId, KeyVersionId, PrincipalKind, RegionAccount, RequestContext,
 };
+use crate::token::Budget;
 
 /// Maximum length in bytes of a `Host` or `User-Agent` in a record.
 const MAX_HEADER_BYTES: usize = 256;
@@ -55,6 +56,8 @@ pub struct UsedResources {
     pub affected_secrets: Option<usize>,
     /// The AccessKey id of new credentials.
     pub new_access_key: Option<AccessKeyId>,
+    /// If there are several tokens, the budget of the token calls, which knows which has worked.
+    pub budget: Option<Budget>,
 }
 
 /// The outcome of an operation.
@@ -121,8 +124,15 @@ impl RequestDetails {
         used_resources: UsedResources,
         outcome: Outcome,
     ) -> RequestEvent<'a> {
-        let UsedResources { key, version, refused, secret, affected_secrets, new_access_key } =
-            used_resources;
+        let UsedResources {
+            key,
+            version,
+            refused,
+            secret,
+            affected_secrets,
+            new_access_key,
+            budget,
+        } = used_resources;
         let has_response = matches!(outcome, Outcome::Done);
         let alias = self.parameters.text("AliasName");
         let context = &*self.context;
@@ -152,6 +162,7 @@ impl RequestDetails {
                 scheme: if context.is_secure { "https" } else { "http" },
                 key_version_id: version.filter(|_| !has_response),
                 affected_secrets,
+                token: budget.as_ref().and_then(Budget::token_name),
             }),
             ..Event::new(
                 region_account,

@@ -268,13 +268,23 @@ impl Handover {
     /// The completion of the last call to the token of an operation that has used these resources.
     pub fn completion(&self, used_resources: UsedResources) -> Completion {
         let shared = Arc::clone(&self.0);
-        let region_account = &shared.inner.region_account;
-        let members = shared.details.members(region_account, used_resources, Outcome::Done);
+        if used_resources.budget.is_some() {
+            // Which of several tokens works is known when it has worked.
+            return Completion::new(move |delivery| {
+                let members = shared.members_of_success(used_resources);
+                shared.hand_over(members, delivery);
+            });
+        }
+        let members = shared.members_of_success(used_resources);
         Completion::new(move |delivery| shared.hand_over(members, delivery))
     }
 }
 
 impl SharedRequest {
+    fn members_of_success(&self, used_resources: UsedResources) -> Vec<u8> {
+        self.details.members(&self.inner.region_account, used_resources, Outcome::Done)
+    }
+
     /// Passes the record to the writer thread, which delivers the result. The request gets the result
     /// only with the outcome of the record.
     fn hand_over(self: Arc<Self>, members: Vec<u8>, delivery: Delivery) {

@@ -94,7 +94,7 @@ fn append_resources(json: &mut Vec<u8>, event: &RequestEvent<'_>) {
     member!(json, ",\"recipientAccountId\"", event.recipient_account_id);
     json.extend_from_slice(b",\"isGlobal\":");
     json.extend_from_slice(if event.is_global { b"true" } else { b"false" });
-    if let Some(AdditionalEventData { scheme, key_version_id, affected_secrets }) =
+    if let Some(AdditionalEventData { scheme, key_version_id, affected_secrets, token }) =
         &event.additional_event_data
     {
         member!(json, ",\"additionalEventData\":{\"Scheme\"", scheme);
@@ -105,6 +105,9 @@ fn append_resources(json: &mut Vec<u8>, event: &RequestEvent<'_>) {
         if let Some(count) = affected_secrets {
             // Writing to memory cannot fail.
             let _ = write!(json, ",\"AffectedSecrets\":{count}");
+        }
+        if let Some(name) = token {
+            member!(json, ",\"Token\"", name);
         }
         json.push(b'}');
     }

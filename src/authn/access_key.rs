@@ -248,7 +248,7 @@ impl CredentialStore {
         let Some(name) = stored_encryption_key(store).await?.value() else { return Ok(false) };
         let key = token_key(name);
         let budget = Budget::new(TOKEN_TIMEOUT);
-        match token.change(&budget, move |worker| worker.exists(key)).await {
+        match token.exists(key, &budget).await {
             Err(error) if error.is_key_fault() => Ok(false),
             exists => Ok(exists?),
         }
@@ -683,7 +683,7 @@ async fn generate_encryption_key(token: &Token, key: KeyIdentity) -> Result<(), 
     let generate = move |worker: &mut Worker<'_>| {
         worker.generate(&key.name, KeySpec::Aes256, KeyUsage::EncryptDecrypt)
     };
-    token.change(&Budget::new(TOKEN_TIMEOUT), generate).await
+    token.create(key, &Budget::new(TOKEN_TIMEOUT), generate).await
 }
 
 const fn token_key(name: KeyVersionId) -> KeyIdentity {
@@ -718,9 +718,7 @@ pub(super) async fn open_encryption_key(
         }
     };
     let encryption_key = token_key(name);
-    let exists = token
-        .change(&Budget::new(TOKEN_TIMEOUT), move |worker| worker.exists(encryption_key))
-        .await;
+    let exists = token.exists(encryption_key, &Budget::new(TOKEN_TIMEOUT)).await;
     if !exists.map_err(|error| of_encryption_key(error, encryption_key))? {
         if mode == AccessMode::ReadOnly || !is_new(store).await? {
             return Err(AccessKeyError::EncryptionKeyMissing(name));

@@ -31,6 +31,9 @@ pub(super) struct ChangePin {
     /// A file with the new PIN, which only its owner may read
     #[arg(long, value_name = "FILE")]
     new_pin_file: PathBuf,
+    /// The name of one of several tokens (token.name)
+    #[arg(long, value_name = "NAME")]
+    token: Option<String>,
     /// Why the PIN is changed, for the record
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
@@ -43,7 +46,9 @@ impl ChangePin {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
         require_duty(&config, Duty::Restore, "token change-pin")?;
-        let Some(pin_file) = config.token.pin.file() else {
+        settings::check_token_permissions(&config.token, &config.state_directory)?;
+        let token = settings::chosen_token(&config.token, self.token.as_deref())?.clone();
+        let Some(pin_file) = token.pin.file() else {
             return Err(CliError::usage(
                 "the PIN is in a credential of systemd, which hsmgate cannot replace: change it with a tool of \
                  the HSM, replace the credential, and restart the gateway",
@@ -52,8 +57,8 @@ impl ChangePin {
         };
         let new = read_pin_file(&self.new_pin_file)?;
         Runtime::new()?.block_on(async {
-            let settings = settings::token_settings(config.token.clone(), &config.state_directory)?;
-            let token = app::open_token_alone(settings).await?;
+            let settings = settings::settings_of_one(token, &config.state_directory)?;
+            let token = app::open_token_alone(settings.into()).await?;
             let changed = self.change(&config, &token, pin_file.clone(), new).await;
             app::close_token(token).await;
             changed

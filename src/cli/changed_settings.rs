@@ -1,6 +1,7 @@
 //! Tells on SIGHUP which settings of the configuration have changed since the start. They are applied by a
 //! reload of the whole gateway, or by a restart.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::config::{ConfigError, EffectiveSetting, effective_settings};
@@ -44,8 +45,14 @@ impl StartSettings {
     }
 
     fn changed(&self, now: &[EffectiveSetting]) -> Vec<&'static str> {
-        let pairs = self.settings.iter().zip(now);
-        let differs = pairs.filter(|(start, now)| start.value != now.value);
-        differs.map(|(start, _)| start.setting.name).collect()
+        // A name may occur several times: each token has its own.
+        fn values<'a>(settings: &'a [EffectiveSetting], name: &str) -> Vec<Option<&'a str>> {
+            let named = settings.iter().filter(|one| one.setting.name == name);
+            named.map(|one| one.value.as_deref()).collect()
+        }
+        let names: BTreeSet<_> =
+            self.settings.iter().chain(now).map(|one| one.setting.name).collect();
+        let differs = |name: &&str| values(&self.settings, name) != values(now, name);
+        names.into_iter().filter(differs).collect()
     }
 }

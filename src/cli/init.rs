@@ -68,13 +68,19 @@ impl Init {
     /// Creates the token if it does not exist. The label of one that was created.
     fn make_token(&self, config: &Config) -> anyhow::Result<Option<String>> {
         let Some(so_pin_file) = &self.so_pin_file else { return Ok(None) };
-        let TokenName::Label(label) = &config.token.name else {
+        let token = &config.token.first;
+        if !config.token.others.is_empty() {
+            let what = "--so-pin-file creates one token, and the configuration has several: initialize them \
+                        with the tools of the HSM";
+            return Err(CliError::usage(what).into());
+        }
+        let TokenName::Label(label) = &token.name else {
             let what = "--so-pin-file creates a token by its label, but token.serial is set";
             return Err(CliError::usage(what).into());
         };
         let so_pin = read_pin_file(so_pin_file)?;
-        let pin = config.token.pin.read()?;
-        let (module, arguments) = (&config.token.module, config.token.init_arguments.as_deref());
+        let pin = token.pin.read()?;
+        let (module, arguments) = (&token.module, token.init_arguments.as_deref());
         let is_created = Token::initialize(module, arguments, label, &so_pin, &pin)
             .with_context(|| format!("cannot create the token {label:?}"))?;
         Ok(is_created.then(|| label.clone()))

@@ -29,7 +29,9 @@ pub(super) async fn is_due(token: Token, limit: Duration, config: &Path) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if token.hanging().is_some_and(|time| time >= limit) && opens_in_new_process(config).await {
+        if token.hanging().is_some_and(|time| time >= limit)
+            && opens_in_new_process(&token, config).await
+        {
             tracing::error!(
                 event = "token.process_restart_needed",
                 "the PKCS#11 module hangs in this process only; restarting"
@@ -38,7 +40,7 @@ pub(super) async fn is_due(token: Token, limit: Duration, config: &Path) {
         }
         let is_refused = |failures: &ReinitializeFailures| clock::since(failures.since) >= limit;
         if token.reinitialize_failures().as_ref().is_some_and(is_refused)
-            && opens_in_new_process(config).await
+            && opens_in_new_process(&token, config).await
             && keeps_failing(&token).await
         {
             tracing::error!(
@@ -66,12 +68,26 @@ async fn keeps_failing(token: &Token) -> bool {
     false
 }
 
-/// Whether `hsmgate token info` succeeds.
-async fn opens_in_new_process(config: &Path) -> bool {
+/// Whether `hsmgate token info` succeeds, for one of several tokens.
+async fn opens_in_new_process(token: &Token, config: &Path) -> bool {
+    let names = token.names();
+    if names.is_empty() {
+        return succeeds_in_new_process(config, &[]).await;
+    }
+    for name in names {
+        if succeeds_in_new_process(config, &["--token".into(), name.into()]).await {
+            return true;
+        }
+    }
+    false
+}
+
+async fn succeeds_in_new_process(config: &Path, token: &[OsString]) -> bool {
     let arguments = ["token", "info", "--listed", "--config"].map(OsString::from);
     let probe = Command::new(THIS_PROGRAM)
         .args(arguments)
         .arg(config)
+        .args(token)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

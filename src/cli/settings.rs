@@ -2,22 +2,26 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
 
+use super::exit::CliError;
 use super::open_files;
 use super::reason::Reason;
 use crate::app::{self, Backend};
 use crate::config::ownership::{InsecurePermissions, Role, check_permissions};
-use crate::config::{Config, KeySource, Log, LogFormat, TokenConfig, TokenName, tls_files};
+use crate::config::{
+    Config, KeySource, Log, LogFormat, TokenConfig, TokenGroupConfig, TokenName, tls_files,
+};
 use crate::model::RegionAccount;
 use crate::ops::CallRates;
 use crate::server::TrustedProxies;
 use crate::server::http::ConnectionLimits;
 use crate::store::{AccessMode, LockedStore, Store};
 use crate::telemetry;
-use crate::token::{Token, TokenSelector, TokenSettings};
+use crate::token::{Token, TokenGroupSettings, TokenSelector, TokenSettings};
 
 /// The file of the state directory that records a refused PIN.
 const PIN_REFUSAL: &str = "pin-refused";
@@ -193,7 +197,7 @@ pub(super) async fn with_store(
 /// When one of them cannot be used, they do not belong together, or another process uses a store that
 /// `mode` may change; and the errors of `work`.
 pub(super) async fn with_offline<T>(
-    token: TokenSettings,
+    token: TokenGroupSettings,
     store_url: &str,
     region_account: &RegionAccount,
     mode: AccessMode,
@@ -265,42 +269,92 @@ fn protected_gateway_paths(config: &Config) -> impl Iterator<Item = (PathBuf, Ro
 /// The files and directories that other users must not be able to change.
 pub(super) fn protected_paths(config: &Config) -> Vec<(PathBuf, Role)> {
     let data = store_files(&config.store_url).into_iter().chain([config.state_directory.clone()]);
-    std::iter::once((config.token.module.clone(), Role::Code))
+    let modules = config.token.iter().map(|token| (token.module.clone(), Role::Code));
+    modules
         .chain(data.map(|path| (path, Role::Data)))
         .chain(protected_gateway_paths(config))
         .collect()
 }
 
-/// What opens the token, with the PIN read. A refused PIN is recorded in the state directory.
+/// What opens the token, or several, with the PINs read. A refused PIN is recorded in the state directory.
 ///
 /// # Errors
-/// When the PIN cannot be read, or other users can change the module or the state directory.
+/// When a PIN cannot be read, or other users can change a module or the state directory.
 pub(super) fn token_settings(
-    token: TokenConfig,
+    token: TokenGroupConfig,
     state_directory: &Path,
-) -> anyhow::Result<TokenSettings> {
+) -> anyhow::Result<TokenGroupSettings> {
     check_token_permissions(&token, state_directory)?;
     read_token_settings(token, state_directory)
 }
 
-fn check_token_permissions(
-    token: &TokenConfig,
+/// Refuses a module or a state directory that other users can change.
+pub(super) fn check_token_permissions(
+    token: &TokenGroupConfig,
     state_directory: &Path,
 ) -> Result<(), InsecurePermissions> {
-    check_permissions(&token.module, Role::Code)?;
+    for token in token.iter() {
+        check_permissions(&token.module, Role::Code)?;
+    }
     check_permissions(state_directory, Role::Data)
 }
 
 /// As [`token_settings`], without the checks of permissions.
 ///
 /// # Errors
-/// When the PIN cannot be read.
+/// When a PIN cannot be read.
 pub(super) fn read_token_settings(
+    token: TokenGroupConfig,
+    state_directory: &Path,
+) -> anyhow::Result<TokenGroupSettings> {
+    let others = token.others.into_iter();
+    Ok(TokenGroupSettings {
+        first: settings_of_one(token.first, state_directory)?,
+        others: others
+            .map(|one| settings_of_one(one, state_directory))
+            .collect::<Result<_, _>>()?,
+        replication: token.replication,
+    })
+}
+
+/// The only token of a configuration, or the one of several with this name.
+///
+/// # Errors
+/// When there is none with this name, or several without one.
+pub(super) fn chosen_token<'a>(
+    tokens: &'a TokenGroupConfig,
+    name: Option<&str>,
+) -> Result<&'a TokenConfig, CliError> {
+    let Some(name) = name else {
+        return if tokens.others.is_empty() {
+            Ok(&tokens.first)
+        } else {
+            let what = "the configuration has several tokens: name one with --token";
+            Err(CliError::usage(what))
+        };
+    };
+    let named = tokens.iter().find(|token| token.group_name.as_deref() == Some(name));
+    named.ok_or_else(|| {
+        CliError::usage(format!("no [[token]] of the configuration has the name {name:?}"))
+    })
+}
+
+/// The settings of one token.
+///
+/// # Errors
+/// When the PIN cannot be read.
+pub(super) fn settings_of_one(
     token: TokenConfig,
     state_directory: &Path,
 ) -> anyhow::Result<TokenSettings> {
     let (pin, pin_file) = (token.pin.read().context("cannot read the PIN")?, token.pin.file());
+    let pin_refusal = match &token.group_name {
+        Some(name) => format!("{PIN_REFUSAL}.{name}"),
+        None => PIN_REFUSAL.to_owned(),
+    };
     Ok(TokenSettings {
+        name: token.group_name.map(Arc::from),
+        is_required: token.is_required,
         module: token.module,
         init_arguments: token.init_arguments,
         selector: match token.name {
@@ -309,7 +363,7 @@ pub(super) fn read_token_settings(
         },
         pin,
         pin_file,
-        pin_refusal: Some(state_directory.join(PIN_REFUSAL)),
+        pin_refusal: Some(state_directory.join(pin_refusal)),
         is_modifiable: token.is_modifiable,
         workers: token.workers,
         queue: token.queue_size,

@@ -12,7 +12,7 @@ use super::settings::{self, ConfigFile};
 use super::{dev, output};
 use crate::token::{
     self, Budget, Capability, CapabilityStatus, CapabilityTest, GcmForm, TestResult, TokenError,
-    TokenInfo, TokenSettings,
+    TokenGroupSettings, TokenInfo,
 };
 
 /// Timeout of a test. An RSA pair takes minutes on some tokens.
@@ -40,6 +40,9 @@ pub(super) struct Info {
     // The variable must not conflict with --config.
     #[arg(long, env = "SOFTHSM2_MODULE", value_name = "PATH")]
     module: Option<PathBuf>,
+    /// The name of one of several tokens (token.name)
+    #[arg(long, value_name = "NAME", conflicts_with = "dir")]
+    token: Option<String>,
     /// Show only what the mechanism list promises
     #[arg(long, conflicts_with = "deep")]
     listed: bool,
@@ -106,12 +109,14 @@ impl Info {
         Ok(tested?)
     }
 
-    fn settings(&self) -> anyhow::Result<TokenSettings> {
+    fn settings(&self) -> anyhow::Result<TokenGroupSettings> {
         if let Some(dir) = &self.dir {
             return dev::token_in(dir, self.module.as_deref());
         }
         let config = self.file.load()?;
-        settings::token_settings(config.token, &config.state_directory)
+        settings::check_token_permissions(&config.token, &config.state_directory)?;
+        let token = settings::chosen_token(&config.token, self.token.as_deref())?.clone();
+        Ok(settings::settings_of_one(token, &config.state_directory)?.into())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Builds the configuration from single settings: typed values, and rules between settings.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use super::reader::Reader;
 use super::{
     AdminConfig, AuditSettings, CertificateFiles, CompatibilityOptions, Config, ForwardSettings,
     KeyExchange, KeyringSettings, Limits, Log, LogFormat, PinSource, ProviderSettings,
-    ProxyNetworks, TlsSettings, TokenConfig, TokenName, TokenTimeouts,
+    ProxyNetworks, TlsSettings, TokenConfig, TokenGroupConfig, TokenName, TokenTimeouts,
 };
 use super::{OutageRules, identity_providers, postgresql};
 use crate::model::text_form::is_ascii_name;
@@ -30,7 +31,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let forwarded_for = reader.list("listen.forwarded_for_from", parsed);
     let admin = admin(reader, tls.is_some());
     let region_account = region_account(reader);
-    let token = token(reader);
+    let token = token_group(reader);
     let store_url = store_url(reader);
     let state_directory = reader.text("store.state_directory", absolute);
     let shares_nonces = reader.text("cluster.nonces", |word| Some(word == "cluster"));
@@ -132,7 +133,38 @@ fn region_account(reader: &mut Reader<'_>) -> Option<RegionAccount> {
     Some(RegionAccount { region: region?, account: account? })
 }
 
+fn token_group(reader: &mut Reader<'_>) -> Option<TokenGroupConfig> {
+    let first = token(reader);
+    let others = reader.each_other_token(token);
+    let group = TokenGroupConfig {
+        first: first?,
+        others: others?,
+        replication: milliseconds(reader, "token.replication_timeout_ms")?,
+        hang_timeout: milliseconds(reader, "token.hang_timeout_ms")?,
+    };
+    if group.others.is_empty() {
+        return Some(group);
+    }
+    let all: Vec<_> = group.iter().collect();
+    let names: BTreeSet<_> = all.iter().map(|token| &token.group_name).collect();
+    let modules: BTreeSet<_> = all.iter().map(|token| &token.module).collect();
+    if names.len() < all.len() {
+        reader.fault_of("token.name", "is that of several tokens");
+    }
+    if modules.len() < all.len() {
+        reader.fault_of(
+            "token.module",
+            "is that of several tokens: a process initializes a module once, so copy the file for each",
+        );
+    }
+    if !all.iter().any(|token| token.is_required) {
+        reader.fault_of("token.required", "must be true for one of the tokens");
+    }
+    Some(group)
+}
+
 fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
+    let group_name = reader.text("token.name", member_name);
     let module = reader.text("token.module", absolute);
     let init_arguments = reader.text("token.init_arguments", without_zero_byte);
     let label = reader.text("token.label", |text| of_bytes(text, 32)).map(TokenName::Label);
@@ -141,6 +173,8 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
     let pin_credential =
         reader.text("token.pin_credential", credential_name).map(PinSource::Credential);
     Some(TokenConfig {
+        group_name,
+        is_required: reader.flag("token.required")?,
         module: module?,
         init_arguments,
         name: label.or(serial)?,
@@ -149,7 +183,6 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
         workers: reader.number("token.workers").and_then(NonZeroUsize::new),
         queue_size: reader.number("token.queue_size").and_then(NonZeroUsize::new)?,
         max_queue_wait: milliseconds(reader, "token.max_queue_wait_ms")?,
-        hang_timeout: milliseconds(reader, "token.hang_timeout_ms")?,
     })
 }
 

@@ -64,7 +64,7 @@ pub struct Config {
     /// The region and account that the gateway serves.
     pub region_account: RegionAccount,
     /// The token and its use.
-    pub token: TokenConfig,
+    pub token: TokenGroupConfig,
     /// The database URL, as `sqlx` expects it.
     pub store_url: String,
     /// Whether a nonce is accepted once in the whole cluster, if there is one.
@@ -148,9 +148,33 @@ pub struct AdminConfig {
     pub shows_report: bool,
 }
 
+/// The token, or several that hold the same keys.
+#[derive(Debug, Clone)]
+pub struct TokenGroupConfig {
+    /// The first token.
+    pub first: TokenConfig,
+    /// The others.
+    pub others: Vec<TokenConfig>,
+    /// How long a new key may take to appear in every required token.
+    pub replication: Duration,
+    /// How long the modules may block every thread before a new process is considered.
+    pub hang_timeout: Duration,
+}
+
+impl TokenGroupConfig {
+    /// All tokens, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &TokenConfig> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+}
+
 /// The token, the login, and limits of its use.
 #[derive(Debug, Clone)]
 pub struct TokenConfig {
+    /// Its name, if there are several.
+    pub group_name: Option<String>,
+    /// Whether a key is only used after this token has it.
+    pub is_required: bool,
     /// The PKCS#11 module, a shared library.
     pub module: PathBuf,
     /// The argument of C_Initialize, for modules that require one.
@@ -167,8 +191,6 @@ pub struct TokenConfig {
     pub queue_size: NonZeroUsize,
     /// Maximum time that a call may have to wait for a worker.
     pub max_queue_wait: Duration,
-    /// How long the module may block every thread before a new process is considered.
-    pub hang_timeout: Duration,
 }
 
 /// How a token is identified. Never by a slot number, because slot numbers change.

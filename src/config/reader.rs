@@ -11,6 +11,16 @@ use super::faults::Fault;
 use super::settings::{SECTIONS, SETTINGS, Setting, SettingKind, WhenAbsent};
 use super::value::{EffectiveSetting, Origin, Value};
 
+/// The section that may occur several times.
+const TOKEN: &str = "token";
+/// Its settings that have one value for all tokens: they are in the first section.
+const OF_ALL_TOKENS: &[&str] = &[
+    "token.timeout_ms",
+    "token.key_pair_timeout_ms",
+    "token.hang_timeout_ms",
+    "token.replication_timeout_ms",
+];
+
 /// Minimum similarity of a word to a known one to be suggested.
 const MIN_SIMILARITY: f64 = 0.8;
 
@@ -20,7 +30,17 @@ pub(super) struct Reader<'a> {
     values: BTreeMap<&'static str, (Origin, Value)>,
     present: Vec<&'static str>,
     sections: BTreeMap<&'static str, usize>,
+    /// The sections of the token but for the first.
+    other_tokens: Vec<TokenSection>,
     faults: Vec<Fault>,
+}
+
+/// One of several sections `[[token]]`.
+#[derive(Default)]
+struct TokenSection {
+    line: usize,
+    values: BTreeMap<&'static str, (Origin, Value)>,
+    present: Vec<&'static str>,
 }
 
 impl<'a> Reader<'a> {
@@ -31,6 +51,7 @@ impl<'a> Reader<'a> {
             values: BTreeMap::new(),
             present: Vec::new(),
             sections: BTreeMap::new(),
+            other_tokens: Vec::new(),
             faults: Vec::new(),
         };
         let (table, errors) = DeTable::parse_recoverable(text);
@@ -95,6 +116,35 @@ impl<'a> Reader<'a> {
         self.present.contains(&name)
     }
 
+    /// What `read` makes of each section `[[token]]` but for the first, as if it were the only one.
+    pub(super) fn each_other_token<T>(
+        &mut self,
+        read: impl Fn(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let mut others = std::mem::take(&mut self.other_tokens);
+        let tokens: Vec<_> = others.iter_mut().map(|other| self.with_token(other, &read)).collect();
+        self.other_tokens = others;
+        tokens.into_iter().collect()
+    }
+
+    /// Works with another section of the token in the place of the first.
+    fn with_token<T>(&mut self, other: &mut TokenSection, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.exchange_token(other);
+        let result = work(self);
+        self.exchange_token(other);
+        result
+    }
+
+    fn exchange_token(&mut self, other: &mut TokenSection) {
+        let is_of_token = |name: &str| name.split('.').next() == Some(TOKEN);
+        let values = self.values.extract_if(.., |name, _value| is_of_token(name)).collect();
+        let present = self.present.extract_if(.., |name| is_of_token(name)).collect();
+        self.values.extend(std::mem::replace(&mut other.values, values));
+        self.present.extend(std::mem::replace(&mut other.present, present));
+        let line = self.sections.insert(TOKEN, other.line);
+        other.line = line.unwrap_or_default();
+    }
+
     /// Adds a fault of a setting's value.
     pub(super) fn fault_of(&mut self, name: &'static str, what: impl Into<String>) {
         let origin = self.origin_of(name);
@@ -114,7 +164,19 @@ impl<'a> Reader<'a> {
             let value = value.map(|value| value.redacted().to_string());
             EffectiveSetting { setting, value, origin }
         };
-        SETTINGS.iter().map(effective).collect()
+        let mut all: Vec<_> = SETTINGS.iter().map(effective).collect();
+        for other in &self.other_tokens {
+            let set = SETTINGS.iter().filter_map(|setting| {
+                let (origin, value) = other.values.get(setting.name)?.clone();
+                Some(EffectiveSetting {
+                    setting,
+                    value: Some(value.redacted().to_string()),
+                    origin,
+                })
+            });
+            all.extend(set);
+        }
+        all
     }
 
     /// All faults.
@@ -141,6 +203,10 @@ impl<'a> Reader<'a> {
                 self.fault(origin, "", with_hint("unknown setting", near));
                 continue;
             };
+            if !self.other_tokens.is_empty() && is_of_one_token(setting.name) {
+                self.fault(origin, setting.name, "cannot be set: the file has several [[token]]");
+                continue;
+            }
             if let WhenAbsent::OrElse(other) = setting.default
                 && let Some((Origin::Line(_), _)) = self.values.get(other)
             {
@@ -169,6 +235,7 @@ impl<'a> Reader<'a> {
                     self.sections.insert(section, number);
                     self.read_section(section, table);
                 }
+                (Some((TOKEN, _)), DeValue::Array(items)) => self.read_tokens(line, items),
                 (Some(_), _) => self.fault(line, key.get_ref(), "must be a section"),
                 (None, DeValue::Table(_)) => {
                     let near = nearest(key.get_ref(), SECTIONS.iter().map(|(name, _)| *name));
@@ -176,6 +243,31 @@ impl<'a> Reader<'a> {
                 }
                 (None, _) => self.unknown(line, key.get_ref()),
             }
+        }
+    }
+
+    /// The sections `[[token]]`.
+    fn read_tokens(&mut self, line: Origin, items: &[Spanned<DeValue<'_>>]) {
+        for (index, item) in items.iter().enumerate() {
+            let DeValue::Table(table) = item.get_ref() else {
+                return self.fault(line, TOKEN, "must be a section");
+            };
+            let mut section =
+                TokenSection { line: self.line(&item.span()), ..TokenSection::default() };
+            if index == 0 {
+                self.sections.insert(TOKEN, section.line);
+                self.read_section(TOKEN, table);
+                continue;
+            }
+            self.with_token(&mut section, |reader| {
+                reader.read_section(TOKEN, table);
+                let of_all: Vec<_> =
+                    OF_ALL_TOKENS.iter().filter(|name| reader.is_set(name)).collect();
+                for name in of_all {
+                    reader.fault_of(name, "belongs in the first [[token]]: it holds for all");
+                }
+            });
+            self.other_tokens.push(section);
         }
     }
 
@@ -209,7 +301,29 @@ impl<'a> Reader<'a> {
     }
 
     fn check_presence(&mut self) {
-        for setting in SETTINGS {
+        self.check_presence_of(|_section| true);
+        let mut others = std::mem::take(&mut self.other_tokens);
+        for other in &mut others {
+            self.with_token(other, |reader| {
+                reader.check_presence_of(|section| section == TOKEN);
+                reader.check_token_name();
+            });
+        }
+        if !others.is_empty() {
+            self.check_token_name();
+        }
+        self.other_tokens = others;
+    }
+
+    /// Each of several tokens has a name.
+    fn check_token_name(&mut self) {
+        if !self.is_set("token.name") {
+            self.fault_of("token.name", "missing: there are several [[token]]");
+        }
+    }
+
+    fn check_presence_of(&mut self, is_checked: impl Fn(&str) -> bool) {
+        for setting in SETTINGS.iter().filter(|setting| is_checked(setting.parts().0)) {
             let line = self.line_of(setting.name);
             match setting.default {
                 WhenAbsent::Required if !self.is_set(setting.name) => {
@@ -262,6 +376,11 @@ impl<'a> Reader<'a> {
     fn line(&self, span: &Range<usize>) -> usize {
         1 + self.text.bytes().take(span.start).filter(|byte| *byte == b'\n').count()
     }
+}
+
+/// Whether each of several tokens has its own value of a setting.
+fn is_of_one_token(name: &str) -> bool {
+    name.split('.').next() == Some(TOKEN) && !OF_ALL_TOKENS.contains(&name)
 }
 
 fn parse_value(kind: SettingKind, value: &DeValue<'_>) -> Option<Value> {

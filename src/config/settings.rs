@@ -216,7 +216,24 @@ settings! {
     /// gateway serves. If it cannot be applied, the gateway does not start. Only its owner may change it.
     "service.seed_file": PATH, Unset("none");
 
-    /// The PKCS#11 module, a shared library.
+    /// The name of a token in logs, metrics and the audit, if there are several. Several tokens hold the same
+    /// keys: those of an HSM vendor that replicates them, or clones. Each has a section `[[token]]` with its own
+    /// name, module, label or serial number, and PIN; settings that have one value for all are in the first
+    /// (docs/tokens.md).
+    "token.name":
+        Text("a name of letters, digits, dots, dashes and underscores"),
+        Unset("none: there is one token");
+
+    /// Of several tokens: a new key is used only after this token has it, and a key counts as destroyed only
+    /// after this token has destroyed it. While it is away, keys cannot be created or destroyed.
+    "token.required": Flag, Value("true");
+
+    /// Of several tokens: milliseconds in which a new key must appear in every required token. It is in the
+    /// first section.
+    "token.replication_timeout_ms": MILLISECONDS, Value("10000");
+
+    /// The PKCS#11 module, a shared library. Each of several tokens has another one: a process initializes a
+    /// module once. A copy of the file is another module.
     "token.module": PATH, Required;
 
     /// The argument of C_Initialize (`pReserved`), for a module that requires one. NSS does, with the

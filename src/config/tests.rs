@@ -1,6 +1,7 @@
 //! Tests of the sample and the faulty configurations in `tests/config/`, through the public API.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -70,11 +71,11 @@ fn settings_that_are_not_set_have_their_defaults() {
     let config = Config::parse(SHORTEST).unwrap();
     assert_eq!(config.listen, "127.0.0.1:8200".parse().unwrap());
     assert_eq!(config.region_account.arn("key"), "acs:kms:cn-hangzhou:1234567890123456:key");
-    assert_eq!(config.token.name, TokenName::Serial("16b40f6b9ae3e8ef".to_owned()));
-    assert_eq!(config.token.pin, PinSource::Credential("hsm-pin".to_owned()));
-    assert_eq!(config.token.workers, None);
-    assert_eq!(config.token.queue_size.get(), 1024);
-    assert_eq!(config.token.max_queue_wait, Duration::from_millis(50));
+    assert_eq!(config.token.first.name, TokenName::Serial("16b40f6b9ae3e8ef".to_owned()));
+    assert_eq!(config.token.first.pin, PinSource::Credential("hsm-pin".to_owned()));
+    assert_eq!(config.token.first.workers, None);
+    assert_eq!(config.token.first.queue_size.get(), 1024);
+    assert_eq!(config.token.first.max_queue_wait, Duration::from_millis(50));
     assert_eq!(config.keyring.timeouts.call, Duration::from_secs(5));
     assert_eq!(config.keyring.timeouts.generate, Duration::from_secs(30));
     assert_eq!(config.limits.calls_per_second, 0);
@@ -102,6 +103,74 @@ fn settings_that_are_not_set_have_their_defaults() {
     };
     assert_eq!(config.audit, audit);
     assert_eq!(config.log, Log { format: LogFormat::Text, filter: "info".to_owned() });
+}
+
+/// [`SHORTEST`] with two tokens, each with these settings after its name.
+fn two_tokens(first: &str, second: &str) -> String {
+    let (before, rest) = SHORTEST.split_once("[token]").unwrap();
+    let (_token, after) = rest.split_once("[store]").unwrap();
+    format!("{before}[[token]]\n{first}\n[[token]]\n{second}\n[store]{after}")
+}
+
+const TOKEN_A: &str = "name = \"a\"\nmodule = \"/a.so\"\nlabel = \"x\"\npin_file = \"/pin\"";
+const TOKEN_B: &str = "name = \"b\"\nmodule = \"/b.so\"\nserial = \"7\"\npin_credential = \"p\"";
+
+#[test]
+fn each_of_several_tokens_has_its_own_settings() {
+    let text = two_tokens(
+        &format!("{TOKEN_A}\nreplication_timeout_ms = 700"),
+        &format!("{TOKEN_B}\nworkers = 3\nrequired = false"),
+    );
+    let config = Config::parse(&text).unwrap();
+    assert_eq!(config.token.replication, Duration::from_millis(700));
+    let [a, b] = [&config.token.first, &config.token.others[0]];
+    assert_eq!([&a.group_name, &b.group_name], [&Some("a".to_owned()), &Some("b".to_owned())]);
+    assert_eq!([a.module.as_path(), b.module.as_path()], ["/a.so", "/b.so"].map(Path::new));
+    assert_eq!([a.is_required, b.is_required], [true, false]);
+    assert_eq!(a.name, TokenName::Label("x".to_owned()));
+    assert_eq!(b.name, TokenName::Serial("7".to_owned()));
+    assert_eq!((a.workers, b.workers.map(NonZeroUsize::get)), (None, Some(3)));
+    let variables = [("HSMGATE_TOKEN__TIMEOUT_MS", "9")];
+    let config = in_environment(&text, &variables).unwrap();
+    assert_eq!(config.keyring.timeouts.call, Duration::from_millis(9));
+}
+
+#[test]
+fn the_faults_of_several_tokens_are_told_with_their_lines() {
+    let second = format!("{TOKEN_B}\ntimeout_ms = 7").replace("/b.so", "/a.so");
+    let both = two_tokens(TOKEN_A, &second).replace("name = \"b\"", "name = \"a\"");
+    let unnamed = two_tokens(TOKEN_A, "module = \"/b.so\"\nlabel = 7\nlables = \"x\"");
+    let optional = format!("{TOKEN_A}\nrequired = false");
+    let optional = two_tokens(&optional, &format!("{TOKEN_B}\nrequired = false"));
+    for (text, faults) in [
+        (
+            &both,
+            &[
+                "token.timeout_ms: belongs in the first",
+                "token.name: is that of several",
+                "token.module: is that of several",
+            ] as &[&str],
+        ),
+        (
+            &unnamed,
+            &[
+                "token.name: missing",
+                "token.label: must be",
+                "token.pin_file: missing",
+                "token.lables: unknown",
+            ],
+        ),
+        (&optional, &["token.required: must be true for one"]),
+    ] {
+        let told = Config::parse(text).unwrap_err().to_string();
+        for fault in faults {
+            assert!(told.contains(fault), "{fault}\n{told}");
+        }
+        assert_eq!(told.lines().count(), faults.len(), "{told}");
+    }
+    let variables = [("HSMGATE_TOKEN__MODULE", "/c.so")];
+    let told = in_environment(&two_tokens(TOKEN_A, TOKEN_B), &variables).unwrap_err();
+    assert!(told.to_string().contains("several [[token]]"), "{told}");
 }
 
 #[test]
@@ -155,7 +224,7 @@ fn a_variable_replaces_the_setting_of_the_file_and_its_alternative() {
     ];
     let config = in_environment(SHORTEST, &variables).unwrap();
     assert_eq!(config.listen, "127.0.0.1:9".parse().unwrap());
-    assert_eq!(config.token.name, TokenName::Label("other".to_owned()));
+    assert_eq!(config.token.first.name, TokenName::Label("other".to_owned()));
     assert_eq!(config.limits.connections, 7);
     assert_eq!(config.limits.shared_sources.len(), 2);
     assert!(!config.keyring.verify_data_keys);

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::{Execution, KeyAction, Keyring, KeyringError, identity};
 use crate::authz::{AuthorizedKey, CanManage};
 use crate::model::{KeyId, KeyRecord, KeyState, Time};
-use crate::token::{Budget, Worker};
+use crate::token::Budget;
 
 impl Keyring {
     /// Schedules the deletion of a key.
@@ -96,10 +96,12 @@ impl Keyring {
     async fn finish_deletion(&self, record: &KeyRecord) -> Result<(), KeyringError> {
         for version in &record.versions {
             let (version, is_live) = (identity(record, version), version.is_live);
-            let destroy = move |worker: &mut Worker<'_>| {
-                if is_live { worker.destroy(version) } else { worker.destroy_incomplete(version) }
-            };
-            self.token.change(&Budget::new(self.timeouts.call), destroy).await?;
+            let budget = Budget::new(self.timeouts.call);
+            if is_live {
+                self.token.destroy(version, &budget).await?;
+            } else {
+                self.token.destroy_incomplete(version, &budget).await?;
+            }
         }
         Ok(self.store.remove_key(record.id).await?)
     }

@@ -99,7 +99,7 @@ impl Keyring {
             worker.generate_wrapping_pair(&wrapping.name)?;
             worker.try_unwrapping(wrapping, algorithm)
         };
-        if let Err(error) = self.token.change(execution.budget(), generate).await {
+        if let Err(error) = self.token.create(wrapping, execution.budget(), generate).await {
             // A pair that cannot unwrap must not remain until it expires.
             if matches!(error, TokenError::Unsupported(_) | TokenError::Full) {
                 self.remove_unneeded(&[parameters]).await;
@@ -455,14 +455,14 @@ impl Keyring {
         material: &WrappedMaterial,
         budget: &Budget,
     ) -> Result<CheckValue, KeyringError> {
-        let target = identity(record, version).name;
+        let target = identity(record, version);
         let (wrapping, spec) = (wrapping_pair(parameters.wrapping), record.spec);
         let algorithm = parameters.algorithm;
         let wrapped = material.wrapped.clone();
         let unwrap = move |worker: &mut Worker<'_>| {
-            worker.unwrap_secret(wrapping, algorithm, &wrapped, &target, spec)
+            worker.unwrap_secret(wrapping, algorithm, &wrapped, &target.name, spec)
         };
-        match self.token.change(budget, unwrap).await {
+        match self.token.create(target, budget, unwrap).await {
             Err(TokenError::BadKeyMaterial) => Err(ErrorCode::InvalidKeyMaterial.into()),
             Err(error) if error.is_not_found() => Err(ErrorCode::InvalidImportToken.into()),
             other => Ok(other?),

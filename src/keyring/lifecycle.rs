@@ -14,7 +14,7 @@ use crate::model::{
     ProtectionLevel, Rotation, TagKey, TagValue, Time,
 };
 use crate::store::StoreError;
-use crate::token::{Budget, KeyIdentity};
+use crate::token::{Budget, KeyIdentity, Worker};
 
 /// The caller's parameters of a new key.
 #[derive(Debug, Clone)]
@@ -197,8 +197,9 @@ impl Keyring {
         version: &KeyVersion,
         budget: &Budget,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
-        let (spec, usage, name) = (record.spec, record.usage, identity(record, version).name);
-        self.token.change(budget, move |worker| worker.generate(&name, spec, usage)).await?;
+        let (spec, usage, key) = (record.spec, record.usage, identity(record, version));
+        let generate = move |worker: &mut Worker<'_>| worker.generate(&key.name, spec, usage);
+        self.token.create(key, budget, generate).await?;
         self.store
             .change_key(record.id, |record| {
                 // The key may have been disabled meanwhile, which its callers have seen.

@@ -159,6 +159,11 @@ impl Keyring {
         Ok(self.token.ready()?)
     }
 
+    /// As [`Token::is_group`].
+    pub fn has_several_tokens(&self) -> bool {
+        self.token.is_group()
+    }
+
     /// As [`Token::reconnects`].
     pub fn token_reconnects(&self) -> watch::Receiver<()> {
         self.token.reconnects()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Keyring, KeyringError, identity};
 use crate::model::{KeyId, KeyState, clock};
 use crate::store::StoreError;
-use crate::token::{Budget, KeyIdentity, Worker};
+use crate::token::{Budget, KeyIdentity};
 
 /// A version of another gateway that is inactive for longer than this is not being generated any
 /// more.
@@ -123,12 +123,7 @@ impl Keyring {
     pub async fn forget_removed(&self) {
         for version in self.store.take_removed() {
             let version = identity(&version.0, &version.1);
-            let forget = move |worker: &mut Worker<'_>| {
-                worker.forget_key(version);
-                Ok(())
-            };
-            // A token that is gone has no copies.
-            let _ = self.token.change(&Budget::new(self.timeouts.call), forget).await;
+            self.token.forget(version, &Budget::new(self.timeouts.call)).await;
         }
     }
 
@@ -138,7 +133,7 @@ impl Keyring {
         version: KeyIdentity,
         budget: &Budget,
     ) -> Result<(), KeyringError> {
-        Ok(self.token.change(budget, move |worker| worker.destroy_incomplete(version)).await?)
+        Ok(self.token.destroy_incomplete(version, budget).await?)
     }
 }
 

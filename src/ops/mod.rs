@@ -520,6 +520,7 @@ impl Context {
             secret: self.used_secret(),
             affected_secrets: self.affected_secrets.get().copied(),
             new_access_key: self.new_access_key.get().cloned(),
+            budget: self.keyring().has_several_tokens().then(|| self.budget().clone()),
         }
     }
 

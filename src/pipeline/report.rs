@@ -1,5 +1,6 @@
 //! The metrics of a request, and its log line.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -27,6 +28,7 @@ macro_rules! request_line {
             key_version_id = line.version.as_ref().map(tracing::field::display),
             outcome = line.error.map_or("ok", |error| error.code().as_str()),
             cause = line.cause(),
+            token = line.token.as_deref(),
             token_us = line.in_token.map(micros),
             total_us = micros(line.total),
             withheld = line.withheld,
@@ -43,6 +45,8 @@ struct RequestLine<'a> {
     version: Option<KeyVersionId>,
     total: Duration,
     in_token: Option<Duration>,
+    /// Which of several tokens has worked last.
+    token: Option<Arc<str>>,
     /// The lines that were written as INFO since the last one of this level.
     withheld: Option<u64>,
 }
@@ -71,7 +75,8 @@ pub(super) fn log(
     let key = cx.and_then(Context::refused).or(key);
     let status = error.map(|error| error.code().status());
     let (level, withheld) = levels.of(status, details.context.received_at);
-    let line = RequestLine { details, error, key, version, total, in_token, withheld };
+    let token = cx.and_then(|cx| cx.budget().token_name());
+    let line = RequestLine { details, error, key, version, total, in_token, token, withheld };
     match level {
         Level::ERROR => request_line!(ERROR, &line),
         Level::WARN => request_line!(WARN, &line),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use crate::model::clock;
 
 /// The time that one request may wait for the token, over all of its calls, and the time that token
@@ -11,7 +13,15 @@ use crate::model::clock;
 #[derive(Debug, Clone)]
 pub struct Budget {
     deadline: Instant,
-    spent: Arc<AtomicU64>,
+    spent: Arc<Spent>,
+}
+
+/// What was used of a budget.
+#[derive(Debug, Default)]
+struct Spent {
+    nanoseconds: AtomicU64,
+    /// The name of the last token, if there are several.
+    token: Mutex<Option<Arc<str>>>,
 }
 
 impl Budget {
@@ -28,12 +38,22 @@ impl Budget {
 
     /// The time that token threads have worked for this budget, without waiting.
     pub fn spent(&self) -> Duration {
-        Duration::from_nanos(self.spent.load(Ordering::Relaxed))
+        Duration::from_nanos(self.spent.nanoseconds.load(Ordering::Relaxed))
     }
 
     /// Adds to the time used.
     pub(super) fn add(&self, time: Duration) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.spent.fetch_add(nanoseconds, Ordering::Relaxed);
+        self.spent.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// The name of the token that has worked for this budget last, if there are several.
+    pub fn token_name(&self) -> Option<Arc<str>> {
+        self.spent.token.lock().clone()
+    }
+
+    /// Records which of several tokens works for it.
+    pub(super) fn note_token(&self, name: &Arc<str>) {
+        *self.spent.token.lock() = Some(Arc::clone(name));
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Handles {
     pub(super) copy: SessionCopy,
     /// Whether a ciphertext of the copy was decrypted with `main`. Only of a copy that was made.
     pub(super) is_copy_verified: bool,
+    /// Whether the key gives the answer that it gives in the other tokens of its group.
+    pub(super) is_compared: bool,
     /// When `main` was last seen in the token.
     pub(super) seen: Instant,
 }
@@ -68,6 +70,7 @@ impl Handles {
             public: found.public,
             copy: if pays { SessionCopy::Wanted } else { SessionCopy::Never },
             is_copy_verified: false,
+            is_compared: false,
             seen: clock::monotonic(),
         })
     }
@@ -194,6 +197,11 @@ impl KeyCache {
         self.change(key, handles, |known| {
             known.is_copy_verified |= known.made_copy().is_some() && known.copy == handles.copy;
         });
+    }
+
+    /// Records that the key with these handles gives the answer of the other tokens of its group.
+    pub(super) fn note_compared(&self, key: KeyIdentity, handles: Handles) {
+        self.change(key, handles, |known| known.is_compared = true);
     }
 
     /// Stores handles that a listing has found, unless the key is known in that login epoch.

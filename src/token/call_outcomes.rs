@@ -45,9 +45,9 @@ impl CallOutcomes {
 
     /// Records the outcome of a call. A token that refuses the data of a caller works, and a call that it
     /// never got says nothing about it.
-    pub(super) fn note<T>(&self, outcome: &Result<T, TokenError>) {
+    pub(super) fn note(&self, outcome: Result<(), &TokenError>) {
         let flag = match outcome {
-            Ok(_) => &self.has_succeeded,
+            Ok(()) => &self.has_succeeded,
             Err(error) if error.class() == ErrorClass::BadInput => &self.has_succeeded,
             Err(TokenError::Busy | TokenError::Unavailable(_)) => return,
             Err(_) => {
@@ -101,12 +101,12 @@ mod tests {
         let outcomes = CallOutcomes::new(Counter::default());
         let start = clock::monotonic();
         outcomes.look(start);
-        outcomes.note(&Err::<(), _>(TokenError::BadCiphertext));
+        outcomes.note(Err(&TokenError::BadCiphertext));
         assert_eq!(outcomes.look(start + MINUTE), Duration::ZERO);
-        outcomes.note(&Err::<(), _>(TokenError::Busy));
+        outcomes.note(Err(&TokenError::Busy));
         assert_eq!(outcomes.look(start + 9 * MINUTE), 8 * MINUTE);
         assert!(!outcomes.is_logged(), "no call failed");
-        outcomes.note(&Ok(()));
+        outcomes.note(Ok(()));
         assert_eq!(outcomes.look(start + 10 * MINUTE), Duration::ZERO);
     }
 
@@ -115,14 +115,14 @@ mod tests {
         let failures = Counter::default();
         let outcomes = CallOutcomes::new(failures.clone());
         let start = clock::monotonic();
-        outcomes.note(&Ok(()));
+        outcomes.note(Ok(()));
         outcomes.look(start);
-        outcomes.note(&Err::<(), _>(TokenError::Deadline));
+        outcomes.note(Err(&TokenError::Deadline));
         for (minutes, is_logged) in [(4, false), (5, true), (6, true)] {
             outcomes.look(start + minutes * MINUTE);
             assert_eq!(outcomes.is_logged(), is_logged, "{minutes}");
         }
-        outcomes.note(&Ok(()));
+        outcomes.note(Ok(()));
         outcomes.look(start + 7 * MINUTE);
         assert!(!outcomes.is_logged());
         assert_eq!(failures.get(), 1);

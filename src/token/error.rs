@@ -48,6 +48,10 @@ pub enum TokenError {
     /// The token has no room for another object. Its keys stay usable.
     #[error("the token has no room for another object")]
     Full,
+    /// The key was found again while a job used it, and was not compared with that of the other tokens
+    /// of the group yet.
+    #[error("the key was not compared with that of the other tokens yet")]
+    NotCompared,
     /// The queue of the token threads is full, or too long to be served in time.
     #[error("too many calls are waiting for the token")]
     Busy,
@@ -134,6 +138,21 @@ pub enum UnavailableReason {
     /// It was closed in an orderly way.
     #[error("it is closed")]
     Closed,
+    /// It could not be opened yet.
+    #[error("it was not opened yet")]
+    NotOpened,
+    /// It has another key than the other tokens of its group under the same id.
+    #[error("it has another key than the other tokens under the id of one")]
+    Disagrees,
+    /// Another token of its group, which is required, is away.
+    #[error("a required token of the group is away")]
+    RequiredAway,
+    /// A required token of its group did not show a new key in time.
+    #[error("a required token of the group does not show the new key")]
+    NotReplicated,
+    /// A required token of its group still shows a destroyed key.
+    #[error("a required token of the group still shows the destroyed key")]
+    NotDestroyed,
 }
 
 /// The recovery action for an error.
@@ -168,7 +187,7 @@ impl TokenError {
             | Self::BadInput(_)
             | Self::NotFound
             | Self::KeyMismatch { .. } => ErrorClass::BadInput,
-            Self::Busy | Self::Deadline => ErrorClass::OutOfResources,
+            Self::Busy | Self::Deadline | Self::NotCompared => ErrorClass::OutOfResources,
             Self::PinNotTried(_) => ErrorClass::Pin,
             Self::Unavailable(_) | Self::Untrusted(_) => ErrorClass::DeviceGone,
             Self::Panicked | Self::Unverified => ErrorClass::SessionGone,

@@ -22,8 +22,24 @@ impl Worker<'_> {
                 self.request_copy(key, handles);
                 Ok(handles)
             }
-            None => self.with_objects(|worker| worker.resolve(key)),
+            None => {
+                let handles = self.with_objects(|worker| worker.resolve(key))?;
+                self.check_compared(handles)
+            }
         }
+    }
+
+    /// The handles of the key may have become invalid in a job that uses it, and the key found again.
+    fn check_compared(&self, handles: Handles) -> Result<Handles, TokenError> {
+        if self.requires_comparison && !handles.is_compared {
+            return Err(TokenError::NotCompared);
+        }
+        Ok(handles)
+    }
+
+    /// From now on this job uses only keys that give the answer of the other tokens of a group.
+    pub(super) fn require_comparison(&mut self) {
+        self.requires_comparison = self.state.module.name().is_some();
     }
 
     /// Requests the session copy of a key that lacks one. The original is used meanwhile: calls would
@@ -34,9 +50,13 @@ impl Worker<'_> {
         }
     }
 
-    /// Looks up a key in the cache before a job that uses it. False if its handles are not cached.
+    /// Looks up a key in the cache before a job that uses it. False if its handles are not cached, or not
+    /// compared with those of the other tokens of a group.
     pub(super) fn fetch_handles(&mut self, key: KeyIdentity) -> bool {
-        self.fetched = self.cached(key).map(|handles| (key, handles));
+        self.require_comparison();
+        let requires = self.requires_comparison;
+        let usable = self.cached(key).filter(|handles| !requires || handles.is_compared);
+        self.fetched = usable.map(|handles| (key, handles));
         self.fetched.is_some()
     }
 
@@ -58,6 +78,13 @@ impl Worker<'_> {
     /// `NotFound` when it is not in the token.
     pub(super) fn look_up(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
         self.with_retry(Some(key), |worker| worker.handles(key).map(drop))
+    }
+
+    /// Records that this key gives the answer of the other tokens of its group.
+    pub(super) fn note_compared(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
+        let handles = self.handles(key)?;
+        self.state.keys.note_compared(key, handles);
+        Ok(())
     }
 
     /// Whether this key is in the token and usable. Does not trust the cache, but keeps what it finds: a
@@ -183,10 +210,13 @@ impl Worker<'_> {
                 self.state.keys.keep(key, handles);
                 Ok(handles)
             }
-            Err(error) if is_handle_fault(&error) => self.with_objects(|worker| {
-                worker.drop_copy(key);
-                worker.resolve(key)
-            }),
+            Err(error) if is_handle_fault(&error) => {
+                let handles = self.with_objects(|worker| {
+                    worker.drop_copy(key);
+                    worker.resolve(key)
+                })?;
+                self.check_compared(handles)
+            }
             Err(error) => Err(error),
         }
     }

@@ -79,6 +79,11 @@ impl Module {
         })
     }
 
+    /// The name of the token, if there are several.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.settings.name.as_deref()
+    }
+
     /// Initializes the module, finds the token, logs in once, and tests the token.
     /// `lost` is the token of earlier initializations.
     pub(super) fn open(&self, lost: Option<LostToken<'_>>) -> Result<Initialization, TokenError> {

@@ -1,6 +1,7 @@
 //! Metrics of the token.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
@@ -56,6 +57,7 @@ impl EncodeLabelValue for Capability {
 label_sets! {
     QueueLabels { queue: Queue }
     CapabilityLabels { capability: Capability, result: CapabilityResult }
+    MemberLabels { token: Arc<str> }
 }
 
 metrics! {
@@ -86,6 +88,10 @@ metrics! {
         random_generator_failures: Counter = "hsmgate_token_random_failures_total" [],
         /// Ciphertexts that the token generated and could not decrypt; they were not returned
         unverified_ciphertexts: Counter = "hsmgate_token_unverified_ciphertexts_total" [],
+        /// 1 while a token of several is used, 0 while it is left out; token is its name
+        member_ready: Family<MemberLabels, Gauge> = "hsmgate_token_member_ready" ["token"],
+        /// Jobs that a token of several has, running or waiting; token is its name
+        member_jobs: Family<MemberLabels, Gauge> = "hsmgate_token_member_jobs" ["token"],
         + throttled: Throttled,
     }
 }
@@ -100,6 +106,13 @@ impl TokenMetrics {
         for (queue, waiting) in queues {
             self.queue_depth.get_or_create(&QueueLabels { queue }).set(gauge_value(waiting));
         }
+    }
+
+    /// Sets the gauges of a token of several.
+    pub(super) fn observe_member(&self, token: &Arc<str>, is_ready: bool, jobs: usize) {
+        let labels = MemberLabels { token: Arc::clone(token) };
+        self.member_ready.get_or_create(&labels).set(i64::from(is_ready));
+        self.member_jobs.get_or_create(&labels).set(gauge_value(jobs));
     }
 
     /// Sets what is known of each capability.

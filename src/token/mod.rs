@@ -15,11 +15,13 @@ mod completion;
 mod copy_requests;
 mod crypto;
 mod error;
+mod group;
 mod handles;
 mod hang_detector;
 mod initialization;
 mod library;
 mod mean;
+mod member;
 mod metrics;
 mod objects;
 mod pin;
@@ -61,51 +63,24 @@ pub use objects::name::{KeyClass, KeyIdentity, ObjectName, ObjectOwner, ServiceK
 pub use objects::template::Curve;
 pub use pin_change::{PinChange, PinChangeError};
 pub use recovery::ReinitializeFailures;
-pub use settings::{TokenInfo, TokenSelector, TokenSettings};
+pub use settings::{TokenGroupSettings, TokenInfo, TokenSelector, TokenSettings};
 pub use worker::Worker;
 
-use crate::model::{KeySpec, KeyUsage, clock};
+use crate::model::{KeySpec, KeyUsage};
+use group::Group;
+use member::Member;
+use objects::destroy::Unlabelled;
 use objects::generate::GenerationParams;
-use pool::{Pool, QueueKind};
-use recovery::Recovery;
-use state::TokenState;
 
-/// An open token. Clones share it.
+/// An open token, or several that hold the same keys. Clones share them.
+///
+/// Of several, each job runs at one that is ready, has the key and has the fewest jobs. A job that was
+/// not started there, because the token was lost meanwhile or lacks the key, runs at another one.
 #[derive(Clone)]
-pub struct Token(Arc<Open>);
-
-struct Open {
-    state: Arc<TokenState>,
-    pool: Pool,
-    recovery: Recovery,
-}
-
-/// Also called if a start fails after the token was opened, without `close`. No thread may be
-/// inside the module then: the process would crash when the module ends at exit.
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-impl Open {
-    fn close(&self) -> bool {
-        let threads_idle = self.pool.drain(CLOSING);
-        if threads_idle {
-            self.state.close();
-            self.recovery.join();
-        } else {
-            self.state.abandon();
-        }
-        threads_idle
-    }
-}
-
-/// The time for the threads to finish queued jobs at the end.
-const CLOSING: Duration = Duration::from_secs(2);
+pub struct Token(Arc<Group>);
 
 /// The load of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TokenLoad {
     /// Threads with an open session; 0 during a recovery.
     pub sessions: usize,
@@ -117,18 +92,19 @@ pub struct TokenLoad {
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Token").field(&self.0.state.info).finish()
+        f.debug_tuple("Token").field(self.info()).finish()
     }
 }
 
 impl Token {
     /// Loads the module, finds the token, logs in once, tests the token, starts its threads.
-    /// Blocking, some milliseconds for a software token.
+    /// Blocking, some milliseconds for a software token. Of several tokens, one is enough: the others
+    /// are used as soon as they can be opened.
     ///
     /// # Errors
     /// `Module`, `Selection`, class `Pin`, `Untrusted` or `Unsupported` when the token cannot be
     /// used with this configuration; others when it is unavailable.
-    pub fn open(settings: TokenSettings) -> Result<Self, TokenError> {
+    pub fn open(settings: impl Into<TokenGroupSettings>) -> Result<Self, TokenError> {
         Self::open_with(settings, TokenMetrics::default())
     }
 
@@ -136,13 +112,11 @@ impl Token {
     ///
     /// # Errors
     /// As [`Token::open`].
-    pub fn open_with(settings: TokenSettings, metrics: TokenMetrics) -> Result<Self, TokenError> {
-        let (queue, max_queue_wait) = (settings.queue.get(), settings.max_queue_wait);
-        let state = Arc::new(TokenState::open(settings, metrics)?);
-        let started = Recovery::start(&state)
-            .and_then(|recovery| Ok((recovery, Pool::start(&state, queue, max_queue_wait)?)));
-        let (recovery, pool) = started.inspect_err(|_error| state.close())?;
-        Ok(Self(Arc::new(Open { state, pool, recovery })))
+    pub fn open_with(
+        settings: impl Into<TokenGroupSettings>,
+        metrics: TokenMetrics,
+    ) -> Result<Self, TokenError> {
+        Ok(Self(Arc::new(Group::open(settings.into(), metrics)?)))
     }
 
     /// Initializes a token with this label and these PINs in the first slot without a token. A
@@ -162,41 +136,52 @@ impl Token {
         provision::run(module, init_arguments, label, so_pin, pin)
     }
 
-    /// The token information.
+    /// The token information; of several tokens, that of the first.
     pub fn info(&self) -> &TokenInfo {
-        &self.0.state.info
+        &self.0.first().state.info
     }
 
-    /// The form of its AES-GCM, as the last self-test found it.
+    /// Whether there are several tokens.
+    pub fn is_group(&self) -> bool {
+        self.0.is_group()
+    }
+
+    /// The names of several tokens; a single one has none.
+    pub fn names(&self) -> Vec<String> {
+        self.0.names()
+    }
+
+    /// The form of its AES-GCM, as the last self-test found it; of several tokens, that of the first.
     pub fn gcm_form(&self) -> GcmForm {
-        self.0.state.gcm_form()
+        self.0.first().state.gcm_form()
     }
 
     /// The maximum random bytes that the token returns in one call, as far as the gateway asks.
     pub fn max_random_draw(&self) -> usize {
-        self.0.state.max_draw()
+        self.0.first().state.max_draw()
     }
 
     /// The time of a call to the token, its round trip, as measured when it was last opened. Zero if no
     /// call could be measured.
     pub fn call_time(&self) -> Duration {
-        self.0.state.call_time()
+        self.0.first().state.call_time()
     }
 
     /// The number of threads that may use keys at the same time: as configured, or as the times of calls
     /// require.
     pub fn workers(&self) -> usize {
-        self.0.pool.workers()
+        self.0.opened().map(|member| member.pool.workers()).sum()
     }
 
-    /// Whether the token supports something, by its mechanism list and by what it has refused.
+    /// Whether the token supports something, by its mechanism list and by what it has refused; of several
+    /// tokens, whether all do.
     pub fn supports(&self, capability: Capability) -> bool {
-        self.0.state.supports(capability)
+        self.0.opened().all(|member| member.state.supports(capability))
     }
 
     /// What the mechanism list promises of a capability, and what its test has shown.
     pub fn capability(&self, capability: Capability) -> CapabilityStatus {
-        self.0.state.capabilities.status(capability)
+        self.0.first().state.capabilities.status(capability)
     }
 
     /// Whether the token supports keys of this spec and usage, as far as is known.
@@ -211,65 +196,65 @@ impl Token {
         }
     }
 
-    /// Checks that the token accepts calls now.
+    /// Checks that a token accepts calls now.
     ///
     /// # Errors
-    /// Why it does not.
+    /// Why none does.
     pub fn ready(&self) -> Result<(), TokenError> {
-        self.0.state.breaker.check()?;
-        if self.0.pool.hangs() {
-            Err(TokenError::Unavailable(UnavailableReason::Hanging))
-        } else {
-            Ok(())
-        }
+        self.0.ready()
     }
 
-    /// How long the module has blocked every thread that uses keys, or a recovery has waited for a
+    /// The tokens that are not used now, each with the reason. A single token has no name, and is not
+    /// listed.
+    pub fn left_out(&self) -> Vec<(String, TokenError)> {
+        self.0.left_out()
+    }
+
+    /// How long the modules have blocked every thread that uses keys, or a recovery has waited for a
     /// thread; `None` otherwise. If this does not end, only a new process helps.
     pub fn hanging(&self) -> Option<Duration> {
-        let pool = &self.0.pool;
-        if pool.hangs() {
-            return pool.shortest_call();
-        }
-        self.0.state.breaker.is_recovering().then(|| pool.longest_job())
+        self.0.of_unready(Member::hanging)
     }
 
     /// Since when, and how often, the module has failed to be initialized again; `None` otherwise.
     /// If a new process can open the token, only a restart helps.
     pub fn reinitialize_failures(&self) -> Option<ReinitializeFailures> {
-        self.0.recovery.reinitialize_failures()
+        self.0.of_unready(|member| member.recovery.reinitialize_failures())
     }
 
     /// Sets the key that identifies the token: a token without it was emptied, initialized again or
     /// replaced, and is not used.
     pub fn set_identity_key(&self, key: KeyIdentity) {
-        self.0.state.set_identity_key(key);
+        self.0.set_identity_key(key);
     }
 
-    /// Notifies of each recovery or new login of the token: every key has to be found again.
+    /// Notifies of each recovery or new login of a token: every key has to be found again.
     /// [`Token::list`] finds all of them.
     pub fn reconnects(&self) -> watch::Receiver<()> {
-        self.0.state.reconnects()
+        self.0.reconnects()
     }
 
     /// The load, without a call to the token.
     pub fn load(&self) -> TokenLoad {
-        let (waiting_calls, waiting_changes) = self.0.pool.waiting();
-        let sessions = if self.0.state.is_initialized() { self.0.pool.threads() } else { 0 };
-        TokenLoad { sessions, waiting_calls, waiting_changes }
+        self.0.opened().map(Member::load).fold(TokenLoad::default(), |sum, one| TokenLoad {
+            sessions: sum.sessions + one.sessions,
+            waiting_calls: sum.waiting_calls + one.waiting_calls,
+            waiting_changes: sum.waiting_changes + one.waiting_changes,
+        })
     }
 
     /// The time since a call was last seen to succeed. Logs when calls have failed for minutes, and the next
     /// success.
     pub fn check_calls(&self) -> Duration {
-        self.0.pool.outcomes().look(clock::monotonic())
+        self.0.check_calls()
     }
 
     /// Sets the metrics that are read on demand.
     pub fn observe(&self) {
-        let state = &self.0.state;
-        state.metrics.observe(self.ready().is_ok(), self.load(), self.check_calls());
-        state.metrics.observe_capabilities(|capability| state.capabilities.status(capability));
+        let metrics = &self.0.metrics;
+        metrics.observe(self.ready().is_ok(), self.load(), self.check_calls());
+        metrics.observe_capabilities(|capability| self.capability(capability));
+        self.0.observe_members();
     }
 
     /// Runs a job on a token thread and waits for its result until the budget's deadline. The job
@@ -284,8 +269,7 @@ impl Token {
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        self.0.state.breaker.check()?;
-        self.0.pool.submit(QueueKind::Use, budget, |worker| Ok((job(worker)?, None))).await
+        self.0.run(budget, job).await
     }
 
     /// As `run`, for a job that uses this key. If the thread does not know its handles, the thread
@@ -305,7 +289,7 @@ impl Token {
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        self.run_known(key, budget, |worker| Ok((job(worker)?, None))).await
+        self.0.run_known(key, budget, |worker| Ok((job(worker)?, None))).await
     }
 
     /// As `run_with`, for the job with which an operation ends. If it succeeds, with a value and no
@@ -330,40 +314,12 @@ impl Token {
             let completion = completion.filter(|_completion| value.is_ok());
             Ok((value, completion))
         };
-        self.run_known(key, budget, job).await
+        self.0.run_known(key, budget, job).await
     }
 
-    /// Runs a job that uses a key, after a search for the key if this thread does not know its handles.
-    async fn run_known<T, F>(
-        &self,
-        key: KeyIdentity,
-        budget: &Budget,
-        job: F,
-    ) -> Result<T, TokenError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Worker<'_>) -> Result<(T, Option<Completion>), TokenError> + Send + 'static,
-    {
-        self.0.state.breaker.check()?;
-        let tried = self.0.pool.submit(QueueKind::Use, budget, move |worker| {
-            if worker.fetch_handles(key) {
-                let (value, completion) = job(worker)?;
-                Ok((Ok(value), completion))
-            } else {
-                Ok((Err(job), None))
-            }
-        });
-        let job = match tried.await? {
-            Ok(value) => return Ok(value),
-            Err(job) => job,
-        };
-        Box::pin(self.change(budget, move |worker| worker.look_up(key))).await?;
-        self.0.state.breaker.check()?;
-        self.0.pool.submit(QueueKind::Use, budget, job).await
-    }
-
-    /// As `run`, for jobs that create or destroy objects: they run one after another, on a separate
-    /// thread, under the lock that excludes searches.
+    /// As `run`, for jobs that change objects and create or destroy no key: they run one after
+    /// another, on a separate thread, under the lock that excludes searches. Of several tokens, at the
+    /// first that is ready.
     ///
     /// # Errors
     /// As `run`.
@@ -372,8 +328,92 @@ impl Token {
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        self.0.state.breaker.check()?;
-        self.0.pool.submit(QueueKind::Manage, budget, |worker| Ok((job(worker)?, None))).await
+        self.0.change(budget, job).await
+    }
+
+    /// As `change`, for a job that creates this key. Of several tokens, it ends when every required one
+    /// has the key.
+    ///
+    /// # Errors
+    /// As `run`; `Unavailable` when a required token is away, or does not show the key in time. The key
+    /// may exist then.
+    pub async fn create<T, F>(
+        &self,
+        key: KeyIdentity,
+        budget: &Budget,
+        job: F,
+    ) -> Result<T, TokenError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
+    {
+        self.0.create(key, budget, job).await
+    }
+
+    /// As `change`, with [`Worker::destroy`]. Of several tokens, each destroys the key, and it ends when no
+    /// required one shows the key.
+    ///
+    /// # Errors
+    /// As [`Worker::destroy`]; `Unavailable` when a required token is away. Some tokens may have destroyed
+    /// the key then.
+    pub async fn destroy(&self, key: KeyIdentity, budget: &Budget) -> Result<(), TokenError> {
+        self.0.destroy(key, budget, Unlabelled::Keep).await
+    }
+
+    /// As `destroy`, with [`Worker::destroy_incomplete`].
+    ///
+    /// # Errors
+    /// As `destroy`.
+    pub async fn destroy_incomplete(
+        &self,
+        key: KeyIdentity,
+        budget: &Budget,
+    ) -> Result<(), TokenError> {
+        self.0.destroy(key, budget, Unlabelled::Destroy).await
+    }
+
+    /// Whether this key is in the token and usable. Of several tokens, whether one has it: it is absent
+    /// only if every required one says so.
+    ///
+    /// # Errors
+    /// As [`Worker::exists`].
+    pub async fn exists(&self, key: KeyIdentity, budget: &Budget) -> Result<bool, TokenError> {
+        self.0.exists(key, budget).await
+    }
+
+    /// Drops what this process keeps of a key that another process has destroyed. A token that is gone
+    /// keeps nothing.
+    pub async fn forget(&self, key: KeyIdentity, budget: &Budget) {
+        self.0.forget(key, budget).await;
+    }
+
+    /// The names of all objects whose label is one of the gateway's, sorted, each once; of several
+    /// tokens, of all that are ready. It reads the label of every object, which takes seconds, on some
+    /// tokens minutes, if there are many. Keys may be created and destroyed meanwhile, and calls
+    /// continue. The handles are cached, so that no key has to be searched on its first use.
+    ///
+    /// # Errors
+    /// When no token can be searched, or has not responded for 30 seconds.
+    pub async fn list(&self) -> Result<Vec<ObjectName>, TokenError> {
+        self.0.list().await
+    }
+
+    /// Inspects every object whose label is one of the gateway's, by name; of several tokens, at the
+    /// first that is ready. Keys may be created and destroyed meanwhile, and calls continue: objects that
+    /// disappear are skipped, and objects that another process is creating may show faults.
+    ///
+    /// It reads every object of the token: seconds, on some tokens minutes, if there are many.
+    ///
+    /// # Errors
+    /// When the token cannot be searched, or has not responded for 30 seconds.
+    pub async fn inspect(&self, depth: Depth) -> Result<Vec<Inspected>, TokenError> {
+        self.0.first_ready()?.inspect(depth).await
+    }
+
+    /// The number of objects that the last listing or inspection passed over, because neither their
+    /// attributes nor their label can be read. They belong to other programs.
+    pub fn unreadable_objects(&self) -> usize {
+        self.0.opened().map(|member| member.state.room.unreadable()).sum()
     }
 
     /// Finishes queued jobs, closes all sessions, finalizes the module. Returns false if the module

@@ -43,6 +43,25 @@ struct Job {
     work: Work,
 }
 
+/// A job that did not succeed.
+pub(super) struct FailedJob<F> {
+    pub(super) error: TokenError,
+    /// The job, if it was not started: it may run elsewhere.
+    pub(super) job: Option<F>,
+}
+
+impl<F> FailedJob<F> {
+    /// A job that was not started.
+    pub(super) const fn before_start(error: TokenError, job: F) -> Self {
+        Self { error, job: Some(job) }
+    }
+
+    /// A job that was started, or may have been.
+    pub(super) const fn started(error: TokenError) -> Self {
+        Self { error, job: None }
+    }
+}
+
 /// The queue of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum QueueKind {
@@ -120,48 +139,55 @@ impl Pool {
         }
     }
 
-    /// Queues a job and waits for its result until the budget's deadline. If the job returns a
-    /// completion, that decides when the result arrives.
-    pub(super) async fn submit<T, F>(
+    /// Queues a job, which `run` executes, and waits for its result until the budget's deadline. If the
+    /// job returns a completion, that decides when the result arrives.
+    pub(super) async fn submit<T, F, R>(
         &self,
         kind: QueueKind,
         budget: &Budget,
         job: F,
-    ) -> Result<T, TokenError>
+        run: R,
+    ) -> Result<T, FailedJob<F>>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Worker<'_>) -> Result<(T, Option<Completion>), TokenError> + Send + 'static,
+        F: Send + 'static,
+        R: FnOnce(&mut Worker<'_>, F) -> Result<(T, Option<Completion>), TokenError>
+            + Send
+            + 'static,
     {
         if kind == QueueKind::Use && self.is_overloaded() {
-            return Err(self.busy());
+            return Err(FailedJob::before_start(self.busy(), job));
         }
         let deadline = budget.deadline();
-        let (answer, receiver) = oneshot::channel();
-        let work = metered(budget.clone(), job, answer);
         let work_queue = match kind {
             QueueKind::Use => &*self.calls,
             QueueKind::Manage => &*self.changes,
         };
         if work_queue.hang_detector.all_hang() {
-            return Err(TokenError::Unavailable(UnavailableReason::Hanging));
+            let hanging = TokenError::Unavailable(UnavailableReason::Hanging);
+            return Err(FailedJob::before_start(hanging, job));
         }
+        let (answer, receiver) = oneshot::channel();
+        let work = metered(budget.clone(), job, run, answer);
         match work_queue.try_send(Job { deadline, work }) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(self.busy()),
-            Err(TrySendError::Disconnected(_)) => {
-                return Err(TokenError::Unavailable(UnavailableReason::Closed));
+            Err(TrySendError::Full(job)) => (job.work)(Err(self.busy())),
+            Err(TrySendError::Disconnected(job)) => {
+                (job.work)(Err(TokenError::Unavailable(UnavailableReason::Closed)));
             }
         }
         let outcome = match tokio::time::timeout_at(deadline.into(), receiver).await {
             Ok(Ok(result)) => result,
             // The job was dropped without a result: it was too late, or it panicked.
-            Ok(Err(_)) if clock::monotonic() < deadline => Err(TokenError::Panicked),
+            Ok(Err(_)) if clock::monotonic() < deadline => {
+                Err(FailedJob::started(TokenError::Panicked))
+            }
             Ok(Err(_)) | Err(_) => {
                 work_queue.hang_detector.check();
-                Err(TokenError::Deadline)
+                Err(FailedJob::started(TokenError::Deadline))
             }
         };
-        self.outcomes.note(&outcome);
+        self.outcomes.note(outcome.as_ref().map(drop).map_err(|failed| &failed.error));
         outcome
     }
 
@@ -525,16 +551,30 @@ fn copy_job(key: KeyIdentity) -> Job {
 }
 
 /// Wraps a job so that it measures its time and sends its result.
-fn metered<T, F>(budget: Budget, job: F, answer: oneshot::Sender<Result<T, TokenError>>) -> Work
+fn metered<T, F, R>(
+    budget: Budget,
+    job: F,
+    run: R,
+    answer: oneshot::Sender<Result<T, FailedJob<F>>>,
+) -> Work
 where
     T: Send + 'static,
-    F: FnOnce(&mut Worker<'_>) -> Result<(T, Option<Completion>), TokenError> + Send + 'static,
+    F: Send + 'static,
+    R: FnOnce(&mut Worker<'_>, F) -> Result<(T, Option<Completion>), TokenError> + Send + 'static,
 {
     Box::new(move |turn: Result<&mut Worker<'_>, TokenError>| {
         let start = clock::monotonic();
-        let (result, completion) = match turn.and_then(job) {
-            Ok((value, completion)) => (Ok(value), completion),
-            Err(error) => (Err(error), None),
+        let (result, completion) = match turn {
+            Err(error) => (Err(FailedJob::before_start(error, job)), None),
+            Ok(worker) => {
+                if let Some(name) = &worker.state.module.settings.name {
+                    budget.note_token(name);
+                }
+                match run(worker, job) {
+                    Ok((value, completion)) => (Ok(value), completion),
+                    Err(error) => (Err(FailedJob::started(error)), None),
+                }
+            }
         };
         budget.add(clock::since(start));
         let deliver = move || {

@@ -18,7 +18,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// The failures of the module to be initialized again, in this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReinitializeFailures {
     /// The time since which every try has failed in a call of the module.
     pub since: Instant,
@@ -90,7 +90,8 @@ fn end_recovery(state: &TokenState, start: Instant) {
     // Not before calls are accepted again.
     state.announce_login_epoch();
     let away_ms = clock::since(start).as_millis();
-    tracing::warn!(event = "token.back", away_ms, "the token was recovered");
+    let token = state.module.name();
+    tracing::warn!(event = "token.back", token, away_ms, "the token was recovered");
 }
 
 /// Tries until the token is recovered, the PIN is refused, or the token is closed.
@@ -108,7 +109,8 @@ fn recover(state: &TokenState, failures: &Mutex<Option<ReinitializeFailures>>) {
         // Once for each reason: it may be unavailable for days.
         let reason = error.to_string();
         if reason != last_reason {
-            tracing::warn!(event = "token.away", %error, "the token is still unavailable");
+            let token = state.module.name();
+            tracing::warn!(event = "token.away", token, %error, "the token is still unavailable");
             last_reason = reason;
         }
         thread::park_timeout(pause);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cryptoki::session::Session;
@@ -13,9 +14,31 @@ use super::error::TokenError;
 use super::pin::PinGuard;
 use super::pin_change;
 
+/// The settings of a token, or of several that hold the same keys.
+#[derive(Debug, Clone)]
+pub struct TokenGroupSettings {
+    /// The first token.
+    pub first: TokenSettings,
+    /// The others. Each has a name and another module: a process initializes a module once.
+    pub others: Vec<TokenSettings>,
+    /// How long a new key may take to appear in every required token.
+    pub replication: Duration,
+}
+
+impl From<TokenSettings> for TokenGroupSettings {
+    fn from(only: TokenSettings) -> Self {
+        Self { first: only, others: Vec::new(), replication: Duration::ZERO }
+    }
+}
+
 /// The settings to open the token.
 #[derive(Debug, Clone)]
 pub struct TokenSettings {
+    /// Its name in logs, metrics and the audit, if there are several.
+    pub name: Option<Arc<str>>,
+    /// Whether a key is only used after this token has it, and only counts as destroyed after this
+    /// token has destroyed it.
+    pub is_required: bool,
     /// The PKCS#11 module, a shared library.
     pub module: PathBuf,
     /// The argument of C_Initialize in `pReserved`, which some modules require: NSS expects the

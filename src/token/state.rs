@@ -60,12 +60,16 @@ pub(super) struct TokenState {
     /// The thread that recovers the token.
     recovery: OnceLock<Thread>,
     /// Notifies of each new login epoch.
-    reconnects: watch::Sender<()>,
+    reconnects: Arc<watch::Sender<()>>,
 }
 
 impl TokenState {
     /// Loads the module and opens the token.
-    pub(super) fn open(settings: TokenSettings, metrics: TokenMetrics) -> Result<Self, TokenError> {
+    pub(super) fn open(
+        settings: TokenSettings,
+        metrics: TokenMetrics,
+        reconnects: Arc<watch::Sender<()>>,
+    ) -> Result<Self, TokenError> {
         let module = Module::load(settings, metrics.random_generator_failures.clone())?;
         let first = module.open(None)?;
         // A process that was killed may have left some.
@@ -78,6 +82,7 @@ impl TokenState {
             Capabilities::new(Arc::clone(&first.mechanisms), Arc::clone(&first.mechanism_details));
         tracing::info!(
             event = "token.opened",
+            token = module.name(),
             label = info.label,
             serial = info.serial,
             manufacturer = info.manufacturer,
@@ -109,7 +114,7 @@ impl TokenState {
             relogins: AtomicU64::new(0),
             identity_verified_at: AtomicU64::new(0),
             recovery: OnceLock::new(),
-            reconnects: watch::Sender::default(),
+            reconnects,
         })
     }
 
@@ -179,6 +184,7 @@ impl TokenState {
         self.breaker.check()?;
         tracing::warn!(
             event = "token.relogin",
+            token = self.module.name(),
             "the login of the token has ended; logging in once"
         );
         if let Err(error) = initialization.log_in(session, &self.module.settings) {
@@ -221,16 +227,12 @@ impl TokenState {
         if reported.len() < MAX_REPORTED && reported.insert(key) {
             tracing::error!(
                 event = "token.key_mismatch",
+                token = self.module.name(),
                 key_version_id = %key.id(),
                 %error,
                 "an object of the token is not the key in the database; it is not used"
             );
         }
-    }
-
-    /// Notifies of each new login epoch, with which every earlier handle becomes invalid.
-    pub(super) fn reconnects(&self) -> watch::Receiver<()> {
-        self.reconnects.subscribe()
     }
 
     /// Notifies the subscribers of a new login epoch.
@@ -244,6 +246,7 @@ impl TokenState {
             self.breaker.refuse_pin();
             tracing::error!(
                 event = "token.pin_refused",
+                token = self.module.name(),
                 %error,
                 "the token refused the PIN; no further login is tried"
             );
@@ -253,7 +256,12 @@ impl TokenState {
     /// Opens the breaker and wakes the recovery, unless it is running.
     pub(super) fn begin_recovery(&self, cause: &TokenError) {
         if self.breaker.trip() {
-            tracing::error!(event = "token.lost", %cause, "the token was lost; starting recovery");
+            tracing::error!(
+                event = "token.lost",
+                token = self.module.name(),
+                %cause,
+                "the token was lost; starting recovery"
+            );
             self.metrics.disconnects.inc();
             self.wake_recovery();
         }
@@ -276,6 +284,7 @@ impl TokenState {
         self.wake_recovery();
         tracing::error!(
             event = "token.abandoned",
+            token = self.module.name(),
             "the PKCS#11 module hangs; closing without finalizing it"
         );
     }

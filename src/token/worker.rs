@@ -36,6 +36,8 @@ pub struct Worker<'a> {
     pub(super) thread_state: &'a mut ThreadState,
     session: &'a mut Option<Session>,
     holds_objects: bool,
+    /// Whether the job uses only keys that were compared with those of the other tokens of a group.
+    pub(super) requires_comparison: bool,
     /// The cached handles of the job's key from before the job, for its first use.
     pub(super) fetched: Option<(KeyIdentity, Handles)>,
 }
@@ -54,7 +56,15 @@ impl<'a> Worker<'a> {
         thread_state: &'a mut ThreadState,
         session: &'a mut Option<Session>,
     ) -> Self {
-        Self { state, initialization, thread_state, session, holds_objects: false, fetched: None }
+        Self {
+            state,
+            initialization,
+            thread_state,
+            session,
+            holds_objects: false,
+            requires_comparison: false,
+            fetched: None,
+        }
     }
 
     /// The thread's session, opened if needed.

@@ -89,5 +89,5 @@ fn every_configuration_of_a_token_is_valid() {
             panic!("{text}\n{faults:?}");
         }
     }
-    assert_eq!(blocks.len(), 11);
+    assert_eq!(blocks.len(), 12);
 }

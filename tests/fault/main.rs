@@ -37,6 +37,7 @@ mod snapshot;
 mod store_disk;
 #[path = "../support/mod.rs"]
 mod support;
+mod token_group;
 mod traffic;
 mod transient_errors;
 mod unavailable;

@@ -186,6 +186,8 @@ pub(crate) fn settings(selector: TokenSelector) -> TokenSettings {
 fn settings_of(module: PathBuf, selector: TokenSelector) -> TokenSettings {
     TokenSettings {
         module,
+        name: None,
+        is_required: true,
         init_arguments: None,
         selector,
         pin: PIN.into(),

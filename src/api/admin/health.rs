@@ -93,7 +93,7 @@ impl Health {
             ("certificate", self.certificate()),
             ("clock", self.clock()),
             ("store", self.store().await),
-            ("token", Dependency::of(self.components.token.ready())),
+            ("token", self.token()),
         ]);
         let has = |status| dependencies.values().any(|dependency| dependency.status == status);
         let status = match (has("failed"), has("degraded")) {
@@ -102,6 +102,18 @@ impl Health {
             (false, false) => "ready",
         };
         Readiness { status, dependencies }
+    }
+
+    /// One of several tokens is enough.
+    fn token(&self) -> Dependency {
+        let token = &self.components.token;
+        if let Err(error) = token.ready() {
+            return Dependency::of(Err(error));
+        }
+        let left_out = token.left_out();
+        let reasons = left_out.iter().map(|(name, error)| format!("{name}: {error}"));
+        let reasons: Vec<_> = reasons.collect();
+        Dependency::ok_or("degraded", (!reasons.is_empty()).then(|| reasons.join("; ")))
     }
 
     /// All requests are rejected while the audit cannot be written.

@@ -33,12 +33,12 @@ use super::signals::{StopSignals, UserSignals};
 use super::tls::certificate::Name;
 use crate::app::{self, Gateway, Listeners, Stop};
 use crate::config::secret::read_private_file;
-use crate::config::{Config, Log, LogFormat, MAX_RATE, Operators, TokenConfig};
+use crate::config::{Config, Log, LogFormat, MAX_RATE, Operators};
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use crate::model::{AccessKeyId, AccountId, OperatorAlias, PrincipalName, Region, RegionAccount};
 use crate::store::Store;
 use crate::telemetry;
-use crate::token::{Token, TokenSettings};
+use crate::token::{Token, TokenGroupSettings};
 use banner::Banner;
 use directory::DevDirectory;
 
@@ -218,7 +218,7 @@ impl Dev {
         let mut signals = StopSignals::catch()?;
         let ignoring = tokio::spawn(UserSignals::catch()?.ignore());
         let region_account = settings.region_account.clone();
-        let mut gateway = Gateway::start(settings, listeners).await?;
+        let mut gateway = Box::pin(Gateway::start(settings, listeners)).await?;
         gateway.set_for_development();
         // Who waits until it is ready expects the demo key.
         let health = gateway.health();
@@ -359,14 +359,16 @@ fn begin_log(log: &Log) -> anyhow::Result<Box<dyn FnOnce()>> {
 ///
 /// # Errors
 /// When the directory, its configuration or the module does not exist.
-pub(super) fn token_in(dir: &Path, module: Option<&Path>) -> anyhow::Result<TokenSettings> {
+pub(super) fn token_in(dir: &Path, module: Option<&Path>) -> anyhow::Result<TokenGroupSettings> {
     let module = module::find(module)?;
     let dev_directory = DevDirectory::find(dir)?;
     dev_directory.reexec_with_softhsm()?;
     // As hsmgate dev itself, without a check of the permissions.
     let config = Config::read(&dev_directory.configuration_path())
         .context("hsmgate dev writes the configuration at each start")?;
-    settings::read_token_settings(TokenConfig { module, ..config.token }, &config.state_directory)
+    let mut token = config.token;
+    token.first.module = module;
+    settings::read_token_settings(token, &config.state_directory)
 }
 
 fn rate() -> RangedU64ValueParser<u32> {

@@ -154,6 +154,7 @@ pub(super) async fn examine<T>(
     let mut answers = false;
     if let Some(token) = &token {
         checks.push(token::identity(token));
+        checks.extend(token::left_out(token));
         checks.extend(token::caller_iv(config, token));
         answers = token::capability_tests(token, is_deep, &mut checks).await;
     }
@@ -193,6 +194,7 @@ pub(super) async fn examine_running(config: &Config, store: &Store, token: &Toke
     checks.extend(system::certificate(config));
     checks.push(system::clock(Some(store)).await);
     checks.push(token::identity(token));
+    checks.extend(token::left_out(token));
     checks.extend(token::caller_iv(config, token));
     store::rows(store, &mut checks).await;
     examine_both(config, false, store, token, &mut checks).await;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Check, access};
 use crate::cli::open_files;
-use crate::config::Config;
+use crate::config::{Config, TokenConfig};
 use crate::jobs::HOLD_LEFT;
 use crate::model::clock;
 use crate::server::tls::ServerCertificate;
@@ -26,18 +26,7 @@ const TOLERANCE_SECONDS: i64 = 5;
 
 /// Checks the PIN file, the free space, the audit file and the limit of open files.
 pub(super) fn files(config: &Config) -> Vec<Check> {
-    let pin = match config.token.pin.read() {
-        Ok(_pin) => Check::ok("PIN file", "it exists, and no other user can read it"),
-        Err(error) => Check::failed(
-            "PIN file",
-            error.to_string(),
-            access::remedy_or(
-                config.token.pin.file().as_deref(),
-                "Write the user PIN to this file, and make it readable only by its owner (chmod 600).",
-            ),
-        ),
-    };
-    let mut checks = vec![pin];
+    let mut checks: Vec<_> = config.token.iter().map(pin_file).collect();
     for (name, path) in [
         ("disk of the database", Store::file(&config.store_url)),
         ("disk of the state", Some(config.state_directory.clone())),
@@ -48,6 +37,20 @@ pub(super) fn files(config: &Config) -> Vec<Check> {
     checks.push(audit(&config.audit.file, &config.state_directory));
     checks.push(open_files(config.limits.connections));
     checks
+}
+
+fn pin_file(token: &TokenConfig) -> Check {
+    match token.pin.read() {
+        Ok(_pin) => Check::ok("PIN file", "it exists, and no other user can read it"),
+        Err(error) => Check::failed(
+            "PIN file",
+            error.to_string(),
+            access::remedy_or(
+                token.pin.file().as_deref(),
+                "Write the user PIN to this file, and make it readable only by its owner (chmod 600).",
+            ),
+        ),
+    }
 }
 
 /// Whether the limit of open files allows the configured connections. A service may have another limit

@@ -32,7 +32,7 @@ pub(super) async fn open(config: &Config) -> Result<Token, Check> {
     let failed = |found, remedy| Check::failed(NAME, found, remedy);
     match tokio::time::timeout(OPENING, opening).await {
         Ok(Ok(opened)) => opened.map_err(|error| {
-            let denied = denied(&error, &config.token.module);
+            let denied = denied(&error, &config.token.first.module);
             failed(chain(&error), denied.unwrap_or_else(|| remedy(&error).to_owned()))
         }),
         Ok(Err(_)) => Err(failed(
@@ -52,6 +52,17 @@ pub(super) fn identity(token: &Token) -> Check {
     let (call, workers) = (microseconds(token.call_time()), token.workers());
     let found = format!("{:?}, serial {}, {}", info.label, info.serial, info.manufacturer);
     Check::ok(NAME, format!("{found}; a call takes {call} µs, workers: {workers}"))
+}
+
+/// The tokens of several that are not used.
+pub(super) fn left_out(token: &Token) -> impl Iterator<Item = Check> {
+    token.left_out().into_iter().map(|(name, error)| {
+        Check::warning(
+            &format!("token {name}"),
+            chain(&error),
+            "Check whether the HSM responds to its own tools; see docs/tokens.md.",
+        )
+    })
 }
 
 /// Whether the configuration accepts the IV of a caller on a token that takes none.

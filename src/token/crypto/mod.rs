@@ -5,6 +5,7 @@ pub(super) mod check_value;
 pub(super) mod cipher;
 pub(super) mod gcm;
 pub(super) mod import;
+pub(super) mod key_answer;
 pub(super) mod mac;
 pub(super) mod mechanism;
 pub(super) mod mechanism_details;

@@ -27,7 +27,11 @@ impl Worker<'_> {
         self.destroy_with(key, Unlabelled::Destroy)
     }
 
-    fn destroy_with(&mut self, key: KeyIdentity, unlabelled: Unlabelled) -> Result<(), TokenError> {
+    pub(crate) fn destroy_with(
+        &mut self,
+        key: KeyIdentity,
+        unlabelled: Unlabelled,
+    ) -> Result<(), TokenError> {
         self.with_objects(|worker| {
             worker.with_retry(Some(key), |worker| {
                 worker.drop_copy(key);
@@ -124,7 +128,7 @@ fn destroy_seen(
 
 /// How to treat objects that have a key's id and no label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unlabelled {
+pub(crate) enum Unlabelled {
     /// Keep them: with the id alone, a changed database could name any object of the token.
     Keep,
     /// Destroy those of the key's class: they were incomplete after a kill.

@@ -10,11 +10,11 @@ use super::inspect::{Depth, Inspected};
 use super::name::{KeyIdentity, ObjectName};
 use super::query::{self, KeyObjects, class_from, name_from};
 use crate::model::{KeyVersionId, clock};
-use crate::token::Token;
 use crate::token::behavior::Copies;
 use crate::token::budget::Budget;
 use crate::token::cache::{Handles, LoginEpoch};
 use crate::token::error::{ErrorClass, TokenError};
+use crate::token::member::Member;
 use crate::token::retry::{REPEATED_LOGOUTS, RETRIES};
 use crate::token::worker::Worker;
 
@@ -55,7 +55,7 @@ struct Step<T> {
     unreadable: usize,
 }
 
-impl Token {
+impl Member {
     /// The names of all objects whose label is one of the gateway's, sorted, each once. It reads
     /// the label of every object, which takes seconds, on some tokens minutes, if there are many.
     /// Keys may be created and destroyed meanwhile, and calls continue. The handles are cached, so
@@ -63,15 +63,15 @@ impl Token {
     ///
     /// # Errors
     /// When the token cannot be searched, or has not responded for 30 seconds.
-    pub async fn list(&self) -> Result<Vec<ObjectName>, TokenError> {
+    pub(crate) async fn list(&self) -> Result<Vec<ObjectName>, TokenError> {
         for _time in 0..=RETRIES {
             let ObjectList { login_epoch, copies, objects } = self.all_objects().await?;
             let ours = self
                 .each_object(login_epoch, objects, |worker, object| worker.named(*object))
                 .await?;
             let Some((ours, unreadable)) = ours else { continue };
-            self.0.state.room.set_unreadable(unreadable);
-            self.0.state.keys.insert_missing(complete_keys(&ours, login_epoch, copies));
+            self.state.room.set_unreadable(unreadable);
+            self.state.keys.insert_missing(complete_keys(&ours, login_epoch, copies));
             let names: BTreeSet<_> = ours.iter().map(|object| object.name).collect();
             return Ok(names.into_iter().collect());
         }
@@ -86,7 +86,7 @@ impl Token {
     ///
     /// # Errors
     /// When the token cannot be searched, or has not responded for 30 seconds.
-    pub async fn inspect(&self, depth: Depth) -> Result<Vec<Inspected>, TokenError> {
+    pub(crate) async fn inspect(&self, depth: Depth) -> Result<Vec<Inspected>, TokenError> {
         let inspect = move |worker: &mut Worker<'_>, (name, objects): &(ObjectName, Vec<_>)| {
             Ok(Some(worker.check_objects(*name, objects, depth)))
         };
@@ -96,19 +96,13 @@ impl Token {
                 .each_object(login_epoch, objects, |worker, object| worker.attributes_of(*object))
                 .await?;
             let Some((attributes, unreadable)) = attributes else { continue };
-            self.0.state.room.set_unreadable(unreadable);
+            self.state.room.set_unreadable(unreadable);
             let named = by_name(attributes);
             if let Some((inspected, _)) = self.each_object(login_epoch, named, inspect).await? {
                 return Ok(inspected);
             }
         }
         Err(REPEATED_LOGOUTS)
-    }
-
-    /// The number of objects that the last listing or inspection passed over, because neither their
-    /// attributes nor their label can be read. They belong to other programs.
-    pub fn unreadable_objects(&self) -> usize {
-        self.0.state.room.unreadable()
     }
 
     /// Inspects each of `items`, step by step, and counts those that cannot be read; `None` if the
@@ -156,7 +150,7 @@ impl Token {
     {
         let budget = Budget::new(TIMEOUT);
         loop {
-            match self.run(&budget, job.clone()).await {
+            match self.run(&budget, job.clone()).await.map_err(|failed| failed.error) {
                 Err(TokenError::Busy) if clock::monotonic() < budget.deadline() => {
                     tokio::time::sleep(PAUSE).await;
                 }

@@ -1,0 +1,703 @@
+//! The tokens that hold the same keys: which of them runs a job.
+//!
+//! A job runs at a token that is ready, is not known to lack the key, and has the fewest jobs. One that
+//! was not started there runs at another. A key is used in a token only after it has given the answer
+//! that it gives in the others; a token that disagrees is left out for good.
+//!
+//! A single token is a group of one, without comparisons.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::watch;
+
+use super::budget::Budget;
+use super::completion::Completion;
+use super::crypto::key_answer::KeyAnswer;
+use super::error::{ErrorClass, TokenError, UnavailableReason};
+use super::member::Member;
+use super::metrics::TokenMetrics;
+use super::objects::destroy::Unlabelled;
+use super::objects::name::{KeyIdentity, ObjectName};
+use super::pool::FailedJob;
+use super::settings::{TokenGroupSettings, TokenSettings};
+use super::worker::Worker;
+use crate::model::clock;
+
+/// The pause before a token that could not be opened is tried again.
+const OPEN_AGAIN: Duration = Duration::from_secs(5);
+/// How long a start waits for the other tokens once one is open.
+const OPENING: Duration = Duration::from_secs(10);
+/// The time of a search for a key, or of a comparison of it.
+const COMPARISON: Duration = Duration::from_secs(5);
+/// How long a token that lacks a key is not asked for it.
+const ABSENT: Duration = Duration::from_secs(5);
+/// The pauses between two looks for a new key in another token: the first, and the longest.
+const REPLICATION_PAUSES: (Duration, Duration) =
+    (Duration::from_millis(10), Duration::from_millis(500));
+
+/// All tokens.
+pub(super) struct Group {
+    slots: Vec<Arc<Slot>>,
+    pub(super) metrics: TokenMetrics,
+    replication: Duration,
+    /// What each key answers, by the first token that was asked. Empty for a single token.
+    answers: Mutex<HashMap<KeyIdentity, KeyAnswer>>,
+    /// Where the next choice among tokens with equally many jobs begins.
+    turn: AtomicUsize,
+    shared: Arc<Shared>,
+}
+
+/// What the threads that open tokens share with the group.
+struct Shared {
+    reconnects: Arc<watch::Sender<()>>,
+    identity_key: OnceLock<KeyIdentity>,
+    is_closed: Mutex<bool>,
+    closed: Condvar,
+}
+
+/// The place of a token, which may not be open yet.
+struct Slot {
+    name: Option<Arc<str>>,
+    is_required: bool,
+    member: OnceLock<Member>,
+    /// Whether its keys are not those of the others.
+    disagrees: AtomicBool,
+    /// The jobs that it has.
+    jobs: AtomicUsize,
+    /// The keys that it lacks, and until when this is believed.
+    absent: RwLock<HashMap<KeyIdentity, Instant>>,
+    /// Whether a thread is in its module to open it.
+    is_opening: AtomicBool,
+}
+
+/// Counts a job of a token.
+struct CountedJob<'a>(&'a AtomicUsize);
+
+impl<'a> CountedJob<'a> {
+    fn new(jobs: &'a AtomicUsize) -> Self {
+        jobs.fetch_add(1, Ordering::Relaxed);
+        Self(jobs)
+    }
+}
+
+impl Drop for CountedJob<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Slot {
+    fn new(settings: &TokenSettings) -> Self {
+        Self {
+            name: settings.name.clone(),
+            is_required: settings.is_required,
+            member: OnceLock::new(),
+            disagrees: AtomicBool::new(false),
+            jobs: AtomicUsize::new(0),
+            absent: RwLock::default(),
+            is_opening: AtomicBool::new(false),
+        }
+    }
+
+    /// The token, if it accepts calls now.
+    fn ready(&self) -> Result<&Member, TokenError> {
+        let unavailable = |reason| Err(TokenError::Unavailable(reason));
+        let Some(member) = self.member.get() else {
+            return unavailable(UnavailableReason::NotOpened);
+        };
+        if self.disagrees.load(Ordering::Relaxed) {
+            return unavailable(UnavailableReason::Disagrees);
+        }
+        member.ready().map(|()| member)
+    }
+
+    fn lacks(&self, key: KeyIdentity) -> bool {
+        let absent = self.absent.read();
+        absent.get(&key).is_some_and(|until| clock::monotonic() < *until)
+    }
+
+    fn note_absent(&self, key: KeyIdentity) {
+        let now = clock::monotonic();
+        let mut absent = self.absent.write();
+        absent.retain(|_key, until| *until > now);
+        if absent.insert(key, now + ABSENT).is_none() {
+            tracing::warn!(
+                event = "token.key_absent",
+                token = self.name.as_deref(),
+                key = %key.name,
+                "a token of the group does not have a key of the others; it is not asked for it"
+            );
+        }
+    }
+
+    fn refuse(&self, key: KeyIdentity) {
+        if !self.disagrees.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                event = "token.disagrees",
+                token = self.name.as_deref(),
+                key = %key.name,
+                "a token of the group has another key than the others under the id of one; the token is \
+                 not used until the gateway is started again"
+            );
+        }
+    }
+
+    /// Opens the token, and tries again until it is open, its PIN was refused, or the group is closed.
+    fn open(
+        &self,
+        settings: &TokenSettings,
+        metrics: &TokenMetrics,
+        shared: &Shared,
+        first: &Sender<Result<(), TokenError>>,
+    ) {
+        let mut last_reason = String::new();
+        loop {
+            self.is_opening.store(true, Ordering::SeqCst);
+            let is_closed = *shared.is_closed.lock();
+            if is_closed {
+                return self.is_opening.store(false, Ordering::SeqCst);
+            }
+            let reconnects = Arc::clone(&shared.reconnects);
+            let error = match Member::open(settings.clone(), metrics.clone(), reconnects) {
+                Ok(member) => {
+                    if let Some(key) = shared.identity_key.get() {
+                        member.state.set_identity_key(*key);
+                    }
+                    let _is_first = self.member.set(member);
+                    self.is_opening.store(false, Ordering::SeqCst);
+                    // The start may not wait any more.
+                    let _ = first.send(Ok(()));
+                    shared.reconnects.send_replace(());
+                    return;
+                }
+                Err(error) => error,
+            };
+            self.is_opening.store(false, Ordering::SeqCst);
+            let is_final = error.class() == ErrorClass::Pin;
+            let reason = error.to_string();
+            if reason != last_reason {
+                tracing::error!(
+                    event = "token.not_opened",
+                    token = self.name.as_deref(),
+                    %error,
+                    "a token of the group cannot be opened"
+                );
+                last_reason = reason;
+            }
+            let _ = first.send(Err(error));
+            let mut is_closed = shared.is_closed.lock();
+            if !*is_closed && !is_final {
+                shared.closed.wait_for(&mut is_closed, OPEN_AGAIN);
+            }
+            if *is_closed || is_final {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Group {
+    /// Opens the tokens: a single one, or at least one of several. Blocking.
+    pub(super) fn open(
+        settings: TokenGroupSettings,
+        metrics: TokenMetrics,
+    ) -> Result<Self, TokenError> {
+        let TokenGroupSettings { first, others, replication } = settings;
+        let shared = Arc::new(Shared {
+            reconnects: Arc::default(),
+            identity_key: OnceLock::new(),
+            is_closed: Mutex::new(false),
+            closed: Condvar::new(),
+        });
+        let all: Vec<_> = std::iter::once(first).chain(others).collect();
+        let group = Self {
+            slots: all.iter().map(Slot::new).map(Arc::new).collect(),
+            metrics,
+            replication,
+            answers: Mutex::default(),
+            turn: AtomicUsize::new(0),
+            shared,
+        };
+        match <[TokenSettings; 1]>::try_from(all) {
+            Ok([only]) => group.open_only(only)?,
+            Err(several) => group.open_several(several)?,
+        }
+        Ok(group)
+    }
+
+    fn open_only(&self, settings: TokenSettings) -> Result<(), TokenError> {
+        let reconnects = Arc::clone(&self.shared.reconnects);
+        let member = Member::open(settings, self.metrics.clone(), reconnects)?;
+        if let [only] = &*self.slots {
+            let _is_first = only.member.set(member);
+        }
+        Ok(())
+    }
+
+    /// Opens each token in a thread of its own: one that is away may block its module for minutes.
+    fn open_several(&self, all: Vec<TokenSettings>) -> Result<(), TokenError> {
+        let (sender, outcomes) = mpsc::channel();
+        for (slot, settings) in self.slots.iter().zip(all) {
+            let (slot, shared) = (Arc::clone(slot), Arc::clone(&self.shared));
+            let (metrics, sender) = (self.metrics.clone(), sender.clone());
+            let thread = thread::Builder::new().name("token-opening".to_owned());
+            thread
+                .spawn(move || slot.open(&settings, &metrics, &shared, &sender))
+                .map_err(TokenError::Thread)?;
+        }
+        drop(sender);
+        let (mut end, mut failure) = (None, None);
+        for _slot in &self.slots {
+            let outcome = match end {
+                None => outcomes.recv().ok(),
+                Some(end) => {
+                    let left = clock::monotonic();
+                    outcomes.recv_timeout(Instant::saturating_duration_since(&end, left)).ok()
+                }
+            };
+            match outcome {
+                Some(Ok(())) => end = end.or_else(|| clock::monotonic().checked_add(OPENING)),
+                Some(Err(error)) => failure = failure.or(Some(error)),
+                None => break,
+            }
+        }
+        match (self.opened().next(), failure) {
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(TokenError::Unavailable(UnavailableReason::NotOpened)),
+            (Some(_), _) => Ok(()),
+        }
+    }
+
+    /// Closes all tokens. False if a module blocks a thread.
+    pub(super) fn close(&self) -> bool {
+        *self.shared.is_closed.lock() = true;
+        self.shared.closed.notify_all();
+        // Each is closed, whatever the others.
+        let left_open = self.opened().filter(|member| !member.close()).count();
+        let is_opening = self.slots.iter().any(|slot| slot.is_opening.load(Ordering::SeqCst));
+        left_open == 0 && !is_opening
+    }
+
+    pub(super) fn is_group(&self) -> bool {
+        self.slots.len() > 1
+    }
+
+    /// The open tokens, in their order.
+    pub(super) fn opened(&self) -> impl Iterator<Item = &Member> {
+        self.slots.iter().filter_map(|slot| slot.member.get())
+    }
+
+    /// The first open token.
+    #[expect(clippy::expect_used, reason = "a group exists only with an open token")]
+    pub(super) fn first(&self) -> &Member {
+        self.opened().next().expect("a token is open")
+    }
+
+    /// The first token that accepts calls.
+    pub(super) fn first_ready(&self) -> Result<&Member, TokenError> {
+        Ok(self.first_ready_slot()?.1)
+    }
+
+    fn first_ready_slot(&self) -> Result<(usize, &Member), TokenError> {
+        let mut failure = None;
+        for (index, slot) in self.slots.iter().enumerate() {
+            match slot.ready() {
+                Ok(member) => return Ok((index, member)),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        Err(failure.unwrap_or(TokenError::Unavailable(UnavailableReason::NotOpened)))
+    }
+
+    pub(super) fn ready(&self) -> Result<(), TokenError> {
+        self.first_ready().map(drop)
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.slots.iter().filter_map(|slot| slot.name.as_deref().map(str::to_owned)).collect()
+    }
+
+    /// The names of the tokens that are not used now, each with the reason.
+    pub(super) fn left_out(&self) -> Vec<(String, TokenError)> {
+        let named = self.slots.iter().filter_map(|slot| Some((slot.name.as_deref()?, slot)));
+        named.filter_map(|(name, slot)| Some((name.to_owned(), slot.ready().err()?))).collect()
+    }
+
+    /// The largest value of the open tokens, if none is ready.
+    pub(super) fn of_unready<T: Ord>(&self, value: impl Fn(&Member) -> Option<T>) -> Option<T> {
+        if self.ready().is_ok() {
+            return None;
+        }
+        self.opened().filter_map(value).max()
+    }
+
+    pub(super) fn set_identity_key(&self, key: KeyIdentity) {
+        let _is_first = self.shared.identity_key.set(key);
+        for member in self.opened() {
+            member.state.set_identity_key(key);
+        }
+    }
+
+    pub(super) fn reconnects(&self) -> watch::Receiver<()> {
+        self.shared.reconnects.subscribe()
+    }
+
+    pub(super) fn check_calls(&self) -> Duration {
+        let now = clock::monotonic();
+        let ages = self.opened().map(|member| member.pool.outcomes().look(now));
+        ages.min().unwrap_or_default()
+    }
+
+    /// Sets the metrics of each token of several.
+    pub(super) fn observe_members(&self) {
+        for slot in &self.slots {
+            if let Some(name) = &slot.name {
+                let jobs = slot.jobs.load(Ordering::Relaxed);
+                self.metrics.observe_member(name, slot.ready().is_ok(), jobs);
+            }
+        }
+    }
+
+    /// The next token for a job: of those that are ready and not in `tried`, the one with the fewest
+    /// jobs.
+    fn choose(&self, key: Option<KeyIdentity>, tried: &[usize]) -> Option<(usize, &Slot, &Member)> {
+        let count = self.slots.len();
+        let start = if count > 1 { self.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        let in_turn = (0..count).map(|step| start.wrapping_add(step) % count);
+        let usable = in_turn.filter(|index| !tried.contains(index)).filter_map(|index| {
+            let slot = self.slots.get(index)?;
+            let member = slot.ready().ok()?;
+            let is_asked = count == 1 || key.is_none_or(|key| !slot.lacks(key));
+            is_asked.then_some((index, &**slot, member))
+        });
+        usable.min_by_key(|(_index, slot, _member)| slot.jobs.load(Ordering::Relaxed))
+    }
+
+    /// Why no token has run a job: the failure of the last that was tried. If a token that was not tried
+    /// may have the key, the key does not count as missing.
+    fn failure(&self, last: Option<TokenError>) -> TokenError {
+        let away = self.slots.iter().find_map(|slot| slot.ready().err());
+        match (last, away) {
+            (Some(TokenError::NotFound) | None, Some(away)) => away,
+            (Some(error), _) => error,
+            (None, None) => TokenError::NotFound,
+        }
+    }
+
+    pub(super) async fn run<T, F>(&self, budget: &Budget, job: F) -> Result<T, TokenError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
+    {
+        let (mut job, mut tried, mut last) = (job, Vec::new(), None);
+        while let Some((index, slot, member)) = self.choose(None, &tried) {
+            let _counted = CountedJob::new(&slot.jobs);
+            let failed = match member.run(budget, job).await {
+                Ok(value) => return Ok(value),
+                Err(failed) => failed,
+            };
+            job = match self.another_try(failed, &mut last) {
+                Ok(job) => job,
+                Err(error) => return Err(error),
+            };
+            tried.push(index);
+        }
+        Err(self.failure(last))
+    }
+
+    /// The job, if another token may run it.
+    fn another_try<F>(
+        &self,
+        failed: FailedJob<F>,
+        last: &mut Option<TokenError>,
+    ) -> Result<F, TokenError> {
+        match failed.job {
+            Some(job) if self.is_group() => {
+                *last = Some(failed.error);
+                Ok(job)
+            }
+            _ => Err(failed.error),
+        }
+    }
+
+    pub(super) async fn run_known<T, F>(
+        &self,
+        key: KeyIdentity,
+        budget: &Budget,
+        job: F,
+    ) -> Result<T, TokenError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Worker<'_>) -> Result<(T, Option<Completion>), TokenError> + Send + 'static,
+    {
+        let (mut job, mut tried, mut last) = (job, Vec::new(), None);
+        while let Some((index, slot, member)) = self.choose(Some(key), &tried) {
+            let _counted = CountedJob::new(&slot.jobs);
+            let failed = match member.run_known(key, budget, job).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(same)) => match Box::pin(self.find(index, key, budget)).await {
+                    Ok(()) => match member.run_found(budget, same).await {
+                        Ok(value) => return Ok(value),
+                        Err(failed) => failed,
+                    },
+                    Err(TokenError::Deadline) => return Err(TokenError::Deadline),
+                    Err(error @ TokenError::KeyMismatch { .. }) if self.is_group() => {
+                        // The other key may be in the token that was asked first.
+                        if self.answers.lock().contains_key(&key) {
+                            slot.refuse(key);
+                        }
+                        FailedJob::before_start(error, same)
+                    }
+                    Err(error) => FailedJob::before_start(error, same),
+                },
+                Err(failed) => failed,
+            };
+            job = match self.another_try(failed, &mut last) {
+                Ok(job) => job,
+                Err(error) => return Err(error),
+            };
+            tried.push(index);
+        }
+        Err(self.failure(last))
+    }
+
+    /// Finds a key in a token; of several tokens, also compares it with that of the others.
+    async fn find(
+        &self,
+        index: usize,
+        key: KeyIdentity,
+        budget: &Budget,
+    ) -> Result<(), TokenError> {
+        if self.is_group() {
+            return self.compare(index, key, budget).await;
+        }
+        let find = move |worker: &mut Worker<'_>| worker.look_up(key);
+        self.first().change(budget, find).await.map_err(|failed| failed.error)
+    }
+
+    /// Compares a key of one token with the answer of the first token that has the key. A token that
+    /// disagrees is left out.
+    async fn compare(
+        &self,
+        index: usize,
+        key: KeyIdentity,
+        budget: &Budget,
+    ) -> Result<(), TokenError> {
+        let known = self.answers.lock().get(&key).cloned();
+        let known = match known {
+            Some(known) => known,
+            None => self.ask(index, key, budget).await?,
+        };
+        let Some(slot) = self.slots.get(index) else { return Err(TokenError::NotFound) };
+        let gives = move |worker: &mut Worker<'_>| worker.gives_answer(key, &known);
+        match slot.ready()?.change(budget, gives).await.map_err(|failed| failed.error) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                slot.refuse(key);
+                Err(TokenError::Unavailable(UnavailableReason::Disagrees))
+            }
+            Err(TokenError::NotFound) => {
+                slot.note_absent(key);
+                Err(TokenError::NotFound)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The answer of a key in the first token that has it: of the tokens up to this one, the others
+    /// must agree with it.
+    async fn ask(
+        &self,
+        index: usize,
+        key: KeyIdentity,
+        budget: &Budget,
+    ) -> Result<KeyAnswer, TokenError> {
+        let mut failure = TokenError::NotFound;
+        for slot in self.slots.iter().take(index.saturating_add(1)) {
+            let Ok(member) = slot.ready() else { continue };
+            let answer = move |worker: &mut Worker<'_>| worker.answer_of(key);
+            match member.change(budget, answer).await.map_err(|failed| failed.error) {
+                Ok(answer) => {
+                    return Ok(self.answers.lock().entry(key).or_insert(answer).clone());
+                }
+                Err(error) => {
+                    if error.is_not_found() {
+                        slot.note_absent(key);
+                    }
+                    failure = error;
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    pub(super) async fn change<T, F>(&self, budget: &Budget, job: F) -> Result<T, TokenError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
+    {
+        let member = self.first_ready()?;
+        Box::pin(member.change(budget, job)).await.map_err(|failed| failed.error)
+    }
+
+    /// The required tokens, if all are ready.
+    fn required(&self) -> Result<impl Iterator<Item = (usize, &Slot)>, TokenError> {
+        let required = || self.slots.iter().enumerate().filter(|(_index, slot)| slot.is_required);
+        if required().any(|(_index, slot)| slot.ready().is_err()) {
+            return Err(TokenError::Unavailable(UnavailableReason::RequiredAway));
+        }
+        Ok(required().map(|(index, slot)| (index, &**slot)))
+    }
+
+    pub(super) async fn create<T, F>(
+        &self,
+        key: KeyIdentity,
+        budget: &Budget,
+        job: F,
+    ) -> Result<T, TokenError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
+    {
+        if !self.is_group() {
+            return self.change(budget, job).await;
+        }
+        self.required().map(drop)?;
+        let (index, member) = self.first_ready_slot()?;
+        let value = Box::pin(member.change(budget, job)).await.map_err(|failed| failed.error)?;
+        self.compare(index, key, &Budget::new(COMPARISON)).await?;
+        self.wait_for_copies(index, key).await?;
+        Ok(value)
+    }
+
+    /// Waits until every required token shows a new key of one of them.
+    async fn wait_for_copies(&self, index: usize, key: KeyIdentity) -> Result<(), TokenError> {
+        let budget = Budget::new(self.replication);
+        for (other, _slot) in self.required()?.filter(|(other, _slot)| *other != index) {
+            let (mut pause, longest) = REPLICATION_PAUSES;
+            loop {
+                let is_late = clock::monotonic() >= budget.deadline();
+                match self.compare(other, key, &budget).await {
+                    Ok(()) => break,
+                    Err(error) if !is_of_copy(&error) => return Err(error),
+                    Err(_) if is_late => {
+                        return Err(TokenError::Unavailable(UnavailableReason::NotReplicated));
+                    }
+                    Err(_) => {}
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(longest);
+            }
+        }
+        for slot in &self.slots {
+            slot.absent.write().remove(&key);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn destroy(
+        &self,
+        key: KeyIdentity,
+        budget: &Budget,
+        unlabelled: Unlabelled,
+    ) -> Result<(), TokenError> {
+        let destroy = move |worker: &mut Worker<'_>| worker.destroy_with(key, unlabelled);
+        if !self.is_group() {
+            return self.change(budget, destroy).await;
+        }
+        self.required().map(drop)?;
+        for slot in &self.slots {
+            let destroyed = match slot.ready() {
+                Ok(member) => member.change(budget, destroy).await.map_err(|failed| failed.error),
+                Err(error) => Err(error),
+            };
+            if slot.is_required {
+                destroyed?;
+            }
+        }
+        self.answers.lock().remove(&key);
+        // A token may have copied the key from one that had not destroyed it yet.
+        if self.exists(key, budget).await? {
+            return Err(TokenError::Unavailable(UnavailableReason::NotDestroyed));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn exists(
+        &self,
+        key: KeyIdentity,
+        budget: &Budget,
+    ) -> Result<bool, TokenError> {
+        let mut failure = None;
+        for slot in &self.slots {
+            let found = match slot.ready() {
+                Ok(member) => {
+                    let exists = member.change(budget, move |worker| worker.exists(key)).await;
+                    exists.map_err(|failed| failed.error)
+                }
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(true) => return Ok(true),
+                Err(error) if slot.is_required => failure = failure.or(Some(error)),
+                Ok(false) | Err(_) => {}
+            }
+        }
+        failure.map_or(Ok(false), Err)
+    }
+
+    pub(super) async fn forget(&self, key: KeyIdentity, budget: &Budget) {
+        self.answers.lock().remove(&key);
+        for member in self.opened() {
+            let forget = move |worker: &mut Worker<'_>| {
+                worker.forget_key(key);
+                Ok(())
+            };
+            let _ = member.change(budget, forget).await;
+        }
+    }
+
+    pub(super) async fn list(&self) -> Result<Vec<ObjectName>, TokenError> {
+        let (mut names, mut failure, mut is_listed) = (BTreeSet::new(), None, false);
+        for slot in &self.slots {
+            let listed = match slot.ready() {
+                Ok(member) => member.list().await,
+                Err(error) => Err(error),
+            };
+            match listed {
+                Ok(listed) => {
+                    names.extend(listed);
+                    is_listed = true;
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        match failure {
+            Some(error) if !is_listed => Err(error),
+            _ => Ok(names.into_iter().collect()),
+        }
+    }
+}
+
+/// Whether a token may report this of a key that is being copied to it.
+const fn is_of_copy(error: &TokenError) -> bool {
+    matches!(
+        error,
+        TokenError::NotFound
+            | TokenError::KeyMismatch { .. }
+            | TokenError::Busy
+            | TokenError::Deadline
+    )
+}
