@@ -154,9 +154,7 @@ fn is_wrong_state(error: &StoreError) -> bool {
 /// The code of a user, role or AccessKey that exists already or does not exist.
 const fn of_principal(error: &AccessKeyError) -> Option<Exit> {
     match error {
-        AccessKeyError::PrincipalExists(_) | AccessKeyError::TooManyKeys(_) => {
-            Some(Exit::WrongState)
-        }
+        AccessKeyError::PrincipalExists(_) => Some(Exit::WrongState),
         AccessKeyError::PrincipalNotFound(_) | AccessKeyError::NotFound(_) => Some(Exit::NotFound),
         _ => None,
     }
