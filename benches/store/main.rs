@@ -7,6 +7,8 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that fails shall stop")]
 
+mod follower;
+
 use std::time::{Duration, Instant};
 
 use hsmgate::model::{
@@ -29,6 +31,9 @@ fn main() {
         load(keys, rounds).await;
         pages(keys, rounds).await;
     });
+    if !is_test {
+        runtime.block_on(follower::measure(keys));
+    }
 }
 
 struct Database {
