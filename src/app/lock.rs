@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD};
 
-use crate::store::Store;
+use crate::store::{NO_LINK, Store};
 
 /// The lock file in a state directory.
 const STATE_LOCK: &str = "gateway.lock";
@@ -63,7 +63,7 @@ impl ProcessLock {
         for _try in 0..MAX_TRIES {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            let mut file = options.open(path).map_err(failed)?;
+            let mut file = options.custom_flags(NO_LINK).open(path).map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -198,6 +198,17 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(lock);
         ProcessLock::take(&path, directory.path()).unwrap();
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_lock_is_refused_and_its_target_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, target) = (directory.path().join("lock"), directory.path().join("target"));
+        fs::write(&target, "of another").unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        let refused = ProcessLock::take(&path, directory.path()).unwrap_err();
+        assert!(matches!(refused, LockError::File { .. }), "{refused:?}");
+        assert_eq!(fs::read_to_string(&target).unwrap(), "of another");
     }
 
     #[test]

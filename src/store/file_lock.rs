@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::StoreError;
-use super::files::with_suffix;
+use super::files::{NO_LINK, with_suffix};
 use crate::model::clock;
 
 /// How long a shared user waits for a process that checks for other users.
@@ -41,8 +41,8 @@ impl FileLock {
         let path = with_suffix(database, ".lock");
         let failed = |source| StoreError::File { path: path.clone(), source };
         let mut options = OpenOptions::new();
-        let file = options.read(true).append(true).create(true).mode(0o600).open(&path);
-        let file = file.map_err(failed)?;
+        options.read(true).append(true).create(true).mode(0o600);
+        let file = options.custom_flags(NO_LINK).open(&path).map_err(failed)?;
         let directory = File::open(path.parent().unwrap_or(&path)).map_err(failed)?;
         change_owner_to_that_of(&file, &directory).map_err(failed)?;
         let end = clock::monotonic() + WAIT;
@@ -118,6 +118,17 @@ mod tests {
         assert!(matches!(refused, StoreError::InUseElsewhere(_)), "{refused:?}");
         drop(alone);
         open(&url).await.unwrap();
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_lock_is_refused_and_its_target_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let [database, target] = ["hsmgate.db", "target"].map(|name| directory.path().join(name));
+        std::fs::write(&target, "of another").unwrap();
+        std::os::unix::fs::symlink(&target, with_suffix(&database, ".lock")).unwrap();
+        let refused = FileLock::acquire(&database, LockMode::Shared).err().unwrap();
+        assert!(matches!(refused, StoreError::File { .. }), "{refused:?}");
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "of another");
     }
 
     #[test]

@@ -9,7 +9,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use super::StoreError;
+
+/// For a file that root may give to the account of the gateway: a symbolic link in its place is refused
+/// (ELOOP). That account can write in the directory, and the target of its link may be any file.
+pub const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// The files that SQLite has open, as they were when it opened them. A connection that stays open
 /// meanwhile prevents SQLite from deleting the WAL.

@@ -98,6 +98,7 @@ pub use copy::{CompleteCopy, CopiedRows, StoreCopy};
 pub use damage::{DamagedRow, Part};
 pub use document_cache::{DanglingReference, Document, DocumentCache, DocumentIndex, Reference};
 pub use error::StoreError;
+pub use files::NO_LINK;
 pub use invocations::{Lease, Remainder};
 pub use job_lease::JobLease;
 pub use live_gateways::LiveGateways;

@@ -11,7 +11,7 @@
 mod secrets;
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use super::backup::text;
 use super::connect::{self, blocking};
 use super::directory::{directory_of, sync_directory_of};
 use super::file_lock::{FileLock, LockMode, change_owner_to_that_of};
-use super::files::with_suffix;
+use super::files::{NO_LINK, with_suffix};
 use super::locked::LockedStore;
 use super::row::Table;
 use super::row_key::RowKey;
@@ -452,7 +452,7 @@ fn keep_replaced_file(path: &Path, now: Time) -> Result<PathBuf, StoreError> {
 }
 
 fn replace_file(staged: &Path, path: &Path) -> io::Result<()> {
-    let file = File::open(staged)?;
+    let file = OpenOptions::new().read(true).custom_flags(NO_LINK).open(staged)?;
     change_owner_to_that_of(&file, &File::open(directory_of(path))?)?;
     file.sync_all()?;
     std::fs::rename(staged, path)?;
