@@ -6,7 +6,7 @@
 //!
 //! A single token is a group of one, without comparisons.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, OnceLock};
@@ -28,6 +28,7 @@ use super::pool::FailedJob;
 use super::settings::{TokenGroupSettings, TokenSettings};
 use super::worker::Worker;
 use crate::model::clock;
+use crate::telemetry::Gauge;
 
 /// The pause before a token that could not be opened is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(5);
@@ -37,6 +38,8 @@ const OPENING: Duration = Duration::from_secs(10);
 const COMPARISON: Duration = Duration::from_secs(5);
 /// How long a token that lacks a key is not asked for it.
 const ABSENT: Duration = Duration::from_secs(5);
+/// The maximum number of keys that a token lacks and that are logged.
+const MAX_REPORTED: usize = 1_000;
 /// The pauses between two looks for a new key in another token: the first, and the longest.
 const REPLICATION_PAUSES: (Duration, Duration) =
     (Duration::from_millis(10), Duration::from_millis(500));
@@ -72,6 +75,8 @@ struct Slot {
     jobs: AtomicUsize,
     /// The keys that it lacks, and until when this is believed.
     absent: RwLock<HashMap<KeyIdentity, Instant>>,
+    /// Those of them that were logged.
+    reported: Mutex<HashSet<KeyIdentity>>,
     /// Whether a thread is in its module to open it.
     is_opening: AtomicBool,
 }
@@ -101,6 +106,7 @@ impl Slot {
             disagrees: AtomicBool::new(false),
             jobs: AtomicUsize::new(0),
             absent: RwLock::default(),
+            reported: Mutex::default(),
             is_opening: AtomicBool::new(false),
         }
     }
@@ -126,7 +132,10 @@ impl Slot {
         let now = clock::monotonic();
         let mut absent = self.absent.write();
         absent.retain(|_key, until| *until > now);
-        if absent.insert(key, now + ABSENT).is_none() {
+        absent.insert(key, now + ABSENT);
+        drop(absent);
+        let mut reported = self.reported.lock();
+        if reported.len() < MAX_REPORTED && reported.insert(key) {
             tracing::warn!(
                 event = "token.key_absent",
                 token = self.name.as_deref(),
@@ -251,7 +260,11 @@ impl Group {
         let (sender, outcomes) = mpsc::channel();
         for (slot, settings) in self.slots.iter().zip(all) {
             let (slot, shared) = (Arc::clone(slot), Arc::clone(&self.shared));
-            let (metrics, sender) = (self.metrics.clone(), sender.clone());
+            let (mut metrics, sender) = (self.metrics.clone(), sender.clone());
+            if slot.name != self.slots.first().and_then(|first| first.name.clone()) {
+                // The gauge shows the objects of the first.
+                metrics.objects = Gauge::default();
+            }
             let thread = thread::Builder::new().name("token-opening".to_owned());
             thread
                 .spawn(move || slot.open(&settings, &metrics, &shared, &sender))
@@ -310,9 +323,13 @@ impl Group {
         Ok(self.first_ready_slot()?.1)
     }
 
+    /// A required token before the others: it is to have every key.
     fn first_ready_slot(&self) -> Result<(usize, &Member), TokenError> {
         let mut failure = None;
-        for (index, slot) in self.slots.iter().enumerate() {
+        let slots = || self.slots.iter().enumerate();
+        let required = slots().filter(|(_index, slot)| slot.is_required);
+        let others = slots().filter(|(_index, slot)| !slot.is_required);
+        for (index, slot) in required.chain(others) {
             match slot.ready() {
                 Ok(member) => return Ok((index, member)),
                 Err(error) => failure = failure.or(Some(error)),
