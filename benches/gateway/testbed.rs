@@ -272,6 +272,7 @@ fn token_settings(module: &Path) -> TokenSettings {
         pin: PIN.into(),
         pin_file: None,
         pin_refusal: None,
+        disagreement: None,
         is_modifiable: false,
         workers: None,
         queue: NonZeroUsize::MIN.saturating_add(1023),

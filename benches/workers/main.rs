@@ -159,6 +159,7 @@ fn open(module: &Path, workers: Option<usize>) -> anyhow::Result<Token> {
         pin: PIN.into(),
         pin_file: None,
         pin_refusal: None,
+        disagreement: None,
         is_modifiable: false,
         workers: workers.and_then(NonZeroUsize::new),
         queue: NonZeroUsize::new(1024).context("a queue has a length")?,

@@ -55,6 +55,15 @@ impl ChangePin {
             )
             .into());
         };
+        let sharing =
+            config.token.iter().filter(|token| token.pin.file() == Some(pin_file.clone()));
+        if sharing.count() > 1 {
+            return Err(CliError::usage(format!(
+                "several tokens have the PIN file {}, and only one would have the new PIN: give each its own",
+                pin_file.display()
+            ))
+            .into());
+        }
         let new = read_pin_file(&self.new_pin_file)?;
         Runtime::new()?.block_on(async {
             let settings = settings::settings_of_one(token, &config.state_directory)?;

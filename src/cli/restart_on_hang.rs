@@ -70,8 +70,8 @@ async fn keeps_failing(token: &Token) -> bool {
 
 /// Whether `hsmgate token info` succeeds, for one of several tokens.
 async fn opens_in_new_process(token: &Token, config: &Path) -> bool {
-    let names = token.names();
-    if names.is_empty() {
+    let names = token.lost_names();
+    if !token.is_group() {
         return succeeds_in_new_process(config, &[]).await;
     }
     for name in names {

@@ -23,6 +23,8 @@ use crate::store::{AccessMode, LockedStore, Store};
 use crate::telemetry;
 use crate::token::{Token, TokenGroupSettings, TokenSelector, TokenSettings};
 
+/// The beginning of the name of the file that says that a token disagrees with the others of its group.
+const DISAGREEMENT: &str = "token-disagrees";
 /// The file of the state directory that records a refused PIN.
 const PIN_REFUSAL: &str = "pin-refused";
 
@@ -352,7 +354,10 @@ pub(super) fn settings_of_one(
         Some(name) => format!("{PIN_REFUSAL}.{name}"),
         None => PIN_REFUSAL.to_owned(),
     };
+    let of_group = token.group_name.as_deref();
+    let disagreement = of_group.map(|name| state_directory.join(format!("{DISAGREEMENT}.{name}")));
     Ok(TokenSettings {
+        disagreement,
         name: token.group_name.map(Arc::from),
         is_required: token.is_required,
         module: token.module,

@@ -7,6 +7,8 @@
 //! A single token is a group of one, without comparisons.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, OnceLock};
@@ -71,12 +73,16 @@ struct Slot {
     member: OnceLock<Member>,
     /// Whether its keys are not those of the others.
     disagrees: AtomicBool,
+    /// The file that says so after a restart.
+    disagreement: Option<PathBuf>,
     /// The jobs that it has.
     jobs: AtomicUsize,
     /// The keys that it lacks, and until when this is believed.
     absent: RwLock<HashMap<KeyIdentity, Instant>>,
     /// Those of them that were logged.
     reported: Mutex<HashSet<KeyIdentity>>,
+    /// The keys whose id belonged to another key, and since when.
+    mismatched: Mutex<HashMap<KeyIdentity, Instant>>,
     /// Whether a thread is in its module to open it.
     is_opening: AtomicBool,
 }
@@ -103,10 +109,12 @@ impl Slot {
             name: settings.name.clone(),
             is_required: settings.is_required,
             member: OnceLock::new(),
-            disagrees: AtomicBool::new(false),
+            disagrees: AtomicBool::new(disagreed(settings)),
+            disagreement: settings.disagreement.clone(),
             jobs: AtomicUsize::new(0),
             absent: RwLock::default(),
             reported: Mutex::default(),
+            mismatched: Mutex::default(),
             is_opening: AtomicBool::new(false),
         }
     }
@@ -128,12 +136,17 @@ impl Slot {
         absent.get(&key).is_some_and(|until| clock::monotonic() < *until)
     }
 
+    /// Notes that the token lacks a key. It is not asked for it for a while.
     fn note_absent(&self, key: KeyIdentity) {
         let now = clock::monotonic();
         let mut absent = self.absent.write();
         absent.retain(|_key, until| *until > now);
         absent.insert(key, now + ABSENT);
-        drop(absent);
+    }
+
+    /// As `note_absent`, with a line in the log: a job needs the key.
+    fn report_absent(&self, key: KeyIdentity) {
+        self.note_absent(key);
         let mut reported = self.reported.lock();
         if reported.len() < MAX_REPORTED && reported.insert(key) {
             tracing::warn!(
@@ -145,15 +158,41 @@ impl Slot {
         }
     }
 
+    /// Notes that the token has the key of the others.
+    fn note_compared(&self, key: KeyIdentity) {
+        self.absent.write().remove(&key);
+        self.reported.lock().remove(&key);
+        self.mismatched.lock().remove(&key);
+    }
+
     fn refuse(&self, key: KeyIdentity) {
-        if !self.disagrees.swap(true, Ordering::Relaxed) {
-            tracing::error!(
-                event = "token.disagrees",
-                token = self.name.as_deref(),
-                key = %key.name,
-                "a token of the group has another key than the others under the id of one; the token is \
-                 not used until the gateway is started again"
-            );
+        if self.disagrees.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let file = self.disagreement.as_deref();
+        // A restart must not make this token the one that decides.
+        let written = file.map_or(Ok(()), |file| fs::write(file, format!("{}\n", key.name)));
+        tracing::error!(
+            event = "token.disagrees",
+            token = self.name.as_deref(),
+            key = %key.name,
+            file = file.map(|file| tracing::field::display(file.display())),
+            error = written.err().map(tracing::field::display),
+            "a token of the group has another key than the others under the id of one; the token is \
+             not used until this file is removed and the gateway is started again"
+        );
+    }
+
+    /// Notes that the id of a key belongs to another key. It may be a copy that is not complete; if it
+    /// stays so, the token disagrees.
+    fn note_mismatch(&self, key: KeyIdentity, longest: Duration) {
+        self.note_absent(key);
+        let now = clock::monotonic();
+        let mut mismatched = self.mismatched.lock();
+        let first = *mismatched.entry(key).or_insert(now);
+        drop(mismatched);
+        if now.saturating_duration_since(first) >= longest {
+            self.refuse(key);
         }
     }
 
@@ -175,10 +214,13 @@ impl Slot {
             let reconnects = Arc::clone(&shared.reconnects);
             let error = match Member::open(settings.clone(), metrics.clone(), reconnects) {
                 Ok(member) => {
-                    if let Some(key) = shared.identity_key.get() {
+                    let _is_first = self.member.set(member);
+                    // It may have been set meanwhile.
+                    if let (Some(key), Some(member)) =
+                        (shared.identity_key.get(), self.member.get())
+                    {
                         member.state.set_identity_key(*key);
                     }
-                    let _is_first = self.member.set(member);
                     self.is_opening.store(false, Ordering::SeqCst);
                     // The start may not wait any more.
                     let _ = first.send(Ok(()));
@@ -246,7 +288,9 @@ impl Group {
         Ok(group)
     }
 
-    fn open_only(&self, settings: TokenSettings) -> Result<(), TokenError> {
+    fn open_only(&self, mut settings: TokenSettings) -> Result<(), TokenError> {
+        // Its keys are compared with no other.
+        settings.name = None;
         let reconnects = Arc::clone(&self.shared.reconnects);
         let member = Member::open(settings, self.metrics.clone(), reconnects)?;
         if let [only] = &*self.slots {
@@ -342,8 +386,13 @@ impl Group {
         self.first_ready().map(drop)
     }
 
-    pub(super) fn names(&self) -> Vec<String> {
-        self.slots.iter().filter_map(|slot| slot.name.as_deref().map(str::to_owned)).collect()
+    /// The names of the tokens that a new process may be able to use, and this one cannot.
+    pub(super) fn lost_names(&self) -> Vec<String> {
+        let lost = self
+            .slots
+            .iter()
+            .filter(|slot| !slot.disagrees.load(Ordering::Relaxed) && slot.ready().is_err());
+        lost.filter_map(|slot| slot.name.as_deref().map(str::to_owned)).collect()
     }
 
     /// The names of the tokens that are not used now, each with the reason.
@@ -388,27 +437,32 @@ impl Group {
     }
 
     /// The next token for a job: of those that are ready and not in `tried`, the one with the fewest
-    /// jobs.
-    fn choose(&self, key: Option<KeyIdentity>, tried: &[usize]) -> Option<(usize, &Slot, &Member)> {
+    /// jobs. The error of one that is not ready is noted in `away`.
+    fn choose(
+        &self,
+        key: Option<KeyIdentity>,
+        tried: &[usize],
+        away: &mut Option<TokenError>,
+    ) -> Option<(usize, &Slot, &Member)> {
         let count = self.slots.len();
         let start = if count > 1 { self.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
         let in_turn = (0..count).map(|step| start.wrapping_add(step) % count);
         let usable = in_turn.filter(|index| !tried.contains(index)).filter_map(|index| {
             let slot = self.slots.get(index)?;
-            let member = slot.ready().ok()?;
+            let member = slot.ready().map_err(|error| *away = Some(error)).ok()?;
             let is_asked = count == 1 || key.is_none_or(|key| !slot.lacks(key));
             is_asked.then_some((index, &**slot, member))
         });
         usable.min_by_key(|(_index, slot, _member)| slot.jobs.load(Ordering::Relaxed))
     }
 
-    /// Why no token has run a job: the failure of the last that was tried. If a token that was not tried
-    /// may have the key, the key does not count as missing.
-    fn failure(&self, last: Option<TokenError>) -> TokenError {
-        let away = self.slots.iter().find_map(|slot| slot.ready().err());
+    /// Why no token has run a job. If a token that was not tried may have the key, the key does not count
+    /// as missing.
+    fn failure(last: Option<TokenError>, away: Option<TokenError>) -> TokenError {
         match (last, away) {
-            (Some(TokenError::NotFound) | None, Some(away)) => away,
-            (Some(error), _) => error,
+            (Some(error), None) => error,
+            (Some(error), Some(_)) if !error.is_key_fault() => error,
+            (_, Some(away)) => away,
             (None, None) => TokenError::NotFound,
         }
     }
@@ -418,8 +472,8 @@ impl Group {
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        let (mut job, mut tried, mut last) = (job, Vec::new(), None);
-        while let Some((index, slot, member)) = self.choose(None, &tried) {
+        let (mut job, mut tried, mut last, mut away) = (job, Vec::new(), None, None);
+        while let Some((index, slot, member)) = self.choose(None, &tried, &mut away) {
             let _counted = CountedJob::new(&slot.jobs);
             let failed = match member.run(budget, job).await {
                 Ok(value) => return Ok(value),
@@ -431,7 +485,7 @@ impl Group {
             };
             tried.push(index);
         }
-        Err(self.failure(last))
+        Err(Self::failure(last, away))
     }
 
     /// The job, if another token may run it.
@@ -442,9 +496,14 @@ impl Group {
     ) -> Result<F, TokenError> {
         match failed.job {
             Some(job) if self.is_group() => {
-                *last = Some(failed.error);
+                // That a token lacks the key says less than why another one did not run the job.
+                if last.as_ref().is_none_or(TokenError::is_key_fault) {
+                    *last = Some(failed.error);
+                }
                 Ok(job)
             }
+            // The key was there before the job: another token may still have it, and is asked next.
+            None if self.is_group() && failed.error.is_not_found() => Err(TokenError::NotCompared),
             _ => Err(failed.error),
         }
     }
@@ -459,8 +518,8 @@ impl Group {
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<(T, Option<Completion>), TokenError> + Send + 'static,
     {
-        let (mut job, mut tried, mut last) = (job, Vec::new(), None);
-        while let Some((index, slot, member)) = self.choose(Some(key), &tried) {
+        let (mut job, mut tried, mut last, mut away) = (job, Vec::new(), None, None);
+        while let Some((index, slot, member)) = self.choose(Some(key), &tried, &mut away) {
             let _counted = CountedJob::new(&slot.jobs);
             let failed = match member.run_known(key, budget, job).await {
                 Ok(Ok(value)) => return Ok(value),
@@ -470,14 +529,12 @@ impl Group {
                         Err(failed) => failed,
                     },
                     Err(TokenError::Deadline) => return Err(TokenError::Deadline),
-                    Err(error @ TokenError::KeyMismatch { .. }) if self.is_group() => {
-                        // The other key may be in the token that was asked first.
-                        if self.answers.lock().contains_key(&key) {
-                            slot.refuse(key);
+                    Err(error) => {
+                        if self.is_group() {
+                            self.note_failed_search(slot, key, &error);
                         }
                         FailedJob::before_start(error, same)
                     }
-                    Err(error) => FailedJob::before_start(error, same),
                 },
                 Err(failed) => failed,
             };
@@ -487,7 +544,19 @@ impl Group {
             };
             tried.push(index);
         }
-        Err(self.failure(last))
+        Err(Self::failure(last, away))
+    }
+
+    /// Notes that a token lacks a key, or has another one under its id.
+    fn note_failed_search(&self, slot: &Slot, key: KeyIdentity, error: &TokenError) {
+        match error {
+            TokenError::NotFound => slot.report_absent(key),
+            // The other key may be in the token that was asked first.
+            TokenError::KeyMismatch { .. } if self.answers.lock().contains_key(&key) => {
+                slot.note_mismatch(key, self.replication);
+            }
+            _ => {}
+        }
     }
 
     /// Finds a key in a token; of several tokens, also compares it with that of the others.
@@ -520,14 +589,13 @@ impl Group {
         let Some(slot) = self.slots.get(index) else { return Err(TokenError::NotFound) };
         let gives = move |worker: &mut Worker<'_>| worker.gives_answer(key, &known);
         match slot.ready()?.change(budget, gives).await.map_err(|failed| failed.error) {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                slot.note_compared(key);
+                Ok(())
+            }
             Ok(false) => {
                 slot.refuse(key);
                 Err(TokenError::Unavailable(UnavailableReason::Disagrees))
-            }
-            Err(TokenError::NotFound) => {
-                slot.note_absent(key);
-                Err(TokenError::NotFound)
             }
             Err(error) => Err(error),
         }
@@ -541,7 +609,7 @@ impl Group {
         key: KeyIdentity,
         budget: &Budget,
     ) -> Result<KeyAnswer, TokenError> {
-        let mut failure = TokenError::NotFound;
+        let mut is_missing = None;
         for slot in self.slots.iter().take(index.saturating_add(1)) {
             let Ok(member) = slot.ready() else { continue };
             let answer = move |worker: &mut Worker<'_>| worker.answer_of(key);
@@ -549,15 +617,15 @@ impl Group {
                 Ok(answer) => {
                     return Ok(self.answers.lock().entry(key).or_insert(answer).clone());
                 }
-                Err(error) => {
-                    if error.is_not_found() {
-                        slot.note_absent(key);
-                    }
-                    failure = error;
+                Err(error) if error.is_not_found() => {
+                    slot.note_absent(key);
+                    is_missing = Some(error);
                 }
+                // It may have the key, and then it decides.
+                Err(error) => return Err(error),
             }
         }
-        Err(failure)
+        Err(is_missing.unwrap_or(TokenError::NotFound))
     }
 
     pub(super) async fn change<T, F>(&self, budget: &Budget, job: F) -> Result<T, TokenError>
@@ -594,8 +662,15 @@ impl Group {
         self.required().map(drop)?;
         let (index, member) = self.first_ready_slot()?;
         let value = Box::pin(member.change(budget, job)).await.map_err(|failed| failed.error)?;
-        self.compare(index, key, &Budget::new(COMPARISON)).await?;
-        self.wait_for_copies(index, key).await?;
+        let mut copied = self.compare(index, key, &Budget::new(COMPARISON)).await;
+        if copied.is_ok() {
+            copied = self.wait_for_copies(index, key).await;
+        }
+        if let Err(error) = copied {
+            // What remains is removed with the version, by a job.
+            let _ = self.destroy_in_each(key, &Budget::new(COMPARISON), Unlabelled::Destroy).await;
+            return Err(error);
+        }
         Ok(value)
     }
 
@@ -618,9 +693,6 @@ impl Group {
                 pause = (pause * 2).min(longest);
             }
         }
-        for slot in &self.slots {
-            slot.absent.write().remove(&key);
-        }
         Ok(())
     }
 
@@ -630,26 +702,51 @@ impl Group {
         budget: &Budget,
         unlabelled: Unlabelled,
     ) -> Result<(), TokenError> {
-        let destroy = move |worker: &mut Worker<'_>| worker.destroy_with(key, unlabelled);
         if !self.is_group() {
+            let destroy = move |worker: &mut Worker<'_>| worker.destroy_with(key, unlabelled);
             return self.change(budget, destroy).await;
         }
         self.required().map(drop)?;
+        self.destroy_in_each(key, budget, unlabelled).await?;
+        // A token may have copied the key from one that had not destroyed it yet.
+        for (_index, slot) in self.required()? {
+            let exists = move |worker: &mut Worker<'_>| worker.exists(key);
+            if slot.ready()?.change(budget, exists).await.map_err(|failed| failed.error)? {
+                return Err(TokenError::Unavailable(UnavailableReason::NotDestroyed));
+            }
+        }
+        Ok(())
+    }
+
+    /// Destroys a key in every token that is ready; the error is that of a required one.
+    async fn destroy_in_each(
+        &self,
+        key: KeyIdentity,
+        budget: &Budget,
+        unlabelled: Unlabelled,
+    ) -> Result<(), TokenError> {
+        self.answers.lock().remove(&key);
+        let mut failure = None;
         for slot in &self.slots {
+            let destroy = move |worker: &mut Worker<'_>| worker.destroy_with(key, unlabelled);
             let destroyed = match slot.ready() {
                 Ok(member) => member.change(budget, destroy).await.map_err(|failed| failed.error),
                 Err(error) => Err(error),
             };
+            let Err(error) = destroyed else { continue };
             if slot.is_required {
-                destroyed?;
+                failure = failure.or(Some(error));
+            } else {
+                tracing::warn!(
+                    event = "token.key_kept",
+                    token = slot.name.as_deref(),
+                    key = %key.name,
+                    %error,
+                    "a token that is not required did not destroy a key, and keeps it"
+                );
             }
         }
-        self.answers.lock().remove(&key);
-        // A token may have copied the key from one that had not destroyed it yet.
-        if self.exists(key, budget).await? {
-            return Err(TokenError::Unavailable(UnavailableReason::NotDestroyed));
-        }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     pub(super) async fn exists(
@@ -706,6 +803,21 @@ impl Group {
             _ => Ok(names.into_iter().collect()),
         }
     }
+}
+
+/// Whether a token was found to disagree before a restart.
+fn disagreed(settings: &TokenSettings) -> bool {
+    let Some(file) = settings.disagreement.as_deref().filter(|file| file.exists()) else {
+        return false;
+    };
+    tracing::error!(
+        event = "token.disagrees",
+        token = settings.name.as_deref(),
+        file = %file.display(),
+        "a token of the group had another key than the others under the id of one; it is not used until \
+         this file is removed and the gateway is started again"
+    );
+    true
 }
 
 /// Whether a token may report this of a key that is being copied to it.

@@ -17,10 +17,13 @@ impl Worker<'_> {
     /// The handles of a key.
     pub(super) fn handles(&mut self, key: KeyIdentity) -> Result<Handles, TokenError> {
         match self.cached(key) {
-            Some(handles) if handles.is_stale() => self.revalidate(key, handles),
+            Some(handles) if handles.is_stale() => {
+                let handles = self.check_compared(handles)?;
+                self.revalidate(key, handles)
+            }
             Some(handles) => {
                 self.request_copy(key, handles);
-                Ok(handles)
+                self.check_compared(handles)
             }
             None => {
                 let handles = self.with_objects(|worker| worker.resolve(key))?;

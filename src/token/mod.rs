@@ -146,9 +146,9 @@ impl Token {
         self.0.is_group()
     }
 
-    /// The names of several tokens; a single one has none.
-    pub fn names(&self) -> Vec<String> {
-        self.0.names()
+    /// The names of those of several tokens that a new process may be able to use, and this one cannot.
+    pub fn lost_names(&self) -> Vec<String> {
+        self.0.lost_names()
     }
 
     /// The form of its AES-GCM, as the last self-test found it; of several tokens, that of the first.

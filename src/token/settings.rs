@@ -54,6 +54,9 @@ pub struct TokenSettings {
     /// The file of refused PINs across starts: a PIN that may be one of them is not tried. `None`
     /// remembers one only during the life of the process.
     pub pin_refusal: Option<PathBuf>,
+    /// The file that says, across starts, that the token has another key than the others of its group under
+    /// an id. `None` remembers it only during the life of the process.
+    pub disagreement: Option<PathBuf>,
     /// Whether keys are made with `CKA_MODIFIABLE` true, which some HSMs need to encrypt their keys
     /// again when their master key changes.
     pub is_modifiable: bool,

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use fault_token::{Fault, Rule, Settings, write_rules};
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::Value;
@@ -70,7 +72,8 @@ impl Group {
                 ..Settings::default()
             };
             let module = settings.install(&directory);
-            let pin = installation.path("pin");
+            let pin = directory.join("pin");
+            fs::copy(installation.path("pin"), &pin).unwrap();
             write!(
                 sections,
                 "[[token]]\nname = \"{name}\"\nmodule = \"{}\"\nlabel = \"{LABEL}\"\npin_file = \"{}\"\n",
@@ -242,6 +245,29 @@ async fn create_key(client: &Client) -> Result<String, CallError> {
     Ok(text(&made["KeyMetadata"]["KeyId"]).to_owned())
 }
 
+/// A pair is used in both tokens.
+async fn signs(client: &Client) {
+    let params = [("KeySpec", "EC_P256"), ("KeyUsage", "SIGN/VERIFY")];
+    let made = client.call("CreateKey", &params).await.unwrap();
+    let key = text(&made["KeyMetadata"]["KeyId"]);
+    let versions = client.call("ListKeyVersions", &[("KeyId", key)]).await.unwrap();
+    let digest = STANDARD.encode([7; 32]);
+    let params = [
+        ("KeyId", key),
+        ("KeyVersionId", text(&versions["KeyVersions"]["KeyVersion"][0]["KeyVersionId"])),
+        ("Algorithm", "ECDSA_SHA_256"),
+        ("Digest", &digest),
+    ];
+    for _call in 0..8 {
+        // The tokens take turns, so another signature is made in the other one.
+        client.call("AsymmetricSign", &params).await.unwrap();
+        let signed = client.call("AsymmetricSign", &params).await.unwrap();
+        let value = [&params[..], &[("Value", text(&signed["Value"]))]].concat();
+        let verified = client.call("AsymmetricVerify", &value).await.unwrap();
+        assert_eq!(verified["Value"], true);
+    }
+}
+
 /// An encryption and its decryption, with the right result.
 async fn round_trip(client: &Client, key: &str) -> Result<String, CallError> {
     let encrypted = client.call("Encrypt", &[("KeyId", key), ("Plaintext", PLAINTEXT)]).await?;
@@ -333,8 +359,11 @@ async fn the_loss_of_one_of_two_tokens_costs_only_the_calls_that_it_had() {
         assert!(late.is_empty(), "{late:?}\n{}", server.log());
         assert!(done > 100, "{done} round trips, {} failures", failures.len());
     }
+    signs(&client).await;
     assert_eq!(server.stop(), Some(0));
-    assert_eq!(group.audited("Encrypt"), ["a".to_owned(), "b".to_owned()].into());
+    for action in ["Encrypt", "AsymmetricSign"] {
+        assert_eq!(group.audited(action), ["a".to_owned(), "b".to_owned()].into(), "{action}");
+    }
 }
 
 /// A key that does not reach the other token in time is not used, and nothing of it remains. While a
@@ -409,6 +438,13 @@ async fn a_token_with_another_key_under_an_id_is_left_out() {
     assert_eq!(status, 200);
     assert!(ready.contains("degraded") && ready.contains("b: "), "{ready}");
     assert_eq!(server.stop(), Some(0));
+    // Alone after a restart, it must not be the one that decides.
+    group.rules("a", &[rule("CKR_DEVICE_ERROR")]);
+    let config = group.installation.path("hsmgate.toml");
+    let serve = ["serve", "--config", config.to_str().unwrap()];
+    let refused = group.installation.run_under(&["timeout", "20"], &serve);
+    assert_ne!(refused.code, Some(0));
+    assert!(refused.stderr.contains("token-disagrees.b"), "{refused:?}");
 }
 
 /// A gateway starts with one of its tokens, and uses the other as soon as that can be opened.

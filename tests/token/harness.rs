@@ -193,6 +193,7 @@ fn settings_of(module: PathBuf, selector: TokenSelector) -> TokenSettings {
         pin: PIN.into(),
         pin_file: None,
         pin_refusal: None,
+        disagreement: None,
         is_modifiable: false,
         workers: None,
         queue: NonZeroUsize::new(1024).unwrap(),

@@ -2,13 +2,16 @@
 
 use cryptoki::error::RvError;
 use cryptoki::object::{Attribute, AttributeType, KeyType};
+use cryptoki::types::Ulong;
 
 use super::check_value::CheckValue;
 use super::mechanism::MacAlgorithm;
 use super::public_key::PublicKey;
 use crate::model::KeySpec;
+use crate::token::checks::key_test;
 use crate::token::error::TokenError;
 use crate::token::objects::name::{KeyClass, KeyIdentity};
+use crate::token::objects::template::{PairKind, PairUse};
 use crate::token::worker::Worker;
 
 /// The message whose MAC is compared.
@@ -58,20 +61,61 @@ impl Worker<'_> {
         key: KeyIdentity,
         known: &KeyAnswer,
     ) -> Result<bool, TokenError> {
-        let is_same = match known {
-            KeyAnswer::Cipher(value) => {
-                self.is_cipher(key)?
-                    && self.has_check_value(key, KeySpec::Aes256, value.as_bytes())?
-            }
-            KeyAnswer::Mac(algorithm, mac) => {
-                !self.is_cipher(key)? && self.mac_of(key, *algorithm)? == *mac
-            }
-            KeyAnswer::Pair(public) => self.public_key(key)? == *public,
-        };
+        let compared = self.compare_answer(key, known);
+        if matches!(compared, Err(TokenError::NotFound)) {
+            // A pair of which one object was copied so far must not be cached.
+            self.forget_key(key);
+        }
+        let is_same = compared?;
         if is_same {
             self.note_compared(key)?;
         }
         Ok(is_same)
+    }
+
+    fn compare_answer(&mut self, key: KeyIdentity, known: &KeyAnswer) -> Result<bool, TokenError> {
+        match known {
+            KeyAnswer::Cipher(value) => {
+                if !self.is_cipher(key)? {
+                    return Ok(false);
+                }
+                // The value depends on the mechanism: one that this token lacks shows no other key.
+                let own = self.check_value(key, KeySpec::Aes256)?;
+                let has_mechanism = own.as_bytes().len() <= value.as_bytes().len();
+                if !has_mechanism {
+                    return Err(TokenError::Unsupported("the check value of the other tokens"));
+                }
+                self.has_check_value(key, KeySpec::Aes256, value.as_bytes())
+            }
+            KeyAnswer::Mac(algorithm, mac) => {
+                Ok(!self.is_cipher(key)? && self.mac_of(key, *algorithm)? == *mac)
+            }
+            KeyAnswer::Pair(public) => {
+                Ok(self.public_key(key)? == *public && self.is_pair(key, public)?)
+            }
+        }
+    }
+
+    /// Whether the private key belongs to this public one: it signs, or decrypts.
+    fn is_pair(&mut self, key: KeyIdentity, public: &PublicKey) -> Result<bool, TokenError> {
+        let kind = match public {
+            PublicKey::Rsa { .. } => PairKind::Rsa { bits: Ulong::new(0) },
+            PublicKey::Ec { curve, .. } => PairKind::Ec { curve: *curve },
+        };
+        let tested = self.with_retry(Some(key), |worker| {
+            let handles = worker.handles(key)?;
+            let Some(public) = handles.public else { return Err(TokenError::NotFound) };
+            let session = worker.session()?;
+            let attributes = session.get_attributes(handles.main, &[AttributeType::Sign])?;
+            let signs = attributes.contains(&Attribute::Sign(true));
+            let pair_use = if signs { PairUse::Signature } else { PairUse::Cipher };
+            key_test::pair(session, public, handles.main, kind, pair_use)
+        });
+        match tested {
+            Ok(()) => Ok(true),
+            Err(error) if is_wrong_pair(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn is_cipher(&mut self, key: KeyIdentity) -> Result<bool, TokenError> {
@@ -102,4 +146,19 @@ const fn is_other_algorithm(error: &TokenError) -> bool {
             ..
         }
     )
+}
+
+/// Whether a test shows that the objects of a pair do not belong together.
+fn is_wrong_pair(error: &TokenError) -> bool {
+    error.is_bad_ciphertext()
+        || matches!(
+            error,
+            TokenError::Call {
+                code: RvError::SignatureInvalid
+                    | RvError::SignatureLenRange
+                    | RvError::EncryptedDataInvalid
+                    | RvError::EncryptedDataLenRange,
+                ..
+            }
+        )
 }
