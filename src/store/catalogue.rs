@@ -114,6 +114,15 @@ impl Catalogue {
         self.known_rows = changed.apply_to(self.known_rows.take());
     }
 
+    /// Records how the rows that were read differ from those before. The rows that this process has
+    /// changed are among them.
+    pub(super) fn note_read(&mut self, changed: ChangedGroups) {
+        self.note_changed(changed);
+        if let Some(known) = &mut self.known_rows {
+            known.note_read_back();
+        }
+    }
+
     /// Records that the catalogue holds the rows of this database revision.
     pub(super) fn set_revision(&mut self, revision: i64) {
         self.revision = revision;

@@ -1,7 +1,8 @@
 //! The list of the rows that each change of the catalogue wrote. The gateways of a cluster write it in the
 //! transaction of the change, and read only these rows again.
 //!
-//! The list is not signed. What is read by it is used only if the digests of its parts then fit.
+//! The list is not signed. What is read by it is used only if all digests then fit, and no revocation of a
+//! document is in force: a revocation changes no digest.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +15,8 @@ use super::tables::CATALOGUE_REVISION;
 
 /// The name in a list of a change that does not name all of its rows.
 const EVERYTHING: &str = "*";
-/// The maximum number of rows of the list that are read. Of more, everything is read again.
-const MAX_READ: usize = 1000;
+/// The maximum number of rows of the list, and of groups, that are read. Of more, everything is read again.
+pub(super) const MAX_READ: usize = 1000;
 /// The number of revisions whose lists are kept.
 const KEPT: i64 = 5000;
 /// The number of revisions after which older lists are deleted.
@@ -60,14 +61,17 @@ pub(super) async fn write(
 }
 
 /// Reads what was changed after the revision `known`. `None` if the lists do not tell: one of them is
-/// missing, was written by an older program, or does not name all rows.
+/// missing, was written by an older program, or does not name all rows, or a revocation of a document is in
+/// force.
 pub(super) async fn read(
     connection: &mut Connection,
     known: i64,
 ) -> Result<Option<ListedChanges>, StoreError> {
     let limit = i64::try_from(MAX_READ).unwrap_or(i64::MAX).saturating_add(1);
     let select = sqlx::query(
-        "SELECT facts.value, changes.revision, changes.table_name, changes.row_key \
+        "SELECT facts.value, changes.revision, changes.table_name, changes.row_key, \
+         EXISTS (SELECT 1 FROM revocations \
+         WHERE kind IN ('delete-client-key', 'delete-identity-provider')) \
          FROM facts LEFT JOIN (SELECT revision, table_name, row_key FROM catalogue_changes \
          WHERE revision > $2 ORDER BY revision LIMIT $3) AS changes ON TRUE \
          WHERE facts.name = $1",
@@ -80,6 +84,9 @@ pub(super) async fn read(
     }
     for row in rows {
         let Ok(revision) = row.try_get::<String, _>(0)?.parse::<i64>() else { return Ok(None) };
+        if revision < 0 || row.try_get::<bool, _>(4)? {
+            return Ok(None);
+        }
         found = Some(revision);
         let Some(of_list) = row.try_get::<Option<i64>, _>(1)? else { continue };
         if of_list > revision {
@@ -91,6 +98,7 @@ pub(super) async fn read(
         groups.insert(group);
     }
     let Some(revision) = found.filter(|revision| *revision >= known) else { return Ok(None) };
-    let listed = i64::try_from(revisions.len()).unwrap_or(i64::MAX);
-    Ok((listed == revision - known).then_some(ListedChanges { revision, groups }))
+    let listed = i64::try_from(revisions.len()).ok();
+    let is_whole = listed.is_some() && listed == revision.checked_sub(known);
+    Ok(is_whole.then_some(ListedChanges { revision, groups }))
 }

@@ -1,14 +1,17 @@
 //! Reads only the rows that other gateways of the cluster have changed.
 //!
-//! The lists of changes name the rows. Each row needs a right MAC, and each part whose digest has changed
-//! must have exactly the rows that are in memory then. Otherwise nothing is used of what was read, and all
-//! rows are read and checked instead.
+//! The lists of changes name the rows. Each row needs a right MAC, and the digest of each part must be that
+//! of the rows that are in memory then. Otherwise nothing is used of what was read, and all rows are read
+//! and checked instead.
+//!
+//! The rows that this process has changed are read again with them. If one of them had been put back to an
+//! older state before the change, memory and digest have the same wrong sum, and only the row shows it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::catalogue_rows::CatalogueRows;
-use super::change_list::{self, ListedChanges};
+use super::change_list::{self, ListedChanges, MAX_READ};
 use super::connection::Connection;
 use super::digest::{Digests, RowSet};
 use super::row::Scope;
@@ -84,6 +87,10 @@ impl Store {
         if revision == known_revision {
             return Ok(ListedRows::Current);
         }
+        let groups = self.with_own_changes(groups);
+        if groups.len() > MAX_READ {
+            return Ok(ListedRows::Unknown);
+        }
         let scope = Scope::Catalogue;
         let mut reading = ScopeReading::new(connection, scope, Some(Arc::clone(row_key)));
         reading.note_known_rows();
@@ -94,7 +101,7 @@ impl Store {
             return Ok(ListedRows::Unknown);
         };
         let parts = changed.parts();
-        let digests = Digests::read_changed(connection, row_key, scope, known, &parts).await?;
+        let digests = Digests::read_newest(connection, row_key, scope, known).await?;
         Ok(match digests.filter(|digests| self.fit(digests, &parts)) {
             Some(digests) => {
                 let revisions = digests.revisions().collect();
@@ -102,6 +109,14 @@ impl Store {
             }
             None => ListedRows::Unknown,
         })
+    }
+
+    /// Adds the groups that this process has changed, and not read since.
+    fn with_own_changes(&self, mut groups: BTreeSet<RowGroup>) -> BTreeSet<RowGroup> {
+        let catalogue = self.inner.catalogue.read();
+        let own = catalogue.known_rows().into_iter().flat_map(KnownRows::not_read_back);
+        groups.extend(own.cloned());
+        groups
     }
 
     /// How the rows that were read differ from those in memory. `None` if they are not those of the groups.
@@ -153,7 +168,7 @@ impl Store {
         self.note_removed(&before, |id| records.keys.iter().find(|key| key.id == id));
         records.keys.iter_mut().for_each(|key| catalogue.share_last_uses(key));
         records.replace(&mut catalogue, &read.groups);
-        catalogue.note_changed(read.changed);
+        catalogue.note_read(read.changed);
         catalogue.set_revision(read.revision);
         inner.last_seen.note_revisions(Scope::Catalogue, &read.revisions);
         Ok(true)

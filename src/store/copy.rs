@@ -223,6 +223,8 @@ impl StoreCopy {
         let mut original = Connection::acquire(&self.original_database().pool).await?;
         let mut connection = Connection::acquire(&target.pool).await?;
         unsigned_metadata::put(&mut connection, UNFINISHED_COPY, &self.mark).await?;
+        // Lists of the changes of another store would be taken for those of the copy.
+        connection.execute(sqlx::query("DELETE FROM catalogue_changes")).await?;
         drop(connection);
         let mut remaining = 0;
         for table in &COPIED {

@@ -139,12 +139,13 @@ fn mac(values: &[Value; 6], key: &RowKey) -> Mac {
 }
 
 /// Applies the changes of a transaction to the digests. A digest whose own MAC is wrong stays as it is:
-/// its part stays refused until an operator signs the store.
+/// its part stays refused until an operator signs the store. Returns the new revision of each other part.
 pub(super) async fn apply(
     connection: &mut Connection,
     key: &RowKey,
     changes: SetChanges,
-) -> Result<(), StoreError> {
+) -> Result<Vec<(Scope, u8, i64)>, StoreError> {
+    let mut revisions = Vec::with_capacity(changes.len());
     for ((scope, part), change) in changes {
         let lock = sqlx::query(
             "UPDATE row_digests SET part = part WHERE scope = $1 AND part = $2 \
@@ -163,8 +164,9 @@ pub(super) async fn apply(
         let values = digest.values(scope, key)?;
         let update = values.into_iter().fold(update, |update, value| value.bind(update));
         connection.execute(update).await?;
+        revisions.push((scope, part, digest.revision));
     }
-    Ok(())
+    Ok(revisions)
 }
 
 /// The revisions of the parts of a scope, by part.
@@ -233,32 +235,21 @@ impl Digests {
         Ok(Self { parts: parts.map(|digest| (digest.part, digest)).collect() })
     }
 
-    /// Reads the digests of the parts of a scope that may have changed: those of `parts`, and those whose
-    /// revision is not the known one. `None` if one of them is older than it was, or not signed.
-    pub(super) async fn read_changed(
+    /// Reads the digests of all parts of a scope. `None` if one of them is missing, not signed, or older
+    /// than it was: `known` are the revisions that were known before the transaction began.
+    pub(super) async fn read_newest(
         connection: &mut Connection,
         key: &RowKey,
         scope: Scope,
         known: &BTreeMap<u8, i64>,
-        parts: &BTreeMap<u8, RowSet>,
     ) -> Result<Option<Self>, StoreError> {
-        let rows = connection.rows(sqlx::query(SELECT).bind(scope.name())).await?;
-        let mut digests = Self::default();
-        for row in &rows {
-            let (part, revision): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-            let is_same =
-                |part: u8| known.get(&part) == Some(&revision) && !parts.contains_key(&part);
-            if u8::try_from(part).is_ok_and(is_same) {
-                continue;
-            }
-            let Some(digest) = PartDigest::read(scope, row, key) else { return Ok(None) };
-            if Some(&digest.revision) < known.get(&digest.part) {
-                return Ok(None);
-            }
-            digests.parts.insert(digest.part, digest);
-        }
-        let is_whole = rows.len() == usize::from(scope.parts());
-        Ok(is_whole.then_some(digests))
+        let digests = Self::read(connection, key, scope).await?;
+        let is_newest = |part: u8| {
+            let digest = digests.parts.get(&part);
+            digest.is_some_and(|digest| Some(&digest.revision) >= known.get(&part))
+        };
+        let are_newest = (0..scope.parts()).all(is_newest);
+        Ok(are_newest.then_some(digests))
     }
 
     /// The sets of rows, by part.

@@ -34,6 +34,9 @@ impl Store {
         // Waits for changes of this process, which reach memory only after the disk.
         let _writer_lock = Arc::clone(&self.inner.writer_lock).lock_owned().await;
         if let Some(has_read) = self.read_changed_rows().await? {
+            if has_read {
+                self.check_metadata_rows().await?;
+            }
             return Ok(has_read);
         }
         if self.is_current().await? {

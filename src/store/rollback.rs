@@ -39,7 +39,7 @@ impl LastSeen {
         self.parts.lock().get(&scope).cloned().unwrap_or_default()
     }
 
-    /// Records the revisions of the parts of a scope that were read.
+    /// Records the revisions of the parts of a scope that were read, or written and committed.
     pub(super) fn note_revisions(&self, scope: Scope, read: &PartRevisions) {
         let mut parts = self.parts.lock();
         let known = parts.entry(scope).or_default();

@@ -109,6 +109,8 @@ impl Selected<'_> {
 pub(super) struct KnownRows {
     groups: HashMap<RowGroup, RowSet>,
     parts: BTreeMap<u8, RowSet>,
+    /// The groups that this process has changed, and not read since.
+    not_read_back: BTreeSet<RowGroup>,
 }
 
 impl KnownRows {
@@ -130,6 +132,16 @@ impl KnownRows {
     /// The groups that have rows.
     pub(super) fn groups(&self) -> impl Iterator<Item = &RowGroup> {
         self.groups.keys()
+    }
+
+    /// The groups that this process has changed, and not read since.
+    pub(super) fn not_read_back(&self) -> impl Iterator<Item = &RowGroup> {
+        self.not_read_back.iter()
+    }
+
+    /// Records that all groups were read since this process changed them.
+    pub(super) fn note_read_back(&mut self) {
+        self.not_read_back.clear();
     }
 
     /// Whether the same rows are known.
@@ -208,6 +220,7 @@ impl ChangedGroups {
     pub(super) fn apply_to(self, known: Option<KnownRows>) -> Option<KnownRows> {
         let mut known = known.filter(|_known| !self.is_incomplete)?;
         for (group, (part, change)) in self.groups {
+            known.not_read_back.insert(group.clone());
             known.apply(group, part, &change);
         }
         Some(known)

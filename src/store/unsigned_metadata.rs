@@ -5,7 +5,7 @@ use super::error::Cause;
 use super::tables::METADATA;
 use super::{DamagedRow, StoreError};
 
-/// The count of an entry that is not a number.
+/// The count of an entry that is not a number, or a negative one.
 pub(super) const NO_COUNT: i64 = i64::MIN;
 /// A count that no store reaches.
 const MAX_COUNT: i64 = 1_000_000_000_000_000_000;
@@ -66,7 +66,7 @@ async fn count(connection: &mut Connection, name: &'static str) -> Result<i64, S
     count.map_or(Ok(0), |count| number(name, &count))
 }
 
-/// As [`count`]. If the entry is not a number, returns [`NO_COUNT`] and the damaged row. The next
+/// As [`count`]. If the entry is not a number, or a negative one, returns [`NO_COUNT`] and the damaged row. The next
 /// change resets the counter.
 pub(super) async fn read_count(
     connection: &mut Connection,
@@ -79,7 +79,8 @@ pub(super) async fn read_count(
 }
 
 fn number(name: &str, count: &str) -> Result<i64, StoreError> {
-    count.parse().map_err(|source: std::num::ParseIntError| corrupt(name, source))
+    let number = count.parse().map_err(|source: std::num::ParseIntError| corrupt(name, source))?;
+    if number < 0 { Err(corrupt(name, "the count is negative")) } else { Ok(number) }
 }
 
 pub(super) fn corrupt(name: &str, source: impl Into<Cause>) -> StoreError {

@@ -1,5 +1,6 @@
 //! One change of the store, on disk and then in memory.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::OwnedMutexGuard;
@@ -8,8 +9,10 @@ use super::catalogue::Catalogue;
 use super::connection::{Connection, Statement};
 use super::digest::{self, SetChanges};
 use super::health::Health;
+use super::row::Scope;
 use super::row_group::ChangedGroups;
 use super::row_key::RowKey;
+use super::scope_reading::PartRevisions;
 use super::tables::CATALOGUE_REVISION;
 use super::{Inner, StoreError, change_list, job_lease, notifications, unsigned_metadata};
 use crate::model::clock;
@@ -28,6 +31,8 @@ pub(super) struct Write {
     operator: Option<Arc<str>>,
     /// The changes of the digests until they are written.
     set_changes: Box<SetChanges>,
+    /// The revisions of the digests that were written.
+    revisions: BTreeMap<Scope, PartRevisions>,
     /// The changed rows of the catalogue.
     changed_groups: Box<ChangedGroups>,
     /// Whether other gateways of the cluster are told of the change.
@@ -67,6 +72,7 @@ impl Write {
             inner: Arc::clone(inner),
             operator,
             set_changes: Box::default(),
+            revisions: BTreeMap::new(),
             changed_groups: Box::default(),
             is_announced: false,
         })
@@ -112,7 +118,10 @@ impl Write {
             return Ok(());
         }
         let key = self.row_key()?;
-        digest::apply(&mut self.connection, &key, changes).await
+        for (scope, part, revision) in digest::apply(&mut self.connection, &key, changes).await? {
+            self.revisions.entry(scope).or_default().insert(part, revision);
+        }
+        Ok(())
     }
 
     /// The operator on whose behalf the change is made, if any.
@@ -135,8 +144,8 @@ impl Write {
             return self.commit_catalogue(|_catalogue| {}).await;
         }
         self.flush_digests().await?;
-        let Self { connection, writer_lock, inner, .. } = self;
-        end(connection, &inner).await?;
+        let Self { connection, writer_lock, inner, revisions, .. } = self;
+        end(connection, &inner, &revisions).await?;
         drop(writer_lock);
         Ok(())
     }
@@ -158,13 +167,13 @@ impl Write {
     ) -> Result<(), StoreError> {
         let finish = tokio::spawn(async move {
             self.flush_digests().await?;
-            let Self { mut connection, writer_lock, inner, changed_groups, .. } = self;
+            let Self { mut connection, writer_lock, inner, revisions, changed_groups, .. } = self;
             let revision =
                 unsigned_metadata::increment(&mut connection, CATALOGUE_REVISION).await?;
             if inner.member().is_some() {
                 change_list::write(&mut connection, revision, &changed_groups).await?;
             }
-            end(connection, &inner).await?;
+            end(connection, &inner, &revisions).await?;
             let mut catalogue = inner.catalogue.write();
             remember(&mut catalogue);
             catalogue.note_changed(*changed_groups);
@@ -177,10 +186,18 @@ impl Write {
     }
 }
 
-/// Commits. A change written to a file that was moved away is not durable.
-async fn end(connection: Connection, inner: &Inner) -> Result<(), StoreError> {
+/// Commits. A change written to a file that was moved away is not durable. From then on no digest
+/// may be older than in `revisions`.
+async fn end(
+    connection: Connection,
+    inner: &Inner,
+    revisions: &BTreeMap<Scope, PartRevisions>,
+) -> Result<(), StoreError> {
     let start = clock::monotonic();
     connection.commit().await?;
+    for (scope, revisions) in revisions {
+        inner.last_seen.note_revisions(*scope, revisions);
+    }
     let Health { metrics, latency, .. } = &*inner.health;
     latency.note_commit(metrics, clock::since(start));
     inner.require_file()?;

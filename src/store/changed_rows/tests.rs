@@ -1,4 +1,4 @@
-//! On PostgreSQL only: a SQLite store has one gateway.
+//! On PostgreSQL, except where one gateway is enough: a SQLite store has one.
 
 use super::*;
 use crate::model::{
@@ -153,7 +153,7 @@ async fn own_changes_and_leases_need_no_read_of_all_rows() {
     assert_eq!(refresh(there).await, [0, 0], "own changes are in memory");
     here.insert_document(rule("a")).await.unwrap();
     assert_eq!(refresh(here).await, [0, 5], "a change of the other, and the own one after it");
-    assert_eq!(refresh(there).await, [0, 1]);
+    assert_eq!(refresh(there).await, [0, 5], "a change of the other, and the own key once more");
     let version = key.versions[0].id;
     here.lease_invocations(version, 10, 1000).await.unwrap();
     there.lease_invocations(version, 10, 1000).await.unwrap();
@@ -209,6 +209,8 @@ async fn all_rows_are_read_if_the_lists_do_not_tell_everything() {
     describe(here, other.id, "again").await;
     assert_eq!(refresh(there).await[0], 8, "the lease is not in its memory");
     describe(there, key.id, "read again").await;
+    assert_eq!(refresh(here).await, [0, 8], "and the key that it has changed itself");
+    describe(there, key.id, "and again").await;
     assert_eq!(refresh(here).await, [0, 4]);
     pair.assert_equal().await;
 }
@@ -314,6 +316,170 @@ async fn a_revoked_document_does_not_come_back_with_a_change_of_it() {
     describe(there, key.id, "and again").await;
     assert_eq!(refresh(here).await, [0, 4]);
     pair.assert_equal().await;
+}
+
+/// Keeps the rows of keys and metadata, and the digests.
+async fn keep(bench: &Bench) {
+    for table in ["keys", "facts", "row_digests"] {
+        bench.tamper(&format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}")).await;
+    }
+}
+
+const PUT_KEYS_BACK: &str = "UPDATE keys SET description = kept_keys.description, \
+                             row_mac = kept_keys.row_mac FROM kept_keys WHERE kept_keys.id = keys.id";
+
+/// Puts the digests of a scope back.
+async fn put_digests_back(bench: &Bench, scope: Scope) {
+    let sql = format!(
+        "UPDATE row_digests SET revision = kept.revision, row_count = kept.row_count, \
+         nonce = kept.nonce, digest = kept.digest, row_mac = kept.row_mac \
+         FROM kept_row_digests AS kept WHERE kept.scope = row_digests.scope \
+         AND kept.part = row_digests.part AND kept.scope = '{}'",
+        scope.name()
+    );
+    bench.tamper(&sql).await;
+}
+
+/// Puts a metadata entry back.
+async fn put_entry_back(bench: &Bench, name: &str) {
+    let sql = format!(
+        "UPDATE facts SET value = kept.value, row_mac = kept.row_mac FROM kept_facts AS kept \
+         WHERE kept.name = facts.name AND kept.name = '{name}'"
+    );
+    bench.tamper(&sql).await;
+}
+
+#[tokio::test]
+async fn a_change_that_a_fail_over_lost_does_not_stay_in_memory() {
+    let Some(pair) = pair().await else { return };
+    let Pair { bench, here, there } = &pair;
+    let key = there.insert_key(sample_key()).await.unwrap();
+    keep(bench).await;
+    describe(there, key.id, "lost").await;
+    assert_eq!(refresh(here).await, [0, 4]);
+    bench.tamper(PUT_KEYS_BACK).await;
+    put_digests_back(bench, Scope::Catalogue).await;
+    put_entry_back(bench, super::super::tables::CATALOGUE_REVISION).await;
+    // The revisions of catalogue and part are those of the lost change.
+    describe(there, key.id, "made instead").await;
+    there.insert_document(rule("a")).await.unwrap();
+    assert!(refresh(here).await[0] > 0);
+    assert_eq!(here.key(key.id).unwrap().description, "made instead");
+    // It has counted its lost change, and reads nothing before another gateway changes something.
+    there.inner.next_check.make_due(Scope::Catalogue);
+    refresh(there).await;
+    pair.assert_equal().await;
+}
+
+#[tokio::test]
+async fn rows_and_digest_before_an_own_change_are_not_used() {
+    let bench = Bench::new().await;
+    let key = bench.store.insert_key(sample_key()).await.unwrap();
+    keep(&bench).await;
+    describe(&bench.store, key.id, "newer").await;
+    bench.tamper(PUT_KEYS_BACK).await;
+    put_digests_back(&bench, Scope::Catalogue).await;
+    bench.store.inner.next_check.make_due(Scope::Catalogue);
+    bench.store.refresh().await.unwrap();
+    assert_eq!(bench.store.key(key.id), None);
+    assert_ne!(bench.store.damaged_rows(), []);
+}
+
+#[tokio::test]
+async fn a_list_that_names_other_rows_does_not_hide_a_revocation() {
+    let Some(pair) = pair().await else { return };
+    let Pair { bench, here, there } = &pair;
+    let provider = crate::store::signing::tests::identity_provider();
+    there.insert_document(provider.clone()).await.unwrap();
+    let key = there.insert_key(sample_key()).await.unwrap();
+    refresh(here).await;
+    let locked = LockedStore::open(&bench.url).await.unwrap();
+    let revocation = Revocation::DeleteIdentityProvider(provider.name.clone());
+    assert!(locked.unchecked().revoke(revocation).await.unwrap());
+    // As one that a counter which began again would find.
+    let list = format!(
+        "INSERT INTO catalogue_changes SELECT CAST(value AS BIGINT), 1, 'keys', '[\"{}\"]' \
+         FROM facts WHERE name = 'catalogue-revision'",
+        key.id
+    );
+    bench.tamper(&list).await;
+    assert!(refresh(here).await[0] > 0);
+    let name = provider.name.as_str();
+    assert_eq!(here.document::<crate::model::IdentityProvider>(name), None);
+}
+
+#[tokio::test]
+async fn a_negative_counter_is_damaged() {
+    let Some(pair) = pair().await else { return };
+    let Pair { bench, here, there } = &pair;
+    let key = there.insert_key(sample_key()).await.unwrap();
+    refresh(here).await;
+    bench
+        .tamper("UPDATE facts SET value = '-9223372036854775808' WHERE name = 'catalogue-revision'")
+        .await;
+    assert!(refresh(here).await[0] > 0);
+    assert_eq!(here.damaged_rows().len(), 1);
+    for text in ["one", "other", "one"] {
+        describe(there, key.id, text).await;
+        refresh(here).await;
+        assert_eq!(here.key(key.id).unwrap().description, text);
+    }
+    assert_eq!(here.damaged_rows(), []);
+    refresh(there).await;
+    pair.assert_equal().await;
+}
+
+#[tokio::test]
+async fn many_leases_that_are_returned_need_no_read_of_all_rows() {
+    let Some(pair) = pair().await else { return };
+    let Pair { here, there, .. } = &pair;
+    let mut remainders = Vec::new();
+    for _ in 0..3 {
+        let version = there.insert_key(sample_key()).await.unwrap().versions[0].id;
+        let total = there.lease_invocations(version, 8, 100).await.unwrap().total;
+        remainders.push(crate::store::Remainder { version, unused: 3, total });
+    }
+    refresh(here).await;
+    let before = there.catalogue_revision();
+    there.return_invocations(&remainders).await.unwrap();
+    assert_eq!(there.catalogue_revision() - before, 2, "two changes of at most two versions");
+    assert_eq!(refresh(here).await, [0, 12]);
+    let left = there.version_invocations(1).await.unwrap();
+    assert_eq!(left.into_values().collect::<Vec<_>>(), [5, 5, 5]);
+    pair.assert_equal().await;
+}
+
+#[tokio::test]
+async fn metadata_before_that_of_the_last_refresh_is_not_used() {
+    let Some(pair) = pair().await else { return };
+    let Pair { bench, here, there } = &pair;
+    let key = there.insert_key(sample_key()).await.unwrap();
+    there.set_metadata("head", "1").await.unwrap();
+    keep(bench).await;
+    there.set_metadata("head", "2").await.unwrap();
+    describe(there, key.id, "changed").await;
+    assert_eq!(refresh(here).await, [0, 4]);
+    put_entry_back(bench, "head").await;
+    put_digests_back(bench, Scope::Metadata).await;
+    assert!(matches!(here.metadata("head").await, Err(StoreError::Corrupt { .. })));
+}
+
+#[tokio::test]
+async fn an_own_change_of_a_row_that_was_put_back_is_found_with_the_next_change() {
+    let Some(pair) = pair().await else { return };
+    let Pair { bench, here, there } = &pair;
+    let key = there.insert_key(sample_key()).await.unwrap();
+    keep(bench).await;
+    describe(there, key.id, "newer").await;
+    assert_eq!(refresh(here).await, [0, 4]);
+    bench.tamper(PUT_KEYS_BACK).await;
+    describe(here, key.id, "made of the older one").await;
+    assert_eq!(refresh(here).await, [0, 0]);
+    there.insert_document(rule("a")).await.unwrap();
+    assert!(refresh(here).await[0] > 0);
+    assert_eq!(here.key(key.id), None);
+    assert!(refresh(there).await[0] > 0);
+    assert_eq!(there.key(key.id), None);
 }
 
 /// Numbers that look random and are the same in each run.

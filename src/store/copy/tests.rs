@@ -175,6 +175,14 @@ async fn an_interrupted_copy_is_not_served_and_is_continued_with_what_changed_si
             let refused = LockedStore::open_existing(&url).await.err().unwrap();
             assert!(matches!(refused, StoreError::UnfinishedCopy(_)), "{refused:?}");
         }
+        let list = "INSERT INTO catalogue_changes (revision, number, table_name, row_key) \
+                    VALUES (1, 1, 'keys', '[]')";
+        let begun = connect::connect_to_any_existing(&url, LockMode::Exclusive).await.unwrap();
+        let mut connection = Connection::acquire(&begun.pool).await.unwrap();
+        connection.execute(sqlx::query(list)).await.unwrap();
+        drop(connection);
+        begun.close().await;
+        drop(begun);
         let original = open(&from).await.unwrap();
         let keys: Vec<_> = original.keys().iter().map(|key| key.id).collect();
         original.remove_key(keys[0]).await.unwrap();
@@ -190,6 +198,10 @@ async fn an_interrupted_copy_is_not_served_and_is_continued_with_what_changed_si
         let keys = copied.iter().find(|rows| rows.table == "keys").unwrap();
         assert_eq!((keys.rows, keys.copied, keys.verified), (4, 2, 4));
         assert_same(&url, &from).await;
+        let copied = open(&url).await.unwrap();
+        let mut connection = Connection::acquire(&copied.database().pool).await.unwrap();
+        let lists = sqlx::query("SELECT COUNT(*) FROM catalogue_changes");
+        assert_eq!(connection.value::<i64>(lists).await.unwrap(), 0);
     }
 }
 
