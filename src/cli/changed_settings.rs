@@ -1,10 +1,9 @@
 //! Tells on SIGHUP which settings of the configuration have changed since the start. They are applied by a
 //! reload of the whole gateway, or by a restart.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::config::{ConfigError, EffectiveSetting, effective_settings};
+use crate::config::{ConfigError, EffectiveSetting, SETTINGS, effective_settings};
 
 /// The settings that a gateway runs with.
 #[derive(Debug)]
@@ -50,9 +49,8 @@ impl StartSettings {
             let named = settings.iter().filter(|one| one.setting.name == name);
             named.map(|one| one.value.as_deref()).collect()
         }
-        let names: BTreeSet<_> =
-            self.settings.iter().chain(now).map(|one| one.setting.name).collect();
-        let differs = |name: &&str| values(&self.settings, name) != values(now, name);
-        names.into_iter().filter(differs).collect()
+        let differs = |name| values(&self.settings, name) != values(now, name);
+        let names = SETTINGS.iter().map(|setting| setting.name);
+        names.filter(|name| differs(name)).collect()
     }
 }
