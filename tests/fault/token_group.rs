@@ -347,7 +347,7 @@ async fn the_loss_of_one_of_two_tokens_costs_only_the_calls_that_it_had() {
         group.rules("a", &[fault]);
         until_ready(&server, "a", 0.0).await;
         // The calls that waited then end with the deadline of the token.
-        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
         let settled = Instant::now();
         assert_eq!(metric(&server, "hsmgate_token_ready").await, Some(1.0));
         tokio::time::sleep(Duration::from_millis(500)).await;
