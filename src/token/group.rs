@@ -2,13 +2,13 @@
 //!
 //! A job runs at a token that is ready, is not known to lack the key, and has the fewest jobs. One that
 //! was not started there runs at another. A key is used in a token only after it has given the answer
-//! that it gives in the others; a token that disagrees is left out for good.
+//! that it gives in the others; a token that disagrees is left out until an operator removes a file.
 //!
 //! A single token is a group of one, without comparisons.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fs;
-use std::path::PathBuf;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, OnceLock};
@@ -28,6 +28,7 @@ use super::objects::destroy::Unlabelled;
 use super::objects::name::{KeyIdentity, ObjectName};
 use super::pool::FailedJob;
 use super::settings::{TokenGroupSettings, TokenSettings};
+use super::state_file;
 use super::worker::Worker;
 use crate::model::clock;
 use crate::telemetry::Gauge;
@@ -171,7 +172,7 @@ impl Slot {
         }
         let file = self.disagreement.as_deref();
         // A restart must not make this token the one that decides.
-        let written = file.map_or(Ok(()), |file| fs::write(file, format!("{}\n", key.name)));
+        let written = file.map_or(Ok(()), |file| write_disagreement(file, key));
         tracing::error!(
             event = "token.disagrees",
             token = self.name.as_deref(),
@@ -265,7 +266,11 @@ impl Group {
         settings: TokenGroupSettings,
         metrics: TokenMetrics,
     ) -> Result<Self, TokenError> {
-        let TokenGroupSettings { first, others, replication } = settings;
+        let TokenGroupSettings { mut first, others, replication } = settings;
+        if others.is_empty() {
+            // Its keys are compared with no other.
+            first.name = None;
+        }
         let shared = Arc::new(Shared {
             reconnects: Arc::default(),
             identity_key: OnceLock::new(),
@@ -288,9 +293,7 @@ impl Group {
         Ok(group)
     }
 
-    fn open_only(&self, mut settings: TokenSettings) -> Result<(), TokenError> {
-        // Its keys are compared with no other.
-        settings.name = None;
+    fn open_only(&self, settings: TokenSettings) -> Result<(), TokenError> {
         let reconnects = Arc::clone(&self.shared.reconnects);
         let member = Member::open(settings, self.metrics.clone(), reconnects)?;
         if let [only] = &*self.slots {
@@ -315,13 +318,13 @@ impl Group {
                 .map_err(TokenError::Thread)?;
         }
         drop(sender);
-        let (mut end, mut failure) = (None, None);
+        let (mut end, mut failure) = (None::<Instant>, None);
         for _slot in &self.slots {
             let outcome = match end {
                 None => outcomes.recv().ok(),
                 Some(end) => {
-                    let left = clock::monotonic();
-                    outcomes.recv_timeout(Instant::saturating_duration_since(&end, left)).ok()
+                    let left = end.saturating_duration_since(clock::monotonic());
+                    outcomes.recv_timeout(left).ok()
                 }
             };
             match outcome {
@@ -803,6 +806,13 @@ impl Group {
             _ => Ok(names.into_iter().collect()),
         }
     }
+}
+
+/// Says, across starts, that a token has another key under the id of this one.
+fn write_disagreement(file: &Path, key: KeyIdentity) -> io::Result<()> {
+    let mut file = state_file::create(file)?;
+    writeln!(file, "{}", key.name)?;
+    file.sync_all()
 }
 
 /// Whether a token was found to disagree before a restart.

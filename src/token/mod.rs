@@ -35,6 +35,7 @@ mod room;
 mod selection;
 mod settings;
 mod state;
+mod state_file;
 mod tuning;
 mod worker;
 mod worker_count;

@@ -1,8 +1,7 @@
 //! Guards the login: a few refused PINs lock a token permanently.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -13,6 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use super::error::{ErrorClass, TokenError};
+use super::state_file;
 use crate::model::{clock, random};
 
 /// Checks the PIN before C_Login.
@@ -177,8 +177,7 @@ fn write(file: &Path, error: &TokenError, pin: &SecretString) -> io::Result<()> 
     for fingerprint in refused.iter().rev().take(MAX_REFUSED).rev() {
         text.extend([fingerprint.to_string().as_str(), "\n"]);
     }
-    let mut options = OpenOptions::new();
-    let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(file)?;
+    let mut file = state_file::create(file)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
