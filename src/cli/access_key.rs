@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use super::exit::CliError;
 use super::operator::{Operator, OperatorCommand, execute, require_duty};
 use super::output::Output;
-use super::settings::{self, ConfigAndFormat, ConfigAndReason};
+use super::settings::{self, ChangeArgs, ConfigAndFormat, ConfigAndReason};
 use super::{output, policy_arg};
 use crate::app::{self, Backend};
 use crate::authn::{AccessKeyError, row_key};
@@ -68,7 +68,7 @@ struct Owner {
 #[derive(Debug, Args)]
 pub(super) struct AccessKeyArg {
     #[command(flatten)]
-    common: ConfigAndReason,
+    change: ChangeArgs,
     /// The AccessKey id
     id: AccessKeyId,
 }
@@ -76,7 +76,9 @@ pub(super) struct AccessKeyArg {
 #[derive(Debug, Args)]
 pub(super) struct Rotate {
     #[command(flatten)]
-    access_key: AccessKeyArg,
+    common: ConfigAndReason,
+    /// The AccessKey id
+    id: AccessKeyId,
     /// Print the new AccessKey as JSON
     #[arg(long)]
     json: bool,
@@ -88,9 +90,11 @@ impl AccessKey {
             Self::Create(create) => create.run(),
             Self::List(list) => execute(&list.file, None, &ListAccessKeys { json: list.json }),
             Self::Disable(one) => one.revoke(false),
-            Self::Enable(one) => one.execute(&EnableAccessKey { id: one.id.clone() }),
-            Self::Rotate(Rotate { access_key, json }) => {
-                access_key.execute(&RotateAccessKey { id: access_key.id.clone(), json })
+            Self::Enable(one) => {
+                one.change.execute(&EnableAccessKey { id: one.id, json: one.change.json })
+            }
+            Self::Rotate(Rotate { common, id, json }) => {
+                common.execute(&RotateAccessKey { id, json })
             }
             Self::Delete(one) => one.revoke(true),
             Self::ReplaceEncryptionKey(arguments) => replace_encryption_key(&arguments),
@@ -112,12 +116,9 @@ impl Create {
 }
 
 impl AccessKeyArg {
-    fn execute(&self, command: &impl OperatorCommand) -> anyhow::Result<()> {
-        self.common.execute(command)
-    }
-
-    fn revoke(&self, is_deletion: bool) -> anyhow::Result<()> {
-        self.execute(&RevokeAccessKey { id: self.id.clone(), is_deletion })
+    fn revoke(self, is_deletion: bool) -> anyhow::Result<()> {
+        let json = self.change.json;
+        self.change.execute(&RevokeAccessKey { id: self.id, is_deletion, json })
     }
 }
 
@@ -236,6 +237,8 @@ impl OperatorCommand for ListAccessKeys {
 #[derive(Serialize, Deserialize)]
 pub(super) struct EnableAccessKey {
     id: AccessKeyId,
+    #[serde(default)]
+    json: bool,
 }
 
 impl OperatorCommand for EnableAccessKey {
@@ -247,7 +250,7 @@ impl OperatorCommand for EnableAccessKey {
         vec![("UserAccessKeyId", self.id.to_string())]
     }
 
-    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+    async fn run(&self, on: &Backend, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         let store = on.store();
         match store.set_access_key_active(&self.id, true).await {
             Err(StoreError::NotFound) => Err(not_found(&self.id).into()),
@@ -257,7 +260,11 @@ impl OperatorCommand for EnableAccessKey {
                 let principal = key.map_or_else(PrincipalName::root, |key| key.principal);
                 Err(AccessKeyError::TooManyKeys(principal).into())
             }
-            done => Ok(done?),
+            done => {
+                done?;
+                let object = json!({"access_key_id": self.id, "active": true});
+                Ok(output.change(&object, &format!("{} was enabled", self.id), self.json)?)
+            }
         }
     }
 }
@@ -267,6 +274,8 @@ impl OperatorCommand for EnableAccessKey {
 pub(super) struct RevokeAccessKey {
     id: AccessKeyId,
     is_deletion: bool,
+    #[serde(default)]
+    json: bool,
 }
 
 impl OperatorCommand for RevokeAccessKey {
@@ -279,14 +288,22 @@ impl OperatorCommand for RevokeAccessKey {
         vec![("UserAccessKeyId", self.id.to_string()), ("Action", action.to_owned())]
     }
 
-    async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+    async fn run(&self, store: &Store, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         let id = self.id.clone();
         let revocation = if self.is_deletion {
             Revocation::DeleteAccessKey(id)
         } else {
             Revocation::DisableAccessKey(id)
         };
-        if store.revoke(revocation).await? { Ok(()) } else { Err(not_found(&self.id).into()) }
+        if !store.revoke(revocation).await? {
+            return Err(not_found(&self.id).into());
+        }
+        let (object, what) = if self.is_deletion {
+            (json!({"access_key_id": self.id, "deleted": true}), "deleted")
+        } else {
+            (json!({"access_key_id": self.id, "active": false}), "disabled")
+        };
+        Ok(output.change(&object, &format!("{} was {what}", self.id), self.json)?)
     }
 }
 

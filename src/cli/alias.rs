@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::exit::CliError;
 use super::operator::{Operator, OperatorCommand, execute};
 use super::output::Output;
-use super::settings::{ConfigAndFormat, ConfigAndReason, operator};
+use super::settings::{ChangeArgs, ConfigAndFormat, operator};
 use crate::app::Backend;
 use crate::config::Duty;
 use crate::keyring::{KeyAction, check_state};
@@ -37,7 +37,7 @@ pub(super) enum Alias {
 #[derive(Debug, Args)]
 pub(super) struct AliasAndKeyArgs {
     #[command(flatten)]
-    common: ConfigAndReason,
+    change: ChangeArgs,
     /// The alias, with or without alias/ in front: acs/mse and acs/acm for Nacos
     #[arg(value_parser = parse::<OperatorAlias>)]
     alias: OperatorAlias,
@@ -48,7 +48,7 @@ pub(super) struct AliasAndKeyArgs {
 #[derive(Debug, Args)]
 pub(super) struct AliasArg {
     #[command(flatten)]
-    common: ConfigAndReason,
+    change: ChangeArgs,
     /// The alias, with or without alias/ in front
     #[arg(value_parser = parse::<model::Alias>)]
     alias: model::Alias,
@@ -57,14 +57,19 @@ pub(super) struct AliasArg {
 impl Alias {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Create(AliasAndKeyArgs { common, alias, key }) => {
-                common.execute(&CreateAlias(AliasAndKey { alias, key: named(key)? }))
+            Self::Create(AliasAndKeyArgs { change, alias, key }) => {
+                let (key, json) = (named(key)?, change.json);
+                change.execute(&CreateAlias(AliasAndKey { alias, key, json }))
             }
-            Self::Update(AliasAndKeyArgs { common, alias, key }) => {
-                common.execute(&UpdateAlias(AliasAndKey { alias, key: named(key)? }))
+            Self::Update(AliasAndKeyArgs { change, alias, key }) => {
+                let (key, json) = (named(key)?, change.json);
+                change.execute(&UpdateAlias(AliasAndKey { alias, key, json }))
             }
             Self::List(list) => execute(&list.file, None, &ListAliases { json: list.json }),
-            Self::Delete(AliasArg { common, alias }) => common.execute(&DeleteAlias { alias }),
+            Self::Delete(AliasArg { change, alias }) => {
+                let json = change.json;
+                change.execute(&DeleteAlias { alias, json })
+            }
         }
     }
 }
@@ -90,9 +95,18 @@ impl fmt::Display for NamedKey {
 struct AliasAndKey {
     alias: OperatorAlias,
     key: NamedKey,
+    #[serde(default)]
+    json: bool,
 }
 
 impl AliasAndKey {
+    /// Writes the key that the alias has now. `what` was done to the alias.
+    fn write(&self, key: KeyId, what: &str, output: &mut Output) -> anyhow::Result<()> {
+        let alias = self.alias.alias();
+        let object = json!({"alias": alias, "key_id": key});
+        Ok(output.change(&object, &format!("{alias} {what} {key}"), self.json)?)
+    }
+
     fn parameters(&self) -> Vec<(&'static str, String)> {
         vec![("AliasName", self.alias.to_string()), ("KeyId", self.key.to_string())]
     }
@@ -111,14 +125,17 @@ impl OperatorCommand for CreateAlias {
         self.0.parameters()
     }
 
-    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+    async fn run(&self, on: &Backend, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         let (store, alias) = (on.store(), self.0.alias.alias());
         let key = key(store, &self.0.key, KeyAction::CreateAlias)?;
         match store.create_alias(alias, key.id).await {
             Err(StoreError::Exists) => {
                 Err(CliError::usage(format!("{alias} already exists")).into())
             }
-            done => Ok(done?),
+            done => {
+                done?;
+                self.0.write(key.id, "was created for", output)
+            }
         }
     }
 }
@@ -136,13 +153,16 @@ impl OperatorCommand for UpdateAlias {
         self.0.parameters()
     }
 
-    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+    async fn run(&self, on: &Backend, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         let (store, alias) = (on.store(), self.0.alias.alias());
         let key = key(store, &self.0.key, KeyAction::Annotate)?;
         let agree = |_from: &KeyRecord, _to: &KeyRecord| Ok::<_, StoreError>(());
         match store.update_alias(alias, key.id, agree).await {
             Err(StoreError::NotFound) => Err(absent(alias)),
-            done => Ok(done?),
+            done => {
+                done?;
+                self.0.write(key.id, "now belongs to", output)
+            }
         }
     }
 }
@@ -169,6 +189,8 @@ impl OperatorCommand for ListAliases {
 #[derive(Serialize, Deserialize)]
 pub(super) struct DeleteAlias {
     alias: model::Alias,
+    #[serde(default)]
+    json: bool,
 }
 
 impl OperatorCommand for DeleteAlias {
@@ -180,11 +202,15 @@ impl OperatorCommand for DeleteAlias {
         vec![("AliasName", self.alias.to_string())]
     }
 
-    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+    async fn run(&self, on: &Backend, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         let agree = |_key: &KeyRecord| Ok::<_, StoreError>(());
         match on.store().delete_alias(&self.alias, agree).await {
             Err(StoreError::NotFound) => Err(absent(&self.alias)),
-            done => Ok(done?),
+            done => {
+                done?;
+                let object = json!({"alias": self.alias, "deleted": true});
+                Ok(output.change(&object, &format!("{} was deleted", self.alias), self.json)?)
+            }
         }
     }
 }

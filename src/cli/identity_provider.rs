@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::exit::CliError;
 use super::operator::{Operator, OperatorCommand, execute};
 use super::output::Output;
 use super::policy_arg;
-use super::settings::{ConfigAndFormat, ConfigAndReason};
+use super::settings::{ChangeArgs, ConfigAndFormat};
 use crate::app::Backend;
 use crate::authn::check_key_set;
 use crate::config::{Config, Duty};
@@ -78,7 +78,7 @@ pub(super) struct Delete {
 #[derive(Debug, Args)]
 struct NameArg {
     #[command(flatten)]
-    common: ConfigAndReason,
+    change: ChangeArgs,
     /// Its name
     name: ProviderName,
 }
@@ -97,14 +97,16 @@ impl Create {
             created: clock::now(),
         };
         check(&provider)?;
-        self.provider.common.execute(&CreateProvider { provider })
+        let change = self.provider.change;
+        change.execute(&CreateProvider { provider, json: change.json })
     }
 }
 
 impl ReplaceKeys {
     fn run(self) -> anyhow::Result<()> {
         let keys = key_set(&self.jwks)?;
-        self.provider.common.execute(&ReplaceProviderKeys { name: self.provider.name, keys })
+        let NameArg { change, name } = self.provider;
+        change.execute(&ReplaceProviderKeys { name, keys, json: change.json })
     }
 }
 
@@ -118,7 +120,8 @@ impl List {
 
 impl Delete {
     fn run(self) -> anyhow::Result<()> {
-        self.provider.common.execute(&DeleteProvider { name: self.provider.name })
+        let NameArg { change, name } = self.provider;
+        change.execute(&DeleteProvider { name, json: change.json })
     }
 }
 
@@ -135,6 +138,9 @@ fn check(provider: &Provider) -> Result<(), CliError> {
     keys.map_err(|fault| CliError::usage(fault.to_string()))
 }
 
+/// The origin of a provider that an operator created.
+const STORED: &str = "database";
+
 fn absent(name: &ProviderName) -> anyhow::Error {
     CliError::NotFound(format!("the identity provider {name} does not exist")).into()
 }
@@ -143,6 +149,8 @@ fn absent(name: &ProviderName) -> anyhow::Error {
 #[derive(Serialize, Deserialize)]
 pub(super) struct CreateProvider {
     provider: Provider,
+    #[serde(default)]
+    json: bool,
 }
 
 impl OperatorCommand for CreateProvider {
@@ -158,7 +166,7 @@ impl OperatorCommand for CreateProvider {
         ]
     }
 
-    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+    async fn run(&self, on: &Backend, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         check(&self.provider)?;
         let configured = on.access_keys().configured_providers();
         if configured.is_some_and(|all| all.find(self.provider.name.as_str()).is_some()) {
@@ -167,7 +175,10 @@ impl OperatorCommand for CreateProvider {
             return Err(CliError::WrongState(what).into());
         }
         match on.store().insert_document(self.provider.clone()).await {
-            Ok(_inserted) => Ok(()),
+            Ok(created) => {
+                let what = format!("the identity provider {} was created", created.name);
+                Ok(output.change(&in_json(&created, STORED), &what, self.json)?)
+            }
             Err(StoreError::Exists) => {
                 let what = format!("the identity provider {} exists already", self.provider.name);
                 Err(CliError::WrongState(what).into())
@@ -182,6 +193,8 @@ impl OperatorCommand for CreateProvider {
 pub(super) struct ReplaceProviderKeys {
     name: ProviderName,
     keys: String,
+    #[serde(default)]
+    json: bool,
 }
 
 impl OperatorCommand for ReplaceProviderKeys {
@@ -193,14 +206,17 @@ impl OperatorCommand for ReplaceProviderKeys {
         vec![("IdentityProvider", self.name.to_string())]
     }
 
-    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+    async fn run(&self, on: &Backend, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         check_key_set(&self.keys).map_err(|fault| CliError::usage(fault.to_string()))?;
         let change = on.store().change_document(self.name.as_str(), |provider: &mut Provider| {
             provider.keys.clone_from(&self.keys);
             Ok::<_, StoreError>(())
         });
         match change.await {
-            Ok(_changed) => Ok(()),
+            Ok(changed) => {
+                let what = format!("the keys of the identity provider {} were replaced", self.name);
+                Ok(output.change(&in_json(&changed, STORED), &what, self.json)?)
+            }
             Err(StoreError::NotFound) => Err(absent(&self.name)),
             Err(error) => Err(error.into()),
         }
@@ -211,6 +227,8 @@ impl OperatorCommand for ReplaceProviderKeys {
 #[derive(Serialize, Deserialize)]
 pub(super) struct DeleteProvider {
     name: ProviderName,
+    #[serde(default)]
+    json: bool,
 }
 
 impl OperatorCommand for DeleteProvider {
@@ -222,9 +240,14 @@ impl OperatorCommand for DeleteProvider {
         vec![("IdentityProvider", self.name.to_string())]
     }
 
-    async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+    async fn run(&self, store: &Store, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         let deletion = Revocation::DeleteIdentityProvider(self.name.clone());
-        if store.revoke(deletion).await? { Ok(()) } else { Err(absent(&self.name)) }
+        if !store.revoke(deletion).await? {
+            return Err(absent(&self.name));
+        }
+        let object = json!({"name": self.name, "deleted": true});
+        let what = format!("the identity provider {} was deleted", self.name);
+        Ok(output.change(&object, &what, self.json)?)
     }
 }
 
@@ -247,24 +270,25 @@ impl OperatorCommand for ListProviders {
             self.configured.iter().chain(stored.iter().map(|one| &**one)).collect();
         let origin = |one: &Provider| {
             let is_configured = self.configured.iter().any(|other| other.name == one.name);
-            if is_configured { "configuration" } else { "database" }
-        };
-        let in_json = |one: &&Provider| {
-            json!({
-                "name": one.name,
-                "issuer": one.issuer,
-                "audiences": one.audiences,
-                "algorithms": one.algorithms,
-                "max_age_seconds": one.max_age_seconds,
-                "created": one.created,
-                "origin": origin(one),
-            })
+            if is_configured { "configuration" } else { STORED }
         };
         let row = |one: &&Provider| {
             let audiences = one.audiences.join(" ");
             let text = format!("{}  {}  {audiences}  {}", one.created, one.issuer, origin(one));
             (one.name.to_string(), text)
         };
-        Ok(output.list(&all, self.json, in_json, row)?)
+        Ok(output.list(&all, self.json, |one| in_json(one, origin(one)), row)?)
     }
+}
+
+fn in_json(provider: &Provider, origin: &str) -> Value {
+    json!({
+        "name": provider.name,
+        "issuer": provider.issuer,
+        "audiences": provider.audiences,
+        "algorithms": provider.algorithms,
+        "max_age_seconds": provider.max_age_seconds,
+        "created": provider.created,
+        "origin": origin,
+    })
 }

@@ -76,6 +76,15 @@ impl Output {
         Ok(())
     }
 
+    /// Adds what a command has changed: as a JSON object, or in words.
+    pub(super) fn change(&mut self, object: &Value, words: &str, as_json: bool) -> io::Result<()> {
+        if as_json {
+            return self.json(object);
+        }
+        self.line(words);
+        Ok(())
+    }
+
     /// Adds a new AccessKey. Its secret is shown only here.
     pub(super) fn access_key(
         &mut self,
@@ -179,6 +188,11 @@ pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
 /// Writes a result as a line of text.
 pub(super) fn line(text: &str) -> io::Result<()> {
     bytes(format!("{text}\n").as_bytes())
+}
+
+/// Writes what a command has changed: as a JSON object, or in words.
+pub(super) fn change(object: &Value, words: &str, as_json: bool) -> io::Result<()> {
+    if as_json { json(object) } else { line(words) }
 }
 
 /// Writes names and values in two columns.

@@ -10,7 +10,7 @@ use super::exit::CliError;
 use super::operator::{Operator, OperatorCommand, execute};
 use super::output::Output;
 use super::policy_arg;
-use super::settings::{ConfigAndFormat, ConfigAndReason};
+use super::settings::{ChangeArgs, ConfigAndFormat};
 use crate::app::Backend;
 use crate::authn::{AccessKeyError, attach_policy, create_principal};
 use crate::config::Duty;
@@ -53,7 +53,7 @@ pub(super) struct Policy {
 #[derive(Debug, Args)]
 pub(super) struct NameArg {
     #[command(flatten)]
-    common: ConfigAndReason,
+    change: ChangeArgs,
     /// Its name
     name: String,
 }
@@ -65,20 +65,24 @@ impl Principal {
             Self::Create(create) => {
                 let policies = create.policies.iter().map(|one| policy_arg::read(one));
                 let policies = policies.collect::<Result<_, _>>()?;
-                let principal = create.name_arg.name(kind)?;
-                create.name_arg.execute(&CreatePrincipal { principal, policies })
+                let (principal, json) = (create.name_arg.name(kind)?, create.name_arg.json());
+                create.name_arg.execute(&CreatePrincipal { principal, policies, json })
             }
             Self::List(list) => {
                 execute(&list.file, None, &ListPrincipals { kind, json: list.json })
             }
             Self::Attach(Policy { name_arg, policy }) => {
                 let policy = policy_arg::read(&policy)?;
-                name_arg.execute(&AttachPolicy { principal: name_arg.name(kind)?, policy })
+                let (principal, json) = (name_arg.name(kind)?, name_arg.json());
+                name_arg.execute(&AttachPolicy { principal, policy, json })
             }
             Self::Detach(Policy { name_arg, policy }) => {
-                name_arg.execute(&DetachPolicy { principal: name_arg.name(kind)?, policy })
+                let (principal, json) = (name_arg.name(kind)?, name_arg.json());
+                name_arg.execute(&DetachPolicy { principal, policy, json })
             }
-            Self::Delete(one) => one.execute(&DeletePrincipal { principal: one.name(kind)? }),
+            Self::Delete(one) => {
+                one.execute(&DeletePrincipal { principal: one.name(kind)?, json: one.json() })
+            }
         }
     }
 }
@@ -93,8 +97,27 @@ impl NameArg {
     }
 
     pub(super) fn execute(&self, command: &impl OperatorCommand) -> anyhow::Result<()> {
-        self.common.execute(command)
+        self.change.execute(command)
     }
+
+    pub(super) fn json(&self) -> bool {
+        self.change.json
+    }
+}
+
+/// Writes a principal after a change: as `list` does, or in words. That its row cannot be read does not undo
+/// the change, so it has only a name then.
+pub(super) async fn write_changed(
+    store: &Store,
+    name: &PrincipalName,
+    words: &str,
+    as_json: bool,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let rows = store.access_state().await.map(|state| state.principals).unwrap_or_default();
+    let row = rows.iter().find(|row| row.name == *name).map(in_json);
+    let object = row.unwrap_or_else(|| json!({"name": name.name()}));
+    Ok(output.change(&object, words, as_json)?)
 }
 
 /// Creates a user or a role.
@@ -102,6 +125,8 @@ impl NameArg {
 pub(super) struct CreatePrincipal {
     principal: PrincipalName,
     policies: Vec<AttachedPolicy>,
+    #[serde(default)]
+    json: bool,
 }
 
 impl OperatorCommand for CreatePrincipal {
@@ -114,9 +139,11 @@ impl OperatorCommand for CreatePrincipal {
         vec![("Principal", self.principal.to_string()), ("Policies", policies.join(","))]
     }
 
-    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+    async fn run(&self, on: &Backend, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         self.policies.iter().try_for_each(policy_arg::check)?;
-        Ok(create_principal(on.store(), &self.principal, self.policies.clone()).await?)
+        let (store, name) = (on.store(), &self.principal);
+        create_principal(store, name, self.policies.clone()).await?;
+        write_changed(store, name, &format!("{name} was created"), self.json, output).await
     }
 }
 
@@ -125,6 +152,8 @@ impl OperatorCommand for CreatePrincipal {
 pub(super) struct AttachPolicy {
     principal: PrincipalName,
     policy: AttachedPolicy,
+    #[serde(default)]
+    json: bool,
 }
 
 impl OperatorCommand for AttachPolicy {
@@ -137,9 +166,12 @@ impl OperatorCommand for AttachPolicy {
         vec![("Principal", self.principal.to_string()), ("PolicyName", policy)]
     }
 
-    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+    async fn run(&self, on: &Backend, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         policy_arg::check(&self.policy)?;
-        Ok(attach_policy(on.store(), &self.principal, self.policy.clone()).await?)
+        let (store, name) = (on.store(), &self.principal);
+        attach_policy(store, name, self.policy.clone()).await?;
+        let what = format!("{} was attached to {name}", self.policy.name());
+        write_changed(store, name, &what, self.json, output).await
     }
 }
 
@@ -148,6 +180,8 @@ impl OperatorCommand for AttachPolicy {
 pub(super) struct DetachPolicy {
     principal: PrincipalName,
     policy: String,
+    #[serde(default)]
+    json: bool,
 }
 
 impl OperatorCommand for DetachPolicy {
@@ -159,10 +193,13 @@ impl OperatorCommand for DetachPolicy {
         vec![("Principal", self.principal.to_string()), ("PolicyName", self.policy.clone())]
     }
 
-    async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+    async fn run(&self, store: &Store, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         let (principal, policy) = (self.principal.clone(), self.policy.clone());
         match store.revoke(Revocation::DetachPolicy { principal, policy }).await {
-            Ok(true) => return Ok(()),
+            Ok(true) => {
+                let what = format!("{} was detached from {}", self.policy, self.principal);
+                return write_changed(store, &self.principal, &what, self.json, output).await;
+            }
             Ok(false) => {}
             Err(StoreError::NotFound) => {
                 return Err(AccessKeyError::PrincipalNotFound(self.principal.clone()).into());
@@ -178,6 +215,8 @@ impl OperatorCommand for DetachPolicy {
 #[derive(Serialize, Deserialize)]
 pub(super) struct DeletePrincipal {
     principal: PrincipalName,
+    #[serde(default)]
+    json: bool,
 }
 
 impl OperatorCommand for DeletePrincipal {
@@ -189,11 +228,13 @@ impl OperatorCommand for DeletePrincipal {
         vec![("Principal", self.principal.to_string())]
     }
 
-    async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
-        if store.revoke(Revocation::DeletePrincipal(self.principal.clone())).await? {
-            return Ok(());
+    async fn run(&self, store: &Store, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
+        let name = &self.principal;
+        if !store.revoke(Revocation::DeletePrincipal(name.clone())).await? {
+            return Err(CliError::NotFound(format!("{name} does not exist")).into());
         }
-        Err(CliError::NotFound(format!("{} does not exist", self.principal)).into())
+        let object = json!({"name": name.name(), "deleted": true});
+        Ok(output.change(&object, &format!("{name} was deleted"), self.json)?)
     }
 }
 

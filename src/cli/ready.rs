@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use http::{StatusCode, Uri};
 use http_body_util::Full;
+use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout, timeout_at};
@@ -15,6 +16,7 @@ use super::client_file::ClientFile;
 use super::connection::{CLIENT_FILE, reachable};
 use super::exchange::exchange;
 use super::exit::CliError;
+use super::output;
 use super::settings::ConfigFile;
 use crate::config::Config;
 use crate::model::clock;
@@ -37,6 +39,9 @@ pub(super) struct Ready {
     /// How long to wait at most, in seconds
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     timeout: u32,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     file: ConfigFile,
 }
@@ -49,7 +54,7 @@ impl Ready {
             loop {
                 let last = match self.url().map(|url| (authority(&url), url)) {
                     Ok((Ok(address), url)) => match timeout(QUESTION, ask(&address, &url)).await {
-                        Ok(Ok((StatusCode::OK, _answer))) => return Ok(()),
+                        Ok(Ok((StatusCode::OK, _answer))) => return self.write(&url),
                         Ok(Ok((status, answer))) => {
                             format!("{url}readyz answers {status}: {answer}")
                         }
@@ -69,6 +74,12 @@ impl Ready {
                 }
             }
         })
+    }
+
+    fn write(&self, url: &Uri) -> anyhow::Result<()> {
+        let url = url.to_string();
+        let object = json!({"url": url, "ready": true});
+        Ok(output::change(&object, &format!("{url} is ready"), self.json)?)
     }
 
     /// The URL of the admin listener.

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::exit::CliError;
 use super::operator::{Operator, OperatorCommand};
 use super::output::Output;
 use super::policy_arg;
-use super::principal::{NameArg, Principal};
+use super::principal::{NameArg, Principal, write_changed};
 use crate::app::Backend;
 use crate::authn::change_principal_details;
 use crate::config::Duty;
@@ -52,7 +53,8 @@ impl Role {
             Self::Principal(command) => command.run(PrincipalKind::Role),
             Self::Update(update) => update.run(),
             Self::EndSessions(role) => {
-                role.execute(&EndSessions { role: role.name(PrincipalKind::Role)? })
+                let name = role.name(PrincipalKind::Role)?;
+                role.execute(&EndSessions { role: name, json: role.json() })
             }
         }
     }
@@ -60,15 +62,16 @@ impl Role {
 
 impl Update {
     fn run(&self) -> anyhow::Result<()> {
+        let (role, json) = (self.name_arg.name(PrincipalKind::Role)?, self.name_arg.json());
         if self.no_trust && self.max_session.is_none() {
-            let role = self.name_arg.name(PrincipalKind::Role)?;
-            return self.name_arg.execute(&RemoveTrust { role });
+            return self.name_arg.execute(&RemoveTrust { role, json });
         }
         let update = UpdateRole {
-            role: self.name_arg.name(PrincipalKind::Role)?,
+            role,
             trust: self.trust.as_deref().map(policy_arg::text).transpose()?,
             removes_trust: self.no_trust,
             max_session_seconds: self.max_session,
+            json,
         };
         update.checked()?;
         self.name_arg.execute(&update)
@@ -93,6 +96,8 @@ pub(super) struct UpdateRole {
     trust: Option<String>,
     removes_trust: bool,
     max_session_seconds: Option<i64>,
+    #[serde(default)]
+    json: bool,
 }
 
 impl UpdateRole {
@@ -122,7 +127,7 @@ impl OperatorCommand for UpdateRole {
         parameters
     }
 
-    async fn run(&self, on: &Backend, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+    async fn run(&self, on: &Backend, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         let trust = self.checked()?;
         let change = change_principal_details(on.store(), &self.role, |details| {
             if trust.is_some() || self.removes_trust {
@@ -130,7 +135,9 @@ impl OperatorCommand for UpdateRole {
             }
             details.max_session_seconds = self.max_session_seconds.or(details.max_session_seconds);
         });
-        Ok(change.await?)
+        change.await?;
+        let what = format!("{} was changed", self.role);
+        write_changed(on.store(), &self.role, &what, self.json, output).await
     }
 }
 
@@ -138,6 +145,8 @@ impl OperatorCommand for UpdateRole {
 #[derive(Serialize, Deserialize)]
 pub(super) struct RemoveTrust {
     role: PrincipalName,
+    #[serde(default)]
+    json: bool,
 }
 
 impl OperatorCommand for RemoveTrust {
@@ -149,8 +158,10 @@ impl OperatorCommand for RemoveTrust {
         vec![("Principal", self.role.to_string())]
     }
 
-    async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
-        found(store.revoke(Revocation::RemoveTrust(self.role.clone())).await?, &self.role)
+    async fn run(&self, store: &Store, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
+        found(store.revoke(Revocation::RemoveTrust(self.role.clone())).await?, &self.role)?;
+        let what = format!("no one may assume {} now", self.role);
+        write_changed(store, &self.role, &what, self.json, output).await
     }
 }
 
@@ -163,6 +174,8 @@ fn found(found: bool, role: &PrincipalName) -> anyhow::Result<()> {
 #[derive(Serialize, Deserialize)]
 pub(super) struct EndSessions {
     role: PrincipalName,
+    #[serde(default)]
+    json: bool,
 }
 
 impl OperatorCommand for EndSessions {
@@ -174,10 +187,16 @@ impl OperatorCommand for EndSessions {
         vec![("Principal", self.role.to_string())]
     }
 
-    async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
+    async fn run(&self, store: &Store, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         // A session that begins in this second may have begun before.
         let from = clock::now().plus_seconds(1);
         let ended = Revocation::EndSessions { role: self.role.clone(), from };
-        found(store.revoke(ended).await?, &self.role)
+        found(store.revoke(ended).await?, &self.role)?;
+        let object = json!({"name": self.role.name(), "sessions_ended_before": from});
+        Ok(output.change(
+            &object,
+            &format!("the sessions of {} were ended", self.role),
+            self.json,
+        )?)
     }
 }

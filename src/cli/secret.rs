@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::connection::{Connection, Remote};
+use super::connection::Connection;
 use super::data::{pair, read_input, write_output};
 use super::exit::CliError;
 use super::rewrap::Rewrap;
@@ -155,6 +155,9 @@ pub(super) struct Tag {
     /// The tags
     #[arg(value_name = "NAME=VALUE", required = true, value_parser = pair)]
     tags: Vec<(String, String)>,
+    /// Print the secret and its new tags as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -172,6 +175,9 @@ pub(super) struct MoveStage {
     /// The version that must have the label now, and loses it
     #[arg(long, value_name = "ID", value_parser = parse::<SecretVersionId>)]
     from: Option<SecretVersionId>,
+    /// Print the response as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -197,6 +203,9 @@ pub(super) struct Delete {
 pub(super) struct Restore {
     /// The name of the secret
     name: SecretName,
+    /// Print the response as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -330,8 +339,12 @@ impl Describe {
 impl Tag {
     fn run(self) -> anyhow::Result<()> {
         let tag = |(key, value): &(String, String)| json!({"TagKey": key, "TagValue": value});
-        let tags = Value::Array(self.tags.iter().map(tag).collect()).to_string();
-        call(&self.connection.open()?, "TagResource", &[self.name.param(), ("Tags", &tags)])
+        let tags = Value::Array(self.tags.iter().map(tag).collect());
+        let params = [self.name.param(), ("Tags", &tags.to_string())];
+        self.connection.open()?.call("TagResource", &params)?;
+        // As DescribeSecret, for which the caller may have no permission.
+        let object = json!({"SecretName": self.name.0, "Tags": {"Tag": tags}});
+        Ok(output::change(&object, &format!("{} was tagged", self.name.0), self.json)?)
     }
 }
 
@@ -340,7 +353,12 @@ impl MoveStage {
         let mut params = vec![self.name.param(), ("VersionStage", self.stage.as_str())];
         params.extend(self.to.as_ref().map(|to| ("MoveToVersion", to.as_str())));
         params.extend(self.from.as_ref().map(|from| ("RemoveFromVersion", from.as_str())));
-        call(&self.connection.open()?, "UpdateSecretVersionStage", &params)
+        let answer = self.connection.open()?.call("UpdateSecretVersionStage", &params)?;
+        let words = match &self.to {
+            Some(to) => format!("{} of {} is version {to} now", self.stage, self.name.0),
+            None => format!("{} of {} was removed", self.stage, self.name.0),
+        };
+        Ok(output::change(&answer, &words, self.json)?)
     }
 }
 
@@ -359,7 +377,8 @@ impl Delete {
 
 impl Restore {
     fn run(self) -> anyhow::Result<()> {
-        call(&self.connection.open()?, "RestoreSecret", &[self.name.param()])
+        let answer = self.connection.open()?.call("RestoreSecret", &[self.name.param()])?;
+        Ok(output::change(&answer, &format!("{} was restored", self.name.0), self.json)?)
     }
 }
 
@@ -369,12 +388,6 @@ fn show(answer: &Value, field: &str, as_json: bool) -> anyhow::Result<()> {
         return Ok(output::json(answer)?);
     }
     Ok(output::line(response::text(answer, &[field])?)?)
-}
-
-/// A call whose response has nothing to show.
-fn call(remote: &Remote, action: &str, params: &[(&str, &str)]) -> anyhow::Result<()> {
-    remote.call(action, params)?;
-    Ok(())
 }
 
 fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {

@@ -59,6 +59,17 @@ pub(super) struct ConfigAndReason {
     pub(super) reason: Option<Reason>,
 }
 
+/// The arguments of a command that changes something: the configuration file, why it is run, and the format
+/// of the output.
+#[derive(Debug, Args)]
+pub(super) struct ChangeArgs {
+    #[command(flatten)]
+    pub(super) common: ConfigAndReason,
+    /// Print what was changed as a JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 impl ConfigFile {
     /// Its path.
     pub(super) fn path(&self) -> &Path {

@@ -51,6 +51,9 @@ pub(super) struct TokenArgs {
     /// A policy document that restricts the session
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Print JSON as in the response of AssumeRoleWithOIDC; without it, JSON as the libraries read it
+    #[arg(long)]
+    json: bool,
 }
 
 impl TokenArgs {
@@ -71,6 +74,10 @@ impl TokenArgs {
         let client = self.client()?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let answer = runtime.block_on(client.call_unsigned("AssumeRoleWithOIDC", &params))?;
+        if self.json {
+            let credentials = answer.get("Credentials").ok_or(CallError::Malformed)?;
+            return Ok(output::json(&json!({"Credentials": credentials}))?);
+        }
         let credentials = credentials(&answer).ok_or(CallError::Malformed)?;
         Ok(output::line(&credentials.to_string())?)
     }

@@ -2,11 +2,12 @@
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::super::exit::CliError;
 use super::super::operator::{Operator, OperatorCommand};
 use super::super::output::Output;
-use super::super::settings::ConfigAndReason;
+use super::super::settings::ChangeArgs;
 use crate::config::Duty;
 use crate::model::ClientKeyId;
 use crate::store::{Revocation, Store};
@@ -16,14 +17,14 @@ use crate::store::{Revocation, Store};
 #[derive(Debug, Args)]
 pub(in super::super) struct Delete {
     #[command(flatten)]
-    common: ConfigAndReason,
+    change: ChangeArgs,
     /// The client key: KAAP.…
     id: ClientKeyId,
 }
 
 impl Delete {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        self.common.execute(&DeleteClientKey { id: self.id })
+        self.change.execute(&DeleteClientKey { id: self.id, json: self.change.json })
     }
 }
 
@@ -31,6 +32,8 @@ impl Delete {
 #[derive(Serialize, Deserialize)]
 pub(in super::super) struct DeleteClientKey {
     id: ClientKeyId,
+    #[serde(default)]
+    json: bool,
 }
 
 impl OperatorCommand for DeleteClientKey {
@@ -42,10 +45,12 @@ impl OperatorCommand for DeleteClientKey {
         vec![("ClientKeyId", self.id.to_string())]
     }
 
-    async fn run(&self, store: &Store, _: &Operator, _: &mut Output) -> anyhow::Result<()> {
-        if store.revoke(Revocation::DeleteClientKey(self.id)).await? {
-            return Ok(());
+    async fn run(&self, store: &Store, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
+        if !store.revoke(Revocation::DeleteClientKey(self.id)).await? {
+            let what = format!("the client key {} does not exist", self.id);
+            return Err(CliError::NotFound(what).into());
         }
-        Err(CliError::NotFound(format!("the client key {} does not exist", self.id)).into())
+        let object = json!({"client_key_id": self.id, "deleted": true});
+        Ok(output.change(&object, &format!("{} was deleted", self.id), self.json)?)
     }
 }

@@ -11,7 +11,7 @@ use aws_lc_rs::rsa::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{KeyArgs, key_id, show};
@@ -101,14 +101,14 @@ impl ImportParameters {
         let id = key_id(&remote, &self.key.key)?;
         let (public_key, token) = parameters(&remote, &id, &self.algorithm)?;
         private_files::create_directory(&self.out)?;
-        for (name, content) in
-            [("public-key.der", &*public_key), ("import-token", token.as_bytes())]
-        {
-            let path = self.out.join(name);
-            private_files::write(&path, content)?;
-            output::line(&path.display().to_string())?;
+        let files = ["public-key.der", "import-token"].map(|name| self.out.join(name));
+        for (path, content) in files.iter().zip([&*public_key, token.as_bytes()]) {
+            private_files::write(path, content)?;
         }
-        Ok(())
+        let [public_key, token] = files.map(|path| path.display().to_string());
+        let object =
+            json!({"key_id": id, "public_key_file": public_key, "import_token_file": token});
+        Ok(output::change(&object, &format!("{public_key}\n{token}"), self.key.json)?)
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) use server::{LocalCommands, OperatorServer};
 use super::exit::CliError;
 use super::output::{self, Output};
 use super::reason::Reason;
-use super::settings::{self, ConfigAndReason, ConfigFile};
+use super::settings::{self, ChangeArgs, ConfigAndReason, ConfigFile};
 use crate::app::Backend;
 use crate::config::{Config, Duty};
 use crate::store::Store;
@@ -137,6 +137,16 @@ impl ConfigAndReason {
     /// As [`execute`].
     pub(super) fn execute(&self, command: &impl OperatorCommand) -> anyhow::Result<()> {
         execute(&self.file, self.reason.as_ref(), command)
+    }
+}
+
+impl ChangeArgs {
+    /// Executes a command, as [`execute`] does.
+    ///
+    /// # Errors
+    /// As [`execute`].
+    pub(super) fn execute(&self, command: &impl OperatorCommand) -> anyhow::Result<()> {
+        self.common.execute(command)
     }
 }
 

@@ -5,10 +5,12 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use hsmgate::cli::client::Client;
 use serde_json::{Value, json};
 
 use crate::support::calls::until_code;
 use crate::support::gateway::{Gateway, text};
+use crate::support::identity::Issuer;
 use crate::support::installation::{ACCOUNT, AccessKey, Installation, run};
 use crate::support::process::until;
 
@@ -124,7 +126,9 @@ fn material_is_imported_by_one_command_or_wrapped_by_openssl() {
     let told = call(&["key", "import-parameters", &key, "--out", &out]).failed(1);
     assert!(told.contains("RSAES_OAEP_SHA_256"), "{told}");
     let algorithm = ["--algorithm", "RSAES_OAEP_SHA_1"];
-    call(&[&["key", "import-parameters", &key, "--out", &out][..], &algorithm].concat()).done();
+    let written = ["key", "import-parameters", &key, "--out", &out, "--json"];
+    let written = call(&[&written[..], &algorithm].concat()).json();
+    assert_eq!(written["import_token_file"], format!("{out}/import-token"));
     let openssl = Command::new("openssl")
         .args(["pkeyutl", "-encrypt", "-pubin", "-keyform", "DER", "-inkey"])
         .args([&format!("{out}/public-key.der"), "-in", &path("material"), "-out", &wrapped])
@@ -226,11 +230,73 @@ async fn a_running_gateway_takes_over_new_and_deleted_access_keys() {
     let table = String::from_utf8(table.stdout).unwrap();
     assert!(table.contains(&made.id) && !table.contains(&made.secret), "{table}");
 
-    assert_eq!(installation.configured(&["access-key", "delete", &made.id]).done(), "");
+    let told = installation.configured(&["access-key", "delete", &made.id]).done();
+    assert_eq!(told, format!("{} was deleted\n", made.id));
     until_code(&client, "DescribeRegions", &[], "InvalidAccessKeyId.NotFound").await;
     assert!(server.client(&user).call("DescribeRegions", &[]).await.is_ok());
     let told = installation.configured(&["access-key", "delete", &made.id]).failed(3);
     assert!(told.contains(&made.id), "{told}");
+    every_change_is_told_in_json(&installation, &server.client(&user)).await;
+}
+
+/// Each command that changes something names it in the terms of `list`.
+async fn every_change_is_told_in_json(installation: &Installation, admin: &Client) {
+    let told = |line: &str| {
+        let arguments: Vec<_> = line.split(' ').chain(["--json"]).collect();
+        installation.configured(&arguments).json()
+    };
+    let made = told("user create alice --policy AliyunKMSReadOnlyAccess");
+    assert_eq!(made, told("user list").as_array().unwrap()[1]);
+    let policies = |told: &Value| (text(&told["name"]).to_owned(), told["policies"].clone());
+    let both = json!(["AliyunKMSReadOnlyAccess", "AliyunKMSCryptoUserAccess"]);
+    let attached = told("user attach alice AliyunKMSCryptoUserAccess");
+    assert_eq!(policies(&attached), ("alice".to_owned(), both));
+    let detached = told("user detach alice AliyunKMSReadOnlyAccess");
+    assert_eq!(detached["policies"], json!(["AliyunKMSCryptoUserAccess"]));
+    let key = AccessKey::of(&told("access-key create --user alice"));
+    for (verb, field, value) in
+        [("disable", "active", false), ("enable", "active", true), ("delete", "deleted", true)]
+    {
+        let object = told(&format!("access-key {verb} {}", key.id));
+        assert_eq!(object, json!({"access_key_id": key.id, field: value}));
+    }
+    assert_eq!(told("user delete alice"), json!({"name": "alice", "deleted": true}));
+
+    let role = told("role create ci");
+    assert_eq!((text(&role["name"]), &role["max_session_seconds"]), ("ci", &json!(3600)));
+    assert_eq!(told("role update ci --max-session 7200")["max_session_seconds"], 7200);
+    assert_eq!(told("role update ci --no-trust"), told("role list")[0]);
+    assert!(text(&told("role end-sessions ci")["sessions_ended_before"]).starts_with("20"));
+    assert_eq!(told("role delete ci")["deleted"], true);
+
+    fs::write(installation.path("keys"), Issuer::new().key_set().to_string()).unwrap();
+    let keys = installation.path("keys").display().to_string();
+    let made = told(&format!(
+        "identity-provider create k8s --issuer https://i --audience a --jwks {keys}"
+    ));
+    assert_eq!(made, told("identity-provider list")[0]);
+    let told_of_keys = told(&format!("identity-provider replace-keys k8s --jwks {keys}"));
+    assert_eq!(told_of_keys, made);
+    assert_eq!(told("identity-provider delete k8s"), json!({"name": "k8s", "deleted": true}));
+
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let created = admin.call("CreateKey", &[]).await.unwrap();
+        keys.push(text(&created["KeyMetadata"]["KeyId"]).to_owned());
+    }
+    for (verb, key) in [("create", &keys[0]), ("update", &keys[1])] {
+        let object = told(&format!("alias {verb} acs/mse {key}"));
+        assert_eq!(object, json!({"alias": "alias/acs/mse", "key_id": key}));
+    }
+    assert_eq!(told("alias delete acs/mse"), json!({"alias": "alias/acs/mse", "deleted": true}));
+
+    let point = [("Name", "shop"), ("Policies", "[]")];
+    admin.call("CreateApplicationAccessPoint", &point).await.unwrap();
+    let client_key = [("AapName", "shop"), ("Password", "Passw0rd-of-32-characters-or-so")];
+    let made = admin.call("CreateClientKey", &client_key).await.unwrap();
+    let id = text(&made["ClientKeyId"]);
+    let object = told(&format!("client-key delete {id}"));
+    assert_eq!(object, json!({"client_key_id": id, "deleted": true}));
 }
 
 #[tokio::test]

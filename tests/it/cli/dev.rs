@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::installation::{Installation, run};
@@ -97,9 +98,10 @@ fn ready_waits_for_the_gateway_of_a_configuration_and_says_why_it_is_not() {
     let told = installation.configured(&["ready", "--timeout", "0"]).failed(6);
     assert!(told.contains(&format!("not ready after 0 s: http://{free}")), "{told}");
     let server = installation.serve();
-    installation.configured(&["ready"]).done();
-    let url = format!("http://{free}");
-    run(installation.command(&["ready", "--url", &url]), b"").done();
+    let url = format!("http://{free}/");
+    assert_eq!(installation.configured(&["ready"]).done(), format!("{url} is ready\n"));
+    let told = run(installation.command(&["ready", "--url", &url, "--json"]), b"").json();
+    assert_eq!(told, json!({"url": url, "ready": true}));
     assert_eq!(server.stop(), Some(0));
     run(installation.command(&["ready", "--url", "https://h"]), b"").failed(2);
 }

@@ -39,17 +39,22 @@ fn a_secret_lives_by_commands_and_its_value_is_never_an_argument() {
     let lines: Vec<_> =
         versions.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
     assert_eq!(lines, [vec![version.trim(), "ACSCurrent", "blue"], vec!["v1", "ACSPrevious"]]);
-    call(&["move-stage", "db/orders", "ACSCurrent", "--to", "v1", "--from", version.trim()], b"")
-        .done();
+    let to_v1 = ["move-stage", "db/orders", "ACSCurrent", "--to", "v1", "--from", version.trim()];
+    assert_eq!(call(&to_v1, b"").done(), "ACSCurrent of db/orders is version v1 now\n");
+    let from_put = ["move-stage", "db/orders", "blue", "--from", version.trim(), "--json"];
+    assert_eq!(call(&from_put, b"").json()["SecretName"], "db/orders");
     assert_eq!(call(&["get", "db/orders"], b"").done(), "from a file\n");
-    call(&["tag", "db/orders", "team=orders", "env="], b"").done();
+    assert_eq!(call(&["tag", "db/orders", "env="], b"").done(), "db/orders was tagged\n");
+    let tagged = call(&["tag", "db/orders", "team=orders", "--json"], b"").json();
+    let tag = json!({"TagKey": "team", "TagValue": "orders"});
+    assert_eq!(tagged, json!({"SecretName": "db/orders", "Tags": {"Tag": [tag]}}));
     let described = call(&["describe", "db/orders", "--json"], b"").json();
     assert_eq!(described["Description"], "d");
-    assert_eq!(described["Tags"]["Tag"][1], json!({"TagKey": "team", "TagValue": "orders"}));
+    assert_eq!(described["Tags"]["Tag"][1], tag);
     assert!(call(&["describe", "db/orders"], b"").done().contains("Generic"));
     call(&["delete", "db/orders", "--days", "7"], b"").done();
     assert!(call(&["list"], b"").done().contains("db/orders  deletion at "));
-    call(&["restore", "db/orders"], b"").done();
+    assert_eq!(call(&["restore", "db/orders", "--json"], b"").json()["SecretName"], "db/orders");
     let listed = call(&["list", "--json"], b"").json();
     assert_eq!(listed.as_array().unwrap().len(), 1);
     call(&["delete", "db/orders", "--force"], b"").done();

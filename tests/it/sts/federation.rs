@@ -71,7 +71,7 @@ async fn the_parameters_may_be_in_the_query_and_the_answer_in_xml() {
 async fn a_command_exchanges_the_token_of_a_file_for_a_library() {
     let federation = Federation::open("").await;
     let file = federation.installation.path("token");
-    let exchange = |token: &str| {
+    let exchange = |token: &str, more: &[&str]| {
         std::fs::write(&file, token).unwrap();
         let endpoint = format!("http://{}", federation.server.address());
         let arguments = [
@@ -86,11 +86,13 @@ async fn a_command_exchanges_the_token_of_a_file_for_a_library() {
             "--oidc-token-file",
             file.to_str().unwrap(),
         ];
-        run(federation.installation.command(&arguments), b"")
+        run(federation.installation.command(&[&arguments, more].concat()), b"")
     };
     let token = federation.issuer.token(&Issuer::claims());
-    let printed = exchange(&format!("{token}\n")).json();
+    let printed = exchange(&format!("{token}\n"), &[]).json();
     assert_eq!(printed["mode"], "StsToken");
+    let of_the_api = exchange(&token, &["--json"]).json();
+    assert!(text(&of_the_api["Credentials"]["AccessKeyId"]).starts_with("STS."), "{of_the_api}");
     let key = AccessKey::of(&printed);
     let client =
         federation.server.client(&key).with_security_token(text(&printed["sts_token"]).into());
@@ -98,7 +100,7 @@ async fn a_command_exchanges_the_token_of_a_file_for_a_library() {
     assert_eq!(code(&client, "Encrypt", &encrypt).await, "");
     assert!(text(&printed["expiration"]).ends_with('Z'));
     let other = Issuer::new().token(&Issuer::claims());
-    let told = exchange(&other).failed(4);
+    let told = exchange(&other, &[]).failed(4);
     assert!(told.contains("InvalidSignature") && !told.contains(&other[..40]), "{told}");
 }
 
