@@ -99,7 +99,9 @@ impl Recover {
             if !self.dry_run {
                 self.record(store, &findings).await?;
                 recovery::import(store, token, &findings, rotate_at, now).await?;
-                store_counter::accept(store, token).await?;
+                // Nothing tells whether the database lacks the last leases.
+                store.raise_invocations(rotate_at).await?;
+                store_counter::accept(store, token, rotate_at).await?;
                 audit::accept_older_database(store).await?;
                 if had_keys && !findings.keys.is_empty() {
                     postponed = store.postpone_deletions(now).await?;

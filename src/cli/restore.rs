@@ -84,7 +84,8 @@ impl Restore {
             copy.set_metadata(REPLAY_JOURNAL, "").await?;
         }
         keep_audit(&replacement, &copy).await?;
-        store_counter::accept(&copy, token).await?;
+        let rotate_at = config.keyring.iv_budget.rotate_at;
+        store_counter::accept(&copy, token, rotate_at).await?;
         audit::accept_older_database(&copy).await?;
         copy.set_operator(settings::operator());
         replacement.record_as(vec![
@@ -93,7 +94,6 @@ impl Restore {
             ("TrustContent", self.trust_content.to_string()),
             ("Reason", self.reason.to_string()),
         ]);
-        let rotate_at = config.keyring.iv_budget.rotate_at;
         replacement
             .install(copy, clock::now(), rotate_at)
             .await

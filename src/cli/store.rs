@@ -67,7 +67,8 @@ impl Sign {
         let token = app::open_token_alone(token).await?;
         locked.unchecked().set_operator(settings::operator());
         let account = &config.region_account.account;
-        let outcome = self.sign_rows(&locked, &token, account).await;
+        let rotate_at = config.keyring.iv_budget.rotate_at;
+        let outcome = self.sign_rows(&locked, &token, account, rotate_at).await;
         app::close_token(token).await;
         locked.close().await;
         outcome
@@ -79,9 +80,10 @@ impl Sign {
         locked: &LockedStore,
         token: &Token,
         account: &AccountId,
+        rotate_at: u64,
     ) -> anyhow::Result<Vec<SignedRows>> {
         let (store, signed) = row_key::sign(locked, token, account, self.reason.as_str()).await?;
-        store_counter::accept(&store, token).await?;
+        store_counter::accept(&store, token, rotate_at).await?;
         Ok(signed)
     }
 }

@@ -190,17 +190,23 @@ impl StoreCounter {
     }
 }
 
-/// Accepts a database that is older than the token: gives it the token's number. For an operator who
-/// restores or recovers it.
+/// Accepts a database that is older than the token: gives it the token's number, and counts each key
+/// version as having encrypted `invocations` times, because the database lacks the later counts. For an
+/// operator who restores or recovers it.
 ///
 /// # Errors
 /// When store or token fail.
-pub async fn accept(store: &Store, token: &Token) -> Result<(), StoreCounterError> {
+pub async fn accept(
+    store: &Store,
+    token: &Token,
+    invocations: u64,
+) -> Result<(), StoreCounterError> {
     let counters = Counters::read(store, token).await?;
     if counters.check().is_ok() {
         return Ok(());
     }
     let number = counters.stored.max(counters.token.unwrap_or_default());
+    store.raise_invocations(invocations).await?;
     let revisions = store.revisions().await?;
     Ok(store.set_token_counter(&TokenCounter { number, revisions }).await?)
 }

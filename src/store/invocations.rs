@@ -62,6 +62,18 @@ impl Store {
         Ok(Lease { granted, total })
     }
 
+    /// Raises the counter of every version to at least `at_least`, for a database that is older than its
+    /// token. Returns how many counters changed. A version with a wrong MAC stays unchanged and unused.
+    ///
+    /// # Errors
+    /// When the database cannot be written; no counter is changed then.
+    pub async fn raise_invocations(&self, at_least: u64) -> Result<u64, StoreError> {
+        let mut write = self.write().await?;
+        let changed = write.raise_invocations(at_least).await?;
+        write.finish().await?;
+        Ok(changed)
+    }
+
     /// The encryptions that each version may have made, by the id of the version, without those with fewer
     /// than `at_least`. The signature of a row is checked with its key.
     ///
@@ -145,13 +157,6 @@ mod tests {
             let select = sqlx::query(VERSIONS.select("WHERE id = $1")).bind(version.to_string());
             read_invocations(&self.inner.connection().await?.required_row(select).await?)
         }
-
-        async fn raise_invocations_to(&self, at_least: u64) -> Result<u64, StoreError> {
-            let mut write = self.write().await?;
-            let changed = write.raise_invocations(at_least).await?;
-            write.finish().await?;
-            Ok(changed)
-        }
     }
 
     #[tokio::test]
@@ -192,7 +197,7 @@ mod tests {
         let bench = Bench::new().await;
         let key = bench.store.insert_key(sample_key()).await.unwrap();
         bench.store.lease_invocations(key.versions[0].id, 90, 100).await.unwrap();
-        assert_eq!(bench.store.raise_invocations_to(50).await.unwrap(), 2);
+        assert_eq!(bench.store.raise_invocations(50).await.unwrap(), 2);
         for (version, total) in key.versions.iter().zip([90, 50, 50]) {
             assert_eq!(bench.store.invocations(version.id).await.unwrap(), total);
         }

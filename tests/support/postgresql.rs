@@ -2,7 +2,7 @@
 //! process, and each test has a database of its own.
 
 use std::fs::Permissions;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -163,6 +163,38 @@ impl Database<'_> {
     /// The Unix socket of its server.
     pub(crate) fn socket(&self) -> PathBuf {
         self.server.directory.join(".s.PGSQL.5432")
+    }
+
+    /// A copy of the database, as pg_dump writes it.
+    pub(crate) fn dump(&self) -> Vec<u8> {
+        let dump = self.client("pg_dump").arg(&self.name).output().unwrap();
+        assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+        dump.stdout
+    }
+
+    /// Replaces the database with this copy, as psql reads it.
+    pub(crate) fn restore(&self, dump: &[u8]) {
+        let Self { server, name } = self;
+        server.execute("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
+        server.execute("postgres", &format!("CREATE DATABASE {name}"));
+        let psql = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", name];
+        let mut restoring = self
+            .client("psql")
+            .args(psql)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        restoring.stdin.take().unwrap().write_all(dump).unwrap();
+        assert!(restoring.wait().unwrap().success());
+    }
+
+    /// A client program of PostgreSQL, with the arguments that lead to the server.
+    fn client(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.args(["-U", ROLE, "-h"]).arg(&self.server.directory);
+        command.args(["-p", &self.server.port]);
+        command
     }
 
     /// Executes SQL in the database. Returns the values, without headers.

@@ -167,6 +167,22 @@ mod tests {
     }
 
     #[test]
+    fn a_million_ivs_from_copies_of_the_same_bytes_of_the_token_are_all_different() {
+        let count =
+            if std::env::var_os("HSMGATE_TORTURE").is_some() { 10_000_000 } else { 1_000_000 };
+        let block = [0x5a; 340 * IV_BYTES];
+        let mut ivs = Vec::with_capacity(count);
+        while ivs.len() < count {
+            let mut pool = IvPool(block.to_vec());
+            ivs.extend(std::iter::from_fn(|| pool.next()).map(Result::unwrap));
+        }
+        let drawn = ivs.len();
+        ivs.sort_unstable();
+        ivs.dedup();
+        assert_eq!(ivs.len(), drawn);
+    }
+
+    #[test]
     fn every_byte_of_a_secret_is_combined() {
         for bytes in [1, 255, 256, 257, 4097] {
             // In 40 tries no byte stays unchanged by chance (2^-320).

@@ -21,15 +21,15 @@ use crate::support::signed_calls::{Call, SigningVariant};
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 
-/// The configuration files of an installation with the gateways `a` and `b`, and the first AccessKey.
-struct Cluster<'s> {
-    installation: Installation,
-    admin: AccessKey,
-    database: Database<'s>,
+/// The configuration files of an installation with the gateways `a`, `b` and `c`, and the first AccessKey.
+pub(super) struct Cluster<'s> {
+    pub(super) installation: Installation,
+    pub(super) admin: AccessKey,
+    pub(super) database: Database<'s>,
 }
 
 impl Cluster<'static> {
-    fn prepared() -> Self {
+    pub(super) fn prepared() -> Self {
         Self::on(postgresql::server().create_database())
     }
 }
@@ -40,7 +40,7 @@ impl<'s> Cluster<'s> {
         let file = format!("sqlite://{}", installation.path("hsmgate.db").display());
         installation.configure(|text| *text = text.replace(&file, &database.url()));
         let text = fs::read_to_string(installation.path("hsmgate.toml")).unwrap();
-        for name in ["a", "b"] {
+        for name in ["a", "b", "c"] {
             let own = text.replace("/state\"", &format!("/state-{name}\""));
             let own = format!("{own}[cluster]\nname = \"{name}\"\n");
             fs::write(installation.path(&format!("{name}.toml")), own).unwrap();
@@ -49,12 +49,12 @@ impl<'s> Cluster<'s> {
         Self { installation, admin, database }
     }
 
-    fn serve(&self, name: &str) -> Server {
+    pub(super) fn serve(&self, name: &str) -> Server {
         self.installation.serve_file(&format!("{name}.toml"), &[], &[])
     }
 
     /// Runs a command with the configuration of a gateway.
-    fn command(&self, name: &str, arguments: &[&str]) -> String {
+    pub(super) fn command(&self, name: &str, arguments: &[&str]) -> String {
         let config = self.installation.path(&format!("{name}.toml"));
         let arguments = [arguments, &["--config", config.to_str().unwrap()]].concat();
         self.installation.run_under(&["timeout", "60"], &arguments).done()
@@ -65,12 +65,12 @@ impl<'s> Cluster<'s> {
     }
 }
 
-async fn create_key(server: &Server, user: &AccessKey) -> String {
+pub(super) async fn create_key(server: &Server, user: &AccessKey) -> String {
     let created = server.client(user).call("CreateKey", &[]).await.unwrap();
     created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
 }
 
-async fn encrypt(server: &Server, user: &AccessKey, key: &str) -> Option<String> {
+pub(super) async fn encrypt(server: &Server, user: &AccessKey, key: &str) -> Option<String> {
     let parameters = [("KeyId", key), ("Plaintext", PLAINTEXT)];
     let encrypted = server.client(user).call("Encrypt", &parameters).await.ok()?;
     encrypted["CiphertextBlob"].as_str().map(str::to_owned)

@@ -1,6 +1,7 @@
 //! Stored data: restarts, damage and loss.
 
 mod cluster;
+mod cluster_ivs;
 mod damaged_metadata;
 mod database_loss;
 mod durability;
