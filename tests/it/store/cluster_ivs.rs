@@ -120,7 +120,9 @@ async fn no_gateway_repeats_an_iv_of_a_key_version_over_kills_and_a_restored_dat
     }
     let clients = Clients::start(&servers, admin);
     clients.until_done(part).await;
-    servers.iter().for_each(|server| server.signal("KILL"));
+    for server in &servers {
+        server.signal("KILL");
+    }
     clients.stop(&mut pairs).await;
     drop(servers);
 
