@@ -1,6 +1,5 @@
 //! Examines a SQLite file before it is used as a store.
 
-use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -8,23 +7,13 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
-use super::connect::{self as database, blocking, known_versions};
+use super::connect::{self as database, blocking};
+use super::schema::{self, AppliedMigrations, SELECT_APPLIED, Schema};
 use super::{Store, StoreError};
 use crate::model::Time;
 
 /// The first bytes of every SQLite database.
 const MAGIC: &[u8] = b"SQLite format 3\0";
-
-/// The schema version of a database, compared with this program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Schema {
-    /// The schema of this program.
-    Current,
-    /// The schema of an older program. The next start migrates it.
-    Older,
-    /// The schema of a newer program. This program refuses it.
-    Newer,
-}
 
 /// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,11 +79,7 @@ pub(super) async fn require_store(path: &Path) -> Result<(), StoreError> {
     if let Some(what) = damage.into_iter().next() {
         return Err(StoreError::Damaged { path: path.to_owned(), what });
     }
-    if tables == Schema::Newer {
-        let source = "its schema belongs to a newer program".into();
-        return Err(StoreError::Migration { source });
-    }
-    Ok(())
+    schema::require_usable(tables)
 }
 
 /// Opens an existing file.
@@ -147,17 +132,8 @@ async fn read_schema(
         Err(_) if !damage.is_empty() => return Ok(Some((Schema::Current, damage))),
         Err(error) => return Err(error.into()),
     }
-    let applied: Vec<i64> =
-        sqlx::query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(connection).await?;
-    let (applied, known): (BTreeSet<i64>, BTreeSet<i64>) =
-        (applied.into_iter().collect(), known_versions().collect());
-    let tables = if applied == known {
-        Schema::Current
-    } else if applied.is_subset(&known) {
-        Schema::Older
-    } else {
-        Schema::Newer
-    };
+    let applied = sqlx::query_as(SELECT_APPLIED).fetch_all(connection).await?;
+    let tables = AppliedMigrations::new(applied).schema();
     Ok(Some((tables, damage)))
 }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
 use tokio::sync::Mutex;
@@ -18,11 +17,8 @@ use super::file_lock::{FileLock, LockMode, change_owner_to_that_of};
 use super::files::Files;
 use super::postgresql::{self, ServerLock};
 use super::readers::Readers;
-use super::{StoreError, copy_mark};
+use super::{StoreError, copy_mark, schema};
 use crate::model::clock;
-
-static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
-static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
 
 /// One connection writes, two may be kept by [`Readers`], and the others read. More would only wait for the
 /// same file.
@@ -205,9 +201,9 @@ async fn sqlite(options: AnyConnectOptions, mode: LockMode) -> Result<Connected,
     let connected = open_sqlite(options, &path).await?;
     let pool = &connected.pool;
     require_wal(pool).await?;
-    let lock =
-        if has_older_schema(pool).await? { wait_for_exclusive(lock, &path).await? } else { lock };
-    SQLITE.run(pool).await?;
+    let needs_only_user = has_migrations(pool).await? && schema::needs_only_user(pool).await?;
+    let lock = if needs_only_user { wait_for_exclusive(lock, &path).await? } else { lock };
+    schema::migrate_file(pool).await?;
     drop(directory_lock);
     Ok(Connected { file: Some((path, lock)), ..connected })
 }
@@ -244,11 +240,12 @@ async fn open_server(
     let server = ServerLock::acquire(options.clone(), member, mode).await?;
     let pool = server_pool(options).await?;
     server.lock_migration().await?;
-    let is_older = postgresql::has_tables(&pool).await? && has_pending_migrations(&pool).await?;
-    if is_older && !server.is_only_user(EXCLUSIVE_TIMEOUT).await? {
+    let needs_only_user =
+        postgresql::has_tables(&pool).await? && schema::needs_only_user(&pool).await?;
+    if needs_only_user && !server.is_only_user(EXCLUSIVE_TIMEOUT).await? {
         return Err(StoreError::schema_in_use());
     }
-    POSTGRES.run(&pool).await?;
+    schema::migrate_server(&pool).await?;
     server.unlock_migration().await?;
     Ok(Connected::at_server(pool, server))
 }
@@ -258,24 +255,10 @@ async fn server_pool(options: AnyConnectOptions) -> Result<AnyPool, StoreError> 
     Ok(pool.connect_with(options).await?)
 }
 
-/// Whether an existing SQLite database needs migrations.
-async fn has_older_schema(pool: &AnyPool) -> Result<bool, StoreError> {
-    let is_new = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'")
-        .fetch_optional(pool)
-        .await?
-        .is_none();
-    Ok(!is_new && has_pending_migrations(pool).await?)
-}
-
-/// The schema versions of a database, in order.
-async fn applied_versions(pool: &AnyPool) -> Result<Vec<i64>, StoreError> {
-    let select = sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY version");
-    Ok(select.fetch_all(pool).await?)
-}
-
-async fn has_pending_migrations(pool: &AnyPool) -> Result<bool, StoreError> {
-    let applied = applied_versions(pool).await?;
-    Ok(known_versions().any(|version| !applied.contains(&version)))
+/// Whether a SQLite database is not new.
+async fn has_migrations(pool: &AnyPool) -> Result<bool, StoreError> {
+    let select = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'");
+    Ok(select.fetch_optional(pool).await?.is_some())
 }
 
 /// Waits until no other process uses the database: the schema must not change under a process of an
@@ -298,27 +281,12 @@ async fn wait_for_exclusive(lock: FileLock, path: &Path) -> Result<FileLock, Sto
     .await
 }
 
-/// Fails if a database has another schema than that of this program.
-pub(super) async fn require_schema(connected: &Connected) -> Result<(), StoreError> {
-    if known_versions().eq(applied_versions(&connected.pool).await?) {
-        return Ok(());
-    }
-    let source = "it has the tables of another version of hsmgate: start the gateway of this version \
-                  on it once, or copy it with that version";
-    Err(StoreError::Migration { source: source.into() })
-}
-
 /// Whether an existing database needs migrations.
 pub(super) async fn needs_migration(url: &str) -> Result<bool, StoreError> {
     let connected = connect_existing(url).await?;
-    let has_pending_migrations = has_pending_migrations(&connected.pool).await?;
+    let is_older = schema::is_older(&connected.pool).await?;
     connected.close().await;
-    Ok(has_pending_migrations)
-}
-
-/// The schema versions that this program knows, in order.
-pub(super) fn known_versions() -> impl Iterator<Item = i64> {
-    SQLITE.iter().map(|migration| migration.version)
+    Ok(is_older)
 }
 
 /// Runs file operations on a thread for blocking work.
@@ -488,30 +456,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let url = url_in(&directory);
         let other = connect(&url, LockMode::Shared).await.unwrap();
-        let newest = known_versions().max().unwrap();
-        sqlx::query("DELETE FROM _sqlx_migrations WHERE version = $1")
-            .bind(newest)
+        sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 22")
             .execute(&other.pool)
             .await
             .unwrap();
         let Err(StoreError::Migration { source }) = connected(&url).await else { panic!() };
         assert!(source.to_string().contains("another process uses the store"), "{source}");
         assert!(needs_migration(&url).await.unwrap());
-    }
-
-    #[test]
-    fn both_migration_folders_have_the_same_files() {
-        let list = |migrator: &'static Migrator| -> Vec<_> {
-            migrator.iter().map(|one| (one.version, one.description.as_ref())).collect()
-        };
-        assert_eq!(list(&SQLITE), list(&POSTGRES));
-    }
-
-    #[test]
-    fn both_migration_folders_differ_only_in_the_type_of_bytes() {
-        for (sqlite, postgres) in SQLITE.iter().zip(POSTGRES.iter()) {
-            assert_eq!(sqlite.sql.as_str().replace("BLOB", "BYTEA"), postgres.sql.as_str());
-        }
     }
 
     #[tokio::test]
@@ -526,5 +477,17 @@ mod tests {
         let error = connected(&url_in(&directory)).await.expect_err("refused");
         let StoreError::Migration { source } = error else { panic!("{error:?}") };
         assert!(source.to_string().contains("of a newer version of hsmgate"), "{source}");
+    }
+
+    #[tokio::test]
+    async fn a_store_with_compatible_migrations_of_a_newer_program_is_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let pool = connected(&url_in(&directory)).await.unwrap();
+        let newer = "INSERT INTO _sqlx_migrations SELECT 9999, 'compatible notes', installed_on, \
+                     success, checksum, execution_time FROM _sqlx_migrations WHERE version = 22";
+        sqlx::raw_sql(newer).execute(&pool).await.unwrap();
+        pool.close().await;
+        assert!(!needs_migration(&url_in(&directory)).await.unwrap());
+        connected(&url_in(&directory)).await.unwrap().close().await;
     }
 }

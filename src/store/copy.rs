@@ -23,7 +23,7 @@ use super::health::Health;
 use super::locked::LockedStore;
 use super::tables::{METADATA, UNFINISHED_COPY};
 use super::value::{Value, bind};
-use super::{Store, StoreError, unsigned_metadata};
+use super::{Store, StoreError, schema, unsigned_metadata};
 
 /// The rows that are read, and written in one transaction, at a time. In tests so few that tables have
 /// several batches.
@@ -134,7 +134,7 @@ impl StoreCopy {
             return Err(StoreError::UnfinishedCopy(connected.name()));
         }
         drop(connection);
-        connect::require_schema(&connected).await?;
+        schema::require_own(&connected.pool).await?;
         let original = LockedStore::load(connected, super::StoreMetrics::default()).await?;
         let mark = original.wrapped_row_key().await?.ok_or(StoreError::Locked)?;
         let copy = Self { original, to: to.to_owned(), mark };

@@ -215,15 +215,7 @@ impl From<sqlx::Error> for StoreError {
 
 impl From<sqlx::migrate::MigrateError> for StoreError {
     fn from(error: sqlx::migrate::MigrateError) -> Self {
-        let source = match error {
-            sqlx::migrate::MigrateError::VersionMissing(_) => {
-                "its tables are those of a newer version of hsmgate: use that version, or restore a backup with \
-                 `hsmgate restore`"
-                    .into()
-            }
-            error => error.into(),
-        };
-        Self::Migration { source }
+        Self::Migration { source: error.into() }
     }
 }
 

@@ -60,6 +60,7 @@ mod rollback;
 mod row;
 mod row_group;
 mod row_key;
+mod schema;
 mod scope_reading;
 mod secrets;
 mod server_tls;
@@ -92,7 +93,7 @@ pub use binding::{
     AccessMode, BINDING_METADATA, BindingError, INSTANCE_ID, TOKEN_SERIAL, TokenTexts,
 };
 pub use catalogue::AliasRecord;
-pub use check::{DatabaseCheck, Schema};
+pub use check::DatabaseCheck;
 pub use cluster_status::{ClusterStatus, Member};
 pub use copy::{CompleteCopy, CopiedRows, StoreCopy};
 pub use damage::{DamagedRow, Part};
@@ -111,6 +112,7 @@ pub use quota::QuotaUse;
 pub use restore::{Replaced, Replacement};
 pub use revocations::Revocation;
 pub use row_key::{RowKey, SessionKey};
+pub use schema::Schema;
 pub use secrets::{NewValue, SecretOnDisk, StoredValue};
 pub use server_tls::TlsFileError;
 pub use shared_nonces::SharedNonces;

@@ -542,6 +542,12 @@ async fn a_session_works_at_every_gateway_at_once_and_its_token_once_in_the_clus
     assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
 }
 
+/// What a newer program makes of the database with a migration that this program works with.
+const COMPATIBLE_MIGRATION: &str = "ALTER TABLE keys ADD COLUMN notes TEXT; \
+    CREATE TABLE notes (name TEXT NOT NULL PRIMARY KEY); \
+    INSERT INTO _sqlx_migrations SELECT 9999, 'compatible notes', installed_on, success, checksum, \
+    execution_time FROM _sqlx_migrations WHERE version = 22";
+
 /// The sample for HAProxy, with the addresses of these gateways.
 fn sample(address: &str, gateways: [&Server; 2]) -> String {
     let mut text = include_str!("../../../packaging/haproxy/haproxy.cfg").to_owned();
@@ -598,6 +604,7 @@ async fn a_rolling_restart_behind_a_proxy_fails_no_request_and_a_kill_only_those
     };
     serves(&a).await;
     serves(&b).await;
+    cluster.database.execute(COMPATIBLE_MIGRATION);
     assert_eq!(a.stop(), Some(0));
     let a = cluster.serve("a");
     serves(&a).await;
