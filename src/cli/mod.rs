@@ -28,7 +28,10 @@ macro_rules! commands {
     };
 }
 
+mod access_document;
 mod access_key;
+mod access_point;
+mod access_policy;
 mod alias;
 mod apply;
 mod approval;
@@ -58,6 +61,7 @@ mod identity_provider;
 mod init;
 mod key;
 pub mod load;
+mod network_rule;
 mod open_files;
 mod operator;
 mod output;
@@ -177,7 +181,7 @@ commands! {
         /// Create temporary credentials; needs a running gateway
         #[command(subcommand)]
         Sts(sts::Sts);
-        /// Validate and simulate policy documents
+        /// List the system policies, validate and simulate policy documents of users, roles and keys
         #[command(subcommand)]
         Policy(policy::Policy);
         /// Decide requests for the approval of dangerous operations; works while the gateway runs
@@ -189,6 +193,15 @@ commands! {
         /// Manage aliases, including reserved ones; only list works without a running gateway
         #[command(subcommand)]
         Alias(alias::Alias);
+        /// Manage the addresses from which client keys may be used, through the API
+        #[command(subcommand)]
+        NetworkRule(network_rule::NetworkRule);
+        /// Manage the policies of access points: what client keys may do, through the API
+        #[command(subcommand)]
+        AccessPolicy(access_policy::AccessPolicy);
+        /// Manage access points, to which client keys belong, through the API
+        #[command(subcommand)]
+        AccessPoint(access_point::AccessPoint);
         /// Create, list and delete client keys for programs that use a KMS instance SDK
         #[command(subcommand)]
         ClientKey(client_key::ClientKey);
@@ -306,6 +319,8 @@ mod tests {
         "hsmgate sts assume --config c --role-name ci --duration 900 --policy f --json",
         "hsmgate sts assume --config c --user-name alice --session-name s",
         "hsmgate policy validate f",
+        "hsmgate policy list --json",
+        "hsmgate policy describe AliyunKMSFullAccess --json",
         "hsmgate policy validate f --key-policy-for 1234567890123456",
         "hsmgate policy simulate --config c --principal user/a --action kms:Encrypt --resource key/k --condition acs:SourceIp=::1 --json",
         "hsmgate key create --description d --alias a --spec Aliyun_AES_256 --usage ENCRYPT/DECRYPT",
@@ -332,6 +347,16 @@ mod tests {
         "hsmgate alias list --config c --json",
         "hsmgate alias delete --config c alias/a.b",
         "hsmgate dev --alias alias/acs/mse --alias acs/acm",
+        "hsmgate network-rule create office --source 10.0.0.0/8 --source ::1 --description d --json",
+        "hsmgate network-rule update office --source 10.0.0.1",
+        "hsmgate network-rule delete office --yes --json",
+        "hsmgate access-policy create shop --key alias/a --key * --secret db/* --network-rule n --json",
+        "hsmgate access-policy create shop --secret db --permission CryptoServiceSecretUser",
+        "hsmgate access-policy update shop --any-address --description d",
+        "hsmgate access-policy describe shop --endpoint http://127.0.0.1:8200",
+        "hsmgate access-point create shop --policy p --policy q --description d --json",
+        "hsmgate access-point update shop --policy p",
+        "hsmgate access-point list --json",
         "hsmgate client-key create --name shop --policy p --policy q --days 365 --out d --json",
         "hsmgate client-key delete --config c KAAP.46a9efd9-3d16-4894-bd4f-1fc43f3f2abf",
         "hsmgate encrypt alias/a --context a=1 --context b=2 --in f --out g",
@@ -500,6 +525,14 @@ mod tests {
             ("hsmgate alias create --config c alias/a.b k", ErrorKind::ValueValidation),
             ("hsmgate alias create --config c alias/acs/mse", ErrorKind::MissingRequiredArgument),
             ("hsmgate dev --alias alias/", ErrorKind::ValueValidation),
+            ("hsmgate network-rule create n --source office", ErrorKind::ValueValidation),
+            ("hsmgate network-rule update n", ErrorKind::MissingRequiredArgument),
+            ("hsmgate access-policy create p --network-rule n", ErrorKind::MissingRequiredArgument),
+            ("hsmgate access-policy create p --key k --permission All", ErrorKind::InvalidValue),
+            ("hsmgate access-policy create p --secret a*b", ErrorKind::ValueValidation),
+            ("hsmgate access-policy update p", ErrorKind::MissingRequiredArgument),
+            ("hsmgate access-point create a/b --policy p", ErrorKind::ValueValidation),
+            ("hsmgate policy describe Full", ErrorKind::InvalidValue),
             ("hsmgate client-key create --name a/b --out d", ErrorKind::ValueValidation),
             ("hsmgate client-key create --name a --out d --days 0", ErrorKind::ValueValidation),
             ("hsmgate bench --key k --rate 0 --seconds 5", ErrorKind::ValueValidation),

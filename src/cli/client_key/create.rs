@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::super::access_document::{ACCESS_POLICY, RESOURCE_NOT_FOUND};
 use super::super::client::CallError;
 use super::super::connection::{Connection, Remote};
 use super::super::exit::CliError;
@@ -16,8 +17,6 @@ use super::files::{Files, password};
 use crate::model::{AccessName, clock};
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
-/// The code of the API for an access point or a policy that does not exist.
-const RESOURCE_NOT_FOUND: &str = "Forbidden.ResourceNotFound";
 /// The name of the CA file, as in the files of the real service.
 const CA_FILE: &str = "PrivateKmsCA.pem";
 
@@ -51,7 +50,7 @@ impl Create {
         private_files::create_directory(&self.out)?;
         let ca_file = remote.ca_file().map(|ca| copy_ca(ca, &self.out)).transpose()?;
         if !self.policy.is_empty() {
-            require_policies(&remote, &self.policy)?;
+            ACCESS_POLICY.require(&remote, &self.policy)?;
             make_access_point(&remote, &self.name, &self.policy)?;
         }
         let password = password()?;
@@ -68,23 +67,6 @@ fn copy_ca(ca: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
     let pem = fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
     private_files::write(&path, &pem)?;
     Ok(path)
-}
-
-/// The gateway accepts names of missing policies, but this command treats them as mistakes. Without the
-/// permission to check, it continues.
-fn require_policies(remote: &Remote, policies: &[AccessName]) -> anyhow::Result<()> {
-    for name in policies {
-        match remote.call("DescribePolicy", &[("Name", name.as_str())]) {
-            Err(CallError::Refused { code, .. }) if code == RESOURCE_NOT_FOUND => {
-                return Err(CliError::NotFound(format!("the policy {name} does not exist")).into());
-            }
-            Err(error @ (CallError::Unreachable(_) | CallError::Malformed)) => {
-                return Err(error.into());
-            }
-            Ok(_) | Err(CallError::Refused { .. }) => {}
-        }
-    }
-    Ok(())
 }
 
 fn make_access_point(
@@ -111,12 +93,14 @@ fn make_client_key(
     if let Some((not_before, not_after)) = &validity {
         params.extend([("NotBefore", not_before.as_str()), ("NotAfter", not_after)]);
     }
-    remote.call("CreateClientKey", &params).map_err(|error| match error {
+    remote.call("CreateClientKey", &params).map_err(|error| {
+        match error {
         CallError::Refused { code, .. } if code == RESOURCE_NOT_FOUND => CliError::NotFound(format!(
-            "the access point {name} does not exist: --policy creates it with policies, which `hsmgate apply` makes"
+            "the access point {name} does not exist: create it with `hsmgate access-point create`"
         ))
         .into(),
         error => error.into(),
+    }
     })
 }
 

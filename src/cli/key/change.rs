@@ -14,14 +14,14 @@ pub(in crate::cli) struct Rotate {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Rotation {
-    #[command(flatten)]
-    key: KeyArgs,
     /// The time between two rotations, such as 30d or 604800s
     #[arg(long, value_name = "INTERVAL", required_unless_present = "off")]
     every: Option<String>,
     /// Rotate the key no longer
     #[arg(long, conflicts_with = "every")]
     off: bool,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 impl Rotate {

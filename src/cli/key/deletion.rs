@@ -10,14 +10,14 @@ use crate::cli::{confirm, response};
 /// `hsmgate key cancel-deletion` keeps the key.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ScheduleDeletion {
-    #[command(flatten)]
-    key: KeyArgs,
     /// The waiting period
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(7..=366))]
     days: u32,
     /// Do not ask
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 impl ScheduleDeletion {

@@ -31,8 +31,6 @@ pub(in crate::cli) const OAEP: [(&str, &OaepAlgorithm); 2] =
 /// elsewhere with the files of `hsmgate key import-parameters`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Import {
-    #[command(flatten)]
-    key: KeyArgs,
     /// The file with the bytes of the key, such as 32 for Aliyun_AES_256
     #[arg(long, value_name = "FILE", required_unless_present = "wrapped")]
     material: Option<PathBuf>,
@@ -45,14 +43,14 @@ pub(in crate::cli) struct Import {
     /// When the material is deleted from the token, such as 2027-01-31T00:00:00Z
     #[arg(long, value_name = "TIME")]
     expires: Option<Time>,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 /// Writes `public-key.der` and `import-token`. Wrap the material with the public key, for instance with
 /// `openssl pkeyutl -encrypt`, and run `hsmgate key import --wrapped FILE --token FILE`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ImportParameters {
-    #[command(flatten)]
-    key: KeyArgs,
     /// How the material will be wrapped: RSAES_OAEP_SHA_256, RSAES_OAEP_SHA_1, or for the private keys of key
     /// pairs RSAES_OAEP_SHA_256_AES_256_KWP
     #[arg(long, value_name = "NAME", default_value = "RSAES_OAEP_SHA_256")]
@@ -60,6 +58,8 @@ pub(in crate::cli) struct ImportParameters {
     /// The directory of the files
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 impl Import {

@@ -1,4 +1,4 @@
-//! `hsmgate policy validate|simulate`.
+//! `hsmgate policy list|describe|validate|simulate`.
 
 mod caller;
 mod conditions;
@@ -7,8 +7,10 @@ mod simulate;
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Args;
-use serde_json::json;
+use clap::builder::PossibleValuesParser;
+use serde_json::{Value, json};
 
 pub(super) use self::caller::client_key_permission;
 use self::simulate::Simulate;
@@ -17,15 +19,38 @@ use super::exit::CliError;
 use super::role::trust_policy;
 use super::{output, policy_arg};
 use crate::model::AccountId;
-use crate::model::policy::{KeyPolicy, Policy as Document, PolicyFault};
+use crate::model::policy::{
+    KeyPolicy, Policy as Document, PolicyFault, SYSTEM_POLICIES, SystemPolicy,
+};
 
 commands! {
     pub(super) enum Policy {
+        /// List the system policies, which users and roles can have by their names
+        List(List);
+        /// Show the document of a system policy
+        Describe(Describe);
         /// Check a policy document, and show the position of a fault
         Validate(Validate);
         /// Simulate a request, and show the statement that decides
         Simulate(Box<Simulate>);
     }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Print a JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Describe {
+    /// Its name
+    #[arg(value_parser = PossibleValuesParser::new(SYSTEM_POLICIES.iter().map(|one| one.name)))]
+    name: String,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -41,6 +66,29 @@ pub(super) struct Validate {
     /// Print a JSON object; a fault is an error
     #[arg(long)]
     json: bool,
+}
+
+impl List {
+    fn run(&self) -> anyhow::Result<()> {
+        let object = |one: &&SystemPolicy| json!({"name": one.name, "purpose": one.purpose});
+        let row = |one: &&SystemPolicy| (one.name, one.purpose.to_owned());
+        let policies: Vec<_> = SYSTEM_POLICIES.iter().collect();
+        Ok(output::list(&policies, self.json, object, row)?)
+    }
+}
+
+impl Describe {
+    fn run(&self) -> anyhow::Result<()> {
+        let found = SystemPolicy::find(&self.name);
+        let policy = found.with_context(|| format!("no system policy {:?}", self.name))?;
+        if self.json {
+            let document: Value = serde_json::from_str(policy.text)?;
+            let (name, purpose) = (policy.name, policy.purpose);
+            let object = json!({"name": name, "purpose": purpose, "document": document});
+            return Ok(output::json(&object)?);
+        }
+        Ok(output::line(policy.text)?)
+    }
 }
 
 impl Validate {

@@ -205,6 +205,6 @@ fn a_mistake_in_the_name_of_a_policy_is_reported_by_the_command() {
     let create = ["client-key", "create", "--name", "shop", "--policy", "pyaments", "--out"];
     let create = [&create[..], &[out.to_str().unwrap()]].concat();
     let refused = installation.client(&server.endpoint, &admin, &create, b"").failed(3);
-    assert!(refused.contains("the policy pyaments does not exist"), "{refused}");
+    assert!(refused.contains("the access policy pyaments does not exist"), "{refused}");
     assert_eq!(server.stop(), Some(0));
 }

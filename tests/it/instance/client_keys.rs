@@ -4,9 +4,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use hsmgate::api::instance::messages::{GenerateRandomRequest, GenerateRandomResponse};
+use hsmgate::api::instance::messages::{
+    EncryptRequest, EncryptResponse, GenerateRandomRequest, GenerateRandomResponse,
+};
 
 use crate::support::client_key::ClientKey;
 use crate::support::gateway::{Gateway, refusal, text};
@@ -66,19 +68,67 @@ async fn the_command_line_writes_a_client_key_that_lets_in_and_lists_its_last_us
     let _unused = InstanceClient::with_any_key(&gateway).await;
     let out = gateway.state().join("out");
     let installation = Installation::new();
-    let create = ["client-key", "create", "--name", "office", "--policy", "any", "--days", "30"];
-    let create = [&create[..], &["--out", out.to_str().unwrap(), "--json"]].concat();
     let user = AccessKey {
         id: gateway.dev.access_key_id.clone(),
         secret: gateway.dev.access_key_secret.clone(),
     };
-    let made = installation.client(&gateway.dev.endpoint, &user, &create, b"").json();
+    let call = |line: &str| {
+        let arguments: Vec<_> = line.split(' ').collect();
+        installation.client(&gateway.dev.endpoint, &user, &arguments, b"")
+    };
+    let key = call("key create --alias orders").done().trim().to_owned();
+    let told = call("network-rule create office --source 127.0.0.0/8 --source ::1 --json").json();
+    assert_eq!(told["SourcePrivateIp"], json!(["127.0.0.0/8", "::1"]));
+    call("access-policy create orders --key alias/orders --network-rule ofice").failed(3);
+    call("access-policy create orders --key alias/other").failed(3);
+    let told = call("access-policy create orders --key alias/orders --network-rule office").done();
+    assert_eq!(told, "the access policy orders was created\n");
+    let policy = call("access-policy describe orders --json").json();
+    assert_eq!(policy["Resources"], json!([format!("key/{key}")]));
+    assert_eq!(policy["Permissions"], json!(["RbacPermission/Template/CryptoServiceKeyUser"]));
+    assert_eq!(policy["AccessControlRules"], json!({"NetworkRules": ["office"]}));
+    call("access-point create office --policy odrers").failed(3);
+    let told = call("access-point create office --policy any --description Shop --json").json();
+    assert_eq!((text(&told["Name"]), &told["Policies"]), ("office", &json!(["any"])));
+    let told = call("access-point update office --policy orders --json").json();
+    assert_eq!((text(&told["Description"]), &told["Policies"]), ("Shop", &json!(["orders"])));
+    call("access-point create office --policy any").failed(5);
+    let out = out.to_str().unwrap();
+    let made =
+        call(&format!("client-key create --name office --days 30 --out {out} --json")).json();
     assert_eq!(made["ca_file"], Value::Null);
     let file = |name: &str| Path::new(text(&made[name])).to_owned();
-    let key = open(&file("client_key_file"), &file("client_key_password_file"));
-    assert_eq!(made["client_key_id"], *key.id);
+    let client_key = open(&file("client_key_file"), &file("client_key_password_file"));
+    assert_eq!(made["client_key_id"], *client_key.id);
 
-    let office = InstanceClient::at(&gateway, key);
+    let office = InstanceClient::at(&gateway, client_key);
+    let encrypt = EncryptRequest {
+        key_id: "alias/orders".to_owned(),
+        plaintext: b"order 4711".to_vec(),
+        algorithm: String::new(),
+        aad: Vec::new(),
+        iv: Vec::new(),
+        padding_mode: String::new(),
+    };
+    let (encrypted, _): (EncryptResponse, _) = office.call("Encrypt", &encrypt).await;
+    assert_eq!(encrypted.key_id, key);
+    let no_permission = refusal(403, "Forbidden.NoPermission");
+    call("network-rule update office --source 203.0.113.7").done();
+    assert_eq!(office.refused("Encrypt", &encrypt).await, no_permission);
+    call("access-policy update orders --any-address").done();
+    let (_, _): (EncryptResponse, _) = office.call("Encrypt", &encrypt).await;
+    let told = call("network-rule list").done();
+    assert_eq!(told, "office  203.0.113.7\n");
+    let told = call("access-policy delete orders").failed(2);
+    assert!(told.contains("Access points that name it: office\n"), "{told}");
+    let told = call("network-rule delete office --yes --json").json();
+    assert_eq!(told, json!({"Name": "office", "Deleted": true}));
+    let told = call("access-point delete office").failed(2);
+    assert!(told.contains(&format!("Its client keys: {}\n", office.client_key.id)), "{told}");
+    let points = call("access-point list --json").json();
+    let names: Vec<_> = points.as_array().unwrap().iter().map(|one| text(&one["Name"])).collect();
+    assert_eq!(names, ["any", "office"]);
+
     let random = GenerateRandomRequest { length: 8 };
     let unused = listed(&gateway);
     assert!(unused.iter().all(|key| key["last_used"].is_null() && key["active"] == true));
