@@ -276,7 +276,7 @@ mod tests {
         "hsmgate config check --json",
         "hsmgate audit export --out o",
         "hsmgate init --config c --so-pin-file p --json",
-        "hsmgate tls self-signed --out d --name kms.example --name 10.0.0.1 --force --json",
+        "hsmgate tls self-signed --out d --name kms.example --name 10.0.0.1 --days 30 --force --json",
         "hsmgate token info --config c",
         "hsmgate token info --dir d --module m --json",
         "hsmgate access-key create --config c --user u",
@@ -450,6 +450,19 @@ mod tests {
         assert_eq!(without, stated, "state a new command without --json, and why");
     }
 
+    /// An option that is declared after those of the connection gets their heading.
+    #[test]
+    fn the_heading_of_the_connection_has_no_other_option() {
+        fn check(command: &clap::Command) {
+            let headed = command.get_arguments().filter(|one| one.get_help_heading().is_some());
+            let own = ["endpoint", "access_key_id", "access_key_secret_file", "ca_file"];
+            let ids: Vec<_> = headed.map(|one| one.get_id().as_str()).collect();
+            assert!(ids.is_empty() || ids == own, "{}: {ids:?}", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
     /// The examples for CI.
     const COMPOSE: &str = include_str!("../../examples/compose/compose.yaml");
     const WORKFLOW: &str = include_str!("../../examples/github/test.yml");
@@ -499,6 +512,7 @@ mod tests {
         for (line, kind) in [
             ("hsmgate restore --config c --from f", ErrorKind::MissingRequiredArgument),
             ("hsmgate recover --config c", ErrorKind::MissingRequiredArgument),
+            ("hsmgate tls self-signed --out d --days 826", ErrorKind::ValueValidation),
             ("hsmgate audit verify", ErrorKind::MissingRequiredArgument),
             ("hsmgate audit verify a --from then", ErrorKind::ValueValidation),
             ("hsmgate config", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),

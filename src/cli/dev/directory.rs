@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::super::client_file::ClientFile;
 use super::super::exit::CliError;
 use super::super::private_files;
-use super::super::tls::certificate::{Files, Name};
+use super::super::tls::certificate::{DEFAULT_DAYS, Files, Name};
 use crate::app::{LockError, ProcessLock};
 use crate::config::secret::read_private_file;
 use crate::model::{clock, random};
@@ -186,7 +186,7 @@ impl DevDirectory {
         if !is_good {
             let mut names = names.to_vec();
             names.push(address.to_string().parse()?);
-            files.make(&names)?;
+            files.make(&names, DEFAULT_DAYS)?;
         } else if let Some(name) = files.first_missing_name(names)? {
             let (directory, shown) = (self.path("tls"), files.server.certificate.display());
             let directory = directory.display();

@@ -44,6 +44,16 @@ impl Rotation {
         let mut params = vec![("KeyId", &*id), ("EnableAutomaticRotation", is_on)];
         params.extend(self.every.as_deref().map(|every| ("RotationInterval", every)));
         remote.call("UpdateRotationPolicy", &params)?;
-        show(&remote, &id, self.key.json)
+        if self.key.json {
+            return show(&remote, &id, true);
+        }
+        let answer = remote.call("DescribeKey", &[("KeyId", &id)])?;
+        let metadata = |name| response::text(&answer, &["KeyMetadata", name]);
+        // A key that is not enabled has no date.
+        let rotation = match metadata("NextRotationDate") {
+            Ok(date) => format!("next rotation {date}"),
+            Err(_absent) => format!("automatic rotation {}", metadata("AutomaticRotation")?),
+        };
+        Ok(output::line(&format!("{id}  {}  {rotation}", metadata("KeyState")?))?)
     }
 }

@@ -11,7 +11,7 @@ pub(in crate::cli) struct Tag {
     #[command(flatten)]
     key: KeyArgs,
     /// The tags
-    #[arg(value_name = "NAME=VALUE", value_parser = pair, required = true)]
+    #[arg(value_name = "NAME=VALUE", value_parser = pair, required = true, help_heading = None::<&str>)]
     tags: Vec<(String, String)>,
 }
 
@@ -20,7 +20,7 @@ pub(in crate::cli) struct Untag {
     #[command(flatten)]
     key: KeyArgs,
     /// The names of the tags
-    #[arg(value_name = "NAME", required = true)]
+    #[arg(value_name = "NAME", required = true, help_heading = None::<&str>)]
     names: Vec<String>,
 }
 

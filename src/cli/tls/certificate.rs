@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use super::super::private_files;
 use crate::config::CertificateFiles;
-use crate::model::{clock, random};
+use crate::model::{Time, clock, random};
 use crate::server::tls::certificates;
 
 /// The names that every development certificate has.
@@ -34,8 +34,10 @@ const WILDCARD: &str = "*.";
 
 const DAY_SECONDS: i64 = 86_400;
 
-/// The validity of a certificate in days.
-const DAYS: i64 = 365;
+/// The validity of a certificate in days, unless it is given.
+pub(in super::super) const DEFAULT_DAYS: i64 = 365;
+/// The maximum validity in days: clients of Apple accept no certificate that is valid for longer.
+pub(super) const MAX_DAYS: i64 = 825;
 
 /// A name in a certificate: a host name, a wildcard (`*.kms.example`), or an IP address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,19 +108,22 @@ impl Files {
     }
 
     /// Generates and writes new files; only the owner may read the key of the server. The keys of root and
-    /// sub CA are discarded, so that a CA that clients trust can sign nothing else.
+    /// sub CA are discarded, so that a CA that clients trust can sign nothing else. Returns the end of the
+    /// validity.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub(in super::super) fn make(&self, names: &[Name]) -> anyhow::Result<()> {
-        let made = GeneratedPem::new(names).context("cannot generate a certificate")?;
+    pub(in super::super) fn make(&self, names: &[Name], days: i64) -> anyhow::Result<Time> {
+        let validity = Validity::of_days(days);
+        let made = GeneratedPem::new(names, validity).context("cannot generate a certificate")?;
         let directory = self.ca.parent().unwrap_or(Path::new("."));
         let writing = |path: &Path| format!("cannot write {}", path.display());
         fs::create_dir_all(directory).with_context(|| writing(directory))?;
         fs::write(&self.ca, made.ca).with_context(|| writing(&self.ca))?;
         let CertificateFiles { certificate, key } = &self.server;
         fs::write(certificate, made.server).with_context(|| writing(certificate))?;
-        private_files::write(key, made.key.as_bytes())
+        private_files::write(key, made.key.as_bytes())?;
+        Ok(validity.not_after)
     }
 
     /// The first of these names for which the server's certificate is not valid.
@@ -139,6 +144,22 @@ impl Files {
     }
 }
 
+/// The validity of all certificates of a chain.
+#[derive(Clone, Copy)]
+struct Validity {
+    not_before: Time,
+    not_after: Time,
+}
+
+impl Validity {
+    /// From yesterday, because clocks differ, for this many days from now.
+    fn of_days(days: i64) -> Self {
+        let now = clock::now();
+        let not_before = now.plus_seconds(-DAY_SECONDS);
+        Self { not_before, not_after: now.plus_seconds(days * DAY_SECONDS) }
+    }
+}
+
 /// The contents of the files, as PEM.
 struct GeneratedPem {
     ca: String,
@@ -147,18 +168,18 @@ struct GeneratedPem {
 }
 
 impl GeneratedPem {
-    fn new(names: &[Name]) -> Result<Self, rcgen::Error> {
+    fn new(names: &[Name], validity: Validity) -> Result<Self, rcgen::Error> {
         // The names are unique, because OpenSSL confuses two CAs of one name in one trust store.
         let id = random::uuid().simple().to_string();
-        let root = ca_params(&format!("hsmgate development root CA {id}"), 1)?;
+        let root = ca_params(&format!("hsmgate development root CA {id}"), 1, validity)?;
         let root = CertifiedIssuer::self_signed(root, KeyPair::generate()?)?;
-        let sub = ca_params(&format!("hsmgate development sub CA {id}"), 0)?;
+        let sub = ca_params(&format!("hsmgate development sub CA {id}"), 0, validity)?;
         let sub = CertifiedIssuer::signed_by(sub, KeyPair::generate()?, &root)?;
 
         let given = names.iter().map(|name| name.0.as_str());
         let names: BTreeSet<&str> = OWN_NAMES.into_iter().chain(given).collect();
         let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
-        let mut server = with_validity("hsmgate", CertificateParams::new(names)?);
+        let mut server = with_validity("hsmgate", CertificateParams::new(names)?, validity);
         // With basic constraints and a key identifier, which the strict checks of OpenSSL require.
         server.is_ca = IsCa::ExplicitNoCa;
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -174,24 +195,27 @@ impl GeneratedPem {
 }
 
 /// The parameters of a CA with at most `below` CAs under it.
-fn ca_params(name: &str, below: u8) -> Result<CertificateParams, rcgen::Error> {
-    let mut ca = with_validity(name, CertificateParams::new([])?);
+fn ca_params(name: &str, below: u8, validity: Validity) -> Result<CertificateParams, rcgen::Error> {
+    let mut ca = with_validity(name, CertificateParams::new([])?, validity);
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(ca)
 }
 
-/// Sets name and validity: from yesterday, because clocks differ, for a year.
-fn with_validity(name: &str, mut params: CertificateParams) -> CertificateParams {
+fn with_validity(
+    name: &str,
+    mut params: CertificateParams,
+    validity: Validity,
+) -> CertificateParams {
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.use_authority_key_identifier_extension = true;
-    let since_epoch = |days: i64| {
-        let seconds = clock::now().plus_seconds(days * DAY_SECONDS).unix();
-        date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+    let since_epoch = |time: Time| {
+        let seconds = u64::try_from(time.unix()).unwrap_or_default();
+        date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
     };
-    params.not_before = since_epoch(-1);
-    params.not_after = since_epoch(DAYS);
+    params.not_before = since_epoch(validity.not_before);
+    params.not_after = since_epoch(validity.not_after);
     params
 }
 
@@ -217,7 +241,7 @@ mod tests {
     fn made(names: &[Name]) -> (TempDir, Files) {
         let directory = TempDir::new().unwrap();
         let files = Files::of(&directory.path().join("tls"));
-        files.make(names).unwrap();
+        files.make(names, DEFAULT_DAYS).unwrap();
         (directory, files)
     }
 
@@ -230,9 +254,13 @@ mod tests {
     fn the_files_serve_tls_and_the_key_is_private() {
         let (_directory, files) = made(&[name("kms.example")]);
         assert_eq!(fs::metadata(&files.server.key).unwrap().mode() & 0o777, 0o600);
-        let identity = ServerCertificate::open(files.server).unwrap();
-        let days = identity.days_left(clock::now());
-        assert!((364.0..=365.0).contains(&days), "{days}");
+        let days_left = || {
+            let identity = ServerCertificate::open(files.server.clone()).unwrap();
+            identity.days_left(clock::now())
+        };
+        assert!((364.0..=365.0).contains(&days_left()), "{}", days_left());
+        files.make(&[], 30).unwrap();
+        assert!((29.0..=30.0).contains(&days_left()), "{}", days_left());
     }
 
     #[test]
