@@ -146,7 +146,7 @@ setup-jq:
 setup-valgrind:
 	command -v valgrind || scripts/apt-install.sh valgrind
 
-# PostgreSQL, the other database of the store's tests.
+# PostgreSQL, the other database of the store's tests, and PgBouncer, a pooler in front of it.
 setup-postgres:
 	scripts/postgresql-setup.sh
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs PostgreSQL for the tests, if it is missing, without a server that the system starts.
+# Installs PostgreSQL and PgBouncer for the tests, if they are missing, without a server that the system starts.
 #
 #   scripts/postgresql-setup.sh        installs what is missing
 #   scripts/postgresql-setup.sh --bin  prints the directory of the server's programs
@@ -27,4 +27,6 @@ if ! programs >/dev/null 2>&1; then
     fi
     scripts/apt-install.sh postgresql postgresql-client
 fi
+# Its package starts it where systemd runs, on a port of loopback: no test uses that one.
+[ -x /usr/sbin/pgbouncer ] || scripts/apt-install.sh pgbouncer
 programs >/dev/null || { echo "postgresql is installed, but initdb was not found" >&2; exit 1; }

@@ -109,6 +109,7 @@ impl Exit {
                     return Some(exit);
                 }
                 let is_configuration = cause.downcast_ref().is_some_and(is_set_up_wrongly)
+                    || cause.downcast_ref().is_some_and(is_wrong_way_to_database)
                     || cause.downcast_ref().is_some_and(is_wrong_module)
                     || cause.is::<ConfigError>()
                     || cause.is::<SecretError>()
@@ -164,6 +165,12 @@ const fn of_principal(error: &AccessKeyError) -> Option<Exit> {
 /// must not restart the gateway: each attempt may lock the token permanently.
 fn is_set_up_wrongly(error: &StartError) -> bool {
     matches!(error, StartError::Tls(_)) || is_refused_pin(error)
+}
+
+/// Whether a pooler or a wrong URL is between the store and its database.
+const fn is_wrong_way_to_database(error: &StoreError) -> bool {
+    use StoreError::{NoSession, OtherDatabase, StartupParameter};
+    matches!(error, NoSession { .. } | OtherDatabase { .. } | StartupParameter { .. })
 }
 
 /// Whether the configuration names no PKCS#11 module, or one that needs another argument.

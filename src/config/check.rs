@@ -390,10 +390,11 @@ fn outage(reader: &mut Reader<'_>) -> Option<OutageRules> {
     })
 }
 
-/// The URL of the database. That of PostgreSQL gets the source of its password, which the store reads, and
-/// the name of the gateway in its cluster.
+/// The URL of the database. That of PostgreSQL gets the source of its password, which the store reads, the
+/// name of the gateway in its cluster, and the URL for what needs a session.
 fn store_url(reader: &mut Reader<'_>) -> Option<String> {
     const NAME: &str = "store.url";
+    const NOTIFY: &str = "store.notify_url";
     let file = reader.text("store.password_file", absolute).map(PinSource::File);
     let credential = reader.text("store.password_credential", credential_name);
     if file.is_some() && credential.is_some() {
@@ -401,22 +402,28 @@ fn store_url(reader: &mut Reader<'_>) -> Option<String> {
     }
     let password = file.or(credential.map(PinSource::Credential));
     let member = reader.text("cluster.name", member_name);
+    let of_server = |text: &str| postgresql::is_url(text).then(|| text.to_owned());
+    let notify_url = reader.text(NOTIFY, of_server);
     let is_known = |text: &&str| text.starts_with("sqlite://") || postgresql::is_url(text);
     let text = reader.text(NAME, |text| Some(text).filter(is_known).map(str::to_owned))?;
     if text.starts_with("sqlite://") {
         if password.is_some() {
             reader.fault_of(NAME, "is a SQLite file, which has no password");
         }
-        if member.is_some() {
-            reader.fault_of("cluster.name", "needs a database of PostgreSQL: see store.url");
+        for name in ["cluster.name", NOTIFY] {
+            if reader.is_set(name) {
+                reader.fault_of(name, "needs a database of PostgreSQL: see store.url");
+            }
         }
         return Some(text);
     }
-    match postgresql::complete(&text, password.as_ref(), member.as_deref()) {
-        Ok(url) => Some(url),
-        Err(fault) => {
-            reader.fault_of(NAME, fault);
-            None
-        }
-    }
+    let mut complete = |name, text: &str, member| {
+        let url = postgresql::complete(text, password.as_ref(), member);
+        url.map_err(|fault| reader.fault_of(name, fault)).ok()
+    };
+    let url = complete(NAME, &text, member.as_deref())?;
+    let Some(notify_url) = notify_url else { return Some(url) };
+    let notify_url = complete(NOTIFY, &notify_url, None)?;
+    let both = postgresql::add_notify_url(&url, &notify_url);
+    both.map_err(|fault| reader.fault_of(NAME, fault)).ok()
 }

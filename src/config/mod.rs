@@ -25,7 +25,7 @@ pub use faults::{ConfigError, ConfigFaults, Fault};
 pub use forward::{ForwardSettings, ForwardTarget};
 pub use identity_providers::{KeySource, ProviderSettings};
 pub use operators::{Duty, Operators, SocketPathTooLong};
-pub use postgresql::{is_in_clear, store_url, tls_files};
+pub use postgresql::{has_notify_url, is_in_clear, store_url, tls_files};
 pub use secret::{PinSource, SecretError, read_pin_file};
 pub use settings::{MAX_RATE, SETTINGS, Setting};
 pub use value::{EffectiveSetting, Origin};

@@ -19,6 +19,10 @@ pub(crate) const PASSWORD_CREDENTIAL: &str = "password_credential";
 /// out again.
 pub(crate) const MEMBER: &str = "cluster_member";
 
+/// The parameter with the URL of the same database for what needs a session. The configuration adds it; the
+/// store takes it out again.
+pub(crate) const NOTIFY_URL: &str = "notify_url";
+
 /// The parameter with the file of a CA.
 pub(crate) const SSL_ROOT_CERTIFICATE: &str = "sslrootcert";
 /// The parameter with the file of the certificate of this client.
@@ -86,6 +90,13 @@ pub(super) fn complete(
     Ok(url.into())
 }
 
+/// Adds the completed URL for what needs a session to the completed URL of a database.
+pub(super) fn add_notify_url(url: &str, notify_url: &str) -> Result<String, String> {
+    let mut url = Url::parse(url).map_err(|error| format!("is not a valid URL: {error}"))?;
+    url.query_pairs_mut().append_pair(NOTIFY_URL, notify_url);
+    Ok(url.into())
+}
+
 /// Checks the URL of a database of either kind that a command names, and adds the file with its password.
 ///
 /// # Errors
@@ -144,18 +155,28 @@ fn parameter(url: &Url, name: &str) -> Option<String> {
     found.map(|(_name, value)| value.into_owned())
 }
 
-/// The files that decide which server is accepted at a URL, and who this client is.
+/// The files that decide which server is accepted at a URL or at the one for what needs a session, and who
+/// this client is.
 pub fn tls_files(url: &str) -> Vec<PathBuf> {
     let Ok(url) = Url::parse(url) else { return Vec::new() };
-    SSL_FILES.iter().filter_map(|name| parameter(&url, name)).map(PathBuf::from).collect()
+    let of_url = SSL_FILES.iter().filter_map(|name| parameter(&url, name)).map(PathBuf::from);
+    let of_notify_url = parameter(&url, NOTIFY_URL).map(|url| tls_files(&url));
+    of_url.chain(of_notify_url.into_iter().flatten()).collect()
 }
 
-/// Whether rows and passwords cross a network without TLS: the URL has `sslmode=disable` and names another
-/// host.
+/// Whether rows and passwords cross a network without TLS: the URL, or the one for what needs a session, has
+/// `sslmode=disable` and names another host.
 pub fn is_in_clear(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| {
-        parameter(&url, SSL_MODE).is_some_and(|mode| mode == DISABLE) && !is_this_host(&url)
+        let is_disabled = parameter(&url, SSL_MODE).is_some_and(|mode| mode == DISABLE);
+        (is_disabled && !is_this_host(&url))
+            || parameter(&url, NOTIFY_URL).is_some_and(|url| is_in_clear(&url))
     })
+}
+
+/// Whether the URL of a database has another one for what needs a session: `store.notify_url` is set.
+pub fn has_notify_url(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| parameter(&url, NOTIFY_URL).is_some())
 }
 
 /// Whether the connection does not leave this host.
@@ -225,6 +246,20 @@ mod tests {
     }
 
     #[test]
+    fn the_url_for_sessions_obeys_the_rules_of_the_other() {
+        let complete = |url| complete(url, None, None).unwrap();
+        let pooler = complete("postgres://hsmgate@localhost:6432/keys?host=/run/pgbouncer");
+        let direct = complete("postgres://hsmgate@db/keys?sslmode=disable");
+        let both = add_notify_url(&pooler, &direct).unwrap();
+        assert!(!has_notify_url(&pooler) && has_notify_url(&both));
+        assert!(!is_in_clear(&pooler) && is_in_clear(&both));
+        let direct = complete("postgres://hsmgate@db/keys?sslrootcert=/ca.pem");
+        let both = add_notify_url(&pooler, &direct).unwrap();
+        assert!(!is_in_clear(&both));
+        assert_eq!(tls_files(&both), ["/ca.pem"].map(PathBuf::from));
+    }
+
+    #[test]
     fn a_url_that_would_weaken_the_store_is_refused_without_its_secret() {
         for (url, why) in [
             ("postgres://hsmgate:hunter2@localhost/keys", "store.password_file"),
@@ -243,6 +278,7 @@ mod tests {
             ("postgres://hsmgate@192.0.2.1/keys?sslrootcert=ca.pem", "absolute path"),
             ("postgres://hsmgate@localhost/keys?hostaddr=192.0.2.1", "hostaddr"),
             ("postgres://hsmgate@localhost/keys?cluster_member=a", "cluster_member"),
+            ("postgres://hsmgate@localhost/keys?notify_url=postgres://x", "notify_url"),
             ("postgres://hsmgate@localhost/keys?options=-c%20search_path%3Dx", "options"),
         ] {
             let refused = complete(url, None, None).unwrap_err();

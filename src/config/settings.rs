@@ -295,6 +295,12 @@ settings! {
     /// `?host=/DIRECTORY` for a Unix socket.
     "store.url": Text("a database URL, such as \"sqlite:///var/lib/hsmgate/hsmgate.db\""), Required;
 
+    /// The direct address of the same database, if that of `store.url` is a pooler that gives each transaction
+    /// another connection to the server (PgBouncer with `pool_mode = transaction`): locks, notifications and the
+    /// nonces of a cluster need a session. Same role, and same password.
+    "store.notify_url": Text("a database URL, such as \"postgres://hsmgate@db.example.com/hsmgate\""),
+        Unset("none: `store.url` leads to the server, or to a pooler that keeps sessions");
+
     /// A file with the password of the role at PostgreSQL. Only its owner may read it. The URL must
     /// not contain it.
     "store.password_file": PATH, Unset("none: the server does not ask for one");

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _};
 use tokio::sync::Mutex;
 
-use super::connection::Connection;
+use super::connection::{Connection, Pool};
 use super::file_lock::{FileLock, LockMode, change_owner_to_that_of};
 use super::files::Files;
-use super::postgresql::{self, ServerLock};
+use super::postgresql::{self, DatabaseUrl, ServerLock};
 use super::readers::Readers;
 use super::{StoreError, copy_mark, schema};
 use crate::model::clock;
@@ -36,7 +36,7 @@ const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; \
 /// An open database.
 #[derive(Debug)]
 pub(super) struct Connected {
-    pub(super) pool: AnyPool,
+    pub(super) pool: Pool,
     /// The connections of frequent reads.
     pub(super) readers: Readers,
     /// The SQLite files as they were opened. The pool opens no other files.
@@ -52,13 +52,13 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    fn of(pool: AnyPool) -> Self {
+    fn of(pool: Pool) -> Self {
         let (readers, anchor) = (Readers::default(), Mutex::default());
         Self { pool, readers, file: None, files: None, anchor, server: None }
     }
 
     /// A database of a server.
-    pub(super) fn at_server(pool: AnyPool, server: ServerLock) -> Self {
+    pub(super) fn at_server(pool: Pool, server: ServerLock) -> Self {
         Self { server: Some(server), ..Self::of(pool) }
     }
 
@@ -108,10 +108,10 @@ pub(super) async fn connect(url: &str, mode: LockMode) -> Result<Connected, Stor
 
 /// As [`connect`], also to a copy that is not finished.
 pub(super) async fn connect_to_any(url: &str, mode: LockMode) -> Result<Connected, StoreError> {
-    let (options, member) = parse(url)?;
-    match options.database_url.scheme() {
-        "sqlite" => sqlite(options, mode).await,
-        "postgres" | "postgresql" => open_server(options, member, mode).await,
+    let url = parse(url)?;
+    match url.options.database_url.scheme() {
+        "sqlite" => sqlite(url.options, mode).await,
+        "postgres" | "postgresql" => migrate_server(url, mode).await,
         _ => Err(StoreError::Url(NO_SCHEME)),
     }
 }
@@ -129,14 +129,14 @@ pub(super) async fn connect_to_any_existing(
     url: &str,
     mode: LockMode,
 ) -> Result<Connected, StoreError> {
-    let (options, member) = parse(url)?;
+    let url = parse(url)?;
+    let options = url.options.clone();
     if options.database_url.scheme() != "sqlite" {
-        let server = ServerLock::acquire(options.clone(), member, mode).await?;
-        let pool = server_pool(options).await?;
-        if !postgresql::has_tables(&pool).await? {
-            return Err(StoreError::NoStore(server.database));
+        let connected = Box::pin(connect_to_server(url, mode)).await?;
+        if !postgresql::has_tables(&connected.pool).await? {
+            return Err(StoreError::NoStore(connected.name()));
         }
-        return Ok(Connected::at_server(pool, server));
+        return Ok(connected);
     }
     let path = file_of(&options)?;
     let file = path.clone();
@@ -169,12 +169,12 @@ async fn require_no_copy(connected: Connected) -> Result<Connected, StoreError> 
 /// # Errors
 /// For other databases, which have their own backup tools.
 pub(super) fn file(url: &str) -> Result<PathBuf, StoreError> {
-    file_of(&parse(url)?.0)
+    file_of(&parse(url)?.options)
 }
 
 const NO_SCHEME: &str = "must begin with `sqlite:` or `postgres:`";
 
-fn parse(url: &str) -> Result<(AnyConnectOptions, Option<String>), StoreError> {
+fn parse(url: &str) -> Result<DatabaseUrl, StoreError> {
     sqlx::any::install_default_drivers();
     // The parser's error is dropped: it may quote the URL, and a URL may contain a password.
     let options = url.parse().map_err(|_source| StoreError::Url("is not a valid URL"))?;
@@ -226,39 +226,46 @@ async fn open_sqlite(options: AnyConnectOptions, path: &Path) -> Result<Connecte
         })
         .connect_with(options)
         .await?;
+    let pool = Pool::of_sessions(pool);
     let anchor = Mutex::new(Some(anchor));
     Ok(Connected { files: Some(files), anchor, ..Connected::of(pool) })
 }
 
 /// Opens a PostgreSQL database, and migrates its schema. One process at a time does so; an existing
 /// schema must not change under a process of an older program.
-async fn open_server(
-    options: AnyConnectOptions,
-    member: Option<String>,
-    mode: LockMode,
-) -> Result<Connected, StoreError> {
-    let server = ServerLock::acquire(options.clone(), member, mode).await?;
-    let pool = server_pool(options).await?;
+async fn migrate_server(url: DatabaseUrl, mode: LockMode) -> Result<Connected, StoreError> {
+    let connected = Box::pin(connect_to_server(url, mode)).await?;
+    let Connected { pool, server: Some(server), .. } = &connected else { return Ok(connected) };
     server.lock_migration().await?;
     let needs_only_user =
-        postgresql::has_tables(&pool).await? && schema::needs_only_user(&pool).await?;
+        postgresql::has_tables(pool).await? && schema::needs_only_user(pool).await?;
     if needs_only_user && !server.is_only_user(EXCLUSIVE_TIMEOUT).await? {
         return Err(StoreError::schema_in_use());
     }
-    schema::migrate_server(&pool).await?;
+    Box::pin(server.migrate()).await?;
     server.unlock_migration().await?;
+    Ok(connected)
+}
+
+/// Takes the locks of a PostgreSQL database, and opens its pool. Behind a pooler, connections of the pool have
+/// the settings of the store in each transaction only.
+async fn connect_to_server(url: DatabaseUrl, mode: LockMode) -> Result<Connected, StoreError> {
+    let server = Box::pin(ServerLock::acquire(&url, mode)).await?;
+    if url.direct.is_none() {
+        let pool =
+            pool_options().after_connect(|connection, _| Box::pin(postgresql::set(connection)));
+        let pool = Pool::of_sessions(pool.connect_with(url.options).await?);
+        return Ok(Connected::at_server(pool, server));
+    }
+    let pool = Pool::by_transaction(pool_options().connect_with(url.options).await?);
+    server.require_same_database(&mut Connection::acquire(&pool).await?).await?;
     Ok(Connected::at_server(pool, server))
 }
 
-async fn server_pool(options: AnyConnectOptions) -> Result<AnyPool, StoreError> {
-    let pool = pool_options().after_connect(|connection, _| Box::pin(postgresql::set(connection)));
-    Ok(pool.connect_with(options).await?)
-}
-
 /// Whether a SQLite database is not new.
-async fn has_migrations(pool: &AnyPool) -> Result<bool, StoreError> {
+async fn has_migrations(pool: &Pool) -> Result<bool, StoreError> {
     let select = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'");
-    Ok(select.fetch_optional(pool).await?.is_some())
+    Ok(select.fetch_optional(&**pool).await?.is_some())
 }
 
 /// Waits until no other process uses the database: the schema must not change under a process of an
@@ -351,8 +358,8 @@ async fn set_pragmas(connection: &mut AnyConnection) -> Result<(), sqlx::Error> 
 }
 
 /// If SQLite refuses `journal_mode`, it returns the unchanged mode and no error.
-async fn require_wal(pool: &AnyPool) -> Result<(), StoreError> {
-    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await?;
+async fn require_wal(pool: &Pool) -> Result<(), StoreError> {
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&**pool).await?;
     if mode == "wal" {
         return Ok(());
     }
@@ -367,7 +374,7 @@ mod tests {
 
     use super::*;
 
-    async fn connected(url: &str) -> Result<AnyPool, StoreError> {
+    async fn connected(url: &str) -> Result<Pool, StoreError> {
         connect(url, LockMode::Shared).await.map(|connected| connected.pool)
     }
 
@@ -457,7 +464,7 @@ mod tests {
         let url = url_in(&directory);
         let other = connect(&url, LockMode::Shared).await.unwrap();
         sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 22")
-            .execute(&other.pool)
+            .execute(&*other.pool)
             .await
             .unwrap();
         let Err(StoreError::Migration { source }) = connected(&url).await else { panic!() };
@@ -470,7 +477,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let pool = connected(&url_in(&directory)).await.unwrap();
         sqlx::raw_sql("UPDATE _sqlx_migrations SET version = 9999 WHERE version = 2")
-            .execute(&pool)
+            .execute(&*pool)
             .await
             .unwrap();
         pool.close().await;
@@ -485,7 +492,7 @@ mod tests {
         let pool = connected(&url_in(&directory)).await.unwrap();
         let newer = "INSERT INTO _sqlx_migrations SELECT 9999, 'compatible notes', installed_on, \
                      success, checksum, execution_time FROM _sqlx_migrations WHERE version = 22";
-        sqlx::raw_sql(newer).execute(&pool).await.unwrap();
+        sqlx::raw_sql(newer).execute(&*pool).await.unwrap();
         pool.close().await;
         assert!(!needs_migration(&url_in(&directory)).await.unwrap());
         connected(&url_in(&directory)).await.unwrap().close().await;

@@ -7,7 +7,11 @@
 //! connection that is unexpectedly in a transaction.
 //!
 //! A connection that is dropped in a transaction is closed too, so that an idle one is in none.
+//!
+//! Behind a pooler each transaction may run on another connection of the server. There every statement is in a
+//! transaction, because the driver sends it in two parts, and every transaction has the settings of the store.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,27 +26,84 @@ use tokio::time::timeout;
 use super::StoreError;
 use super::error::{is_corrupt, is_decode_error, is_lost_connection};
 use super::health::Health;
+use super::server_settings::settings;
 
 /// A statement with its values.
 pub(super) type Statement<'q> = Query<'q, Any, AnyArguments>;
+
+/// The connections to a database.
+#[derive(Debug, Clone)]
+pub(super) struct Pool {
+    connections: AnyPool,
+    /// The server may be another session in each transaction: there is a pooler in between.
+    is_by_transaction: bool,
+}
+
+impl Pool {
+    /// Of connections that keep their session.
+    pub(super) const fn of_sessions(connections: AnyPool) -> Self {
+        Self { connections, is_by_transaction: false }
+    }
+
+    /// Of connections that may have another session in each transaction.
+    pub(super) const fn by_transaction(connections: AnyPool) -> Self {
+        Self { connections, is_by_transaction: true }
+    }
+}
+
+impl Deref for Pool {
+    type Target = AnyPool;
+
+    fn deref(&self) -> &AnyPool {
+        &self.connections
+    }
+}
 
 /// A connection from the pool, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
     pooled: PoolConnection<Any>,
     is_sqlite: bool,
+    is_by_transaction: bool,
     /// A transaction was begun and not ended.
     is_in_transaction: bool,
     state: StatementState,
 }
 
-/// Begins a change at PostgreSQL. The lock makes changes of all processes follow one another, as SQLite
-/// does: what a change reads cannot change before its commit. Each statement sees what was committed
-/// before it.
-const BEGIN_CHANGE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-    SELECT pg_advisory_xact_lock(1752394087, 3)";
-/// Begins a read at PostgreSQL, whose statements all see the same snapshot.
-const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// How transactions begin.
+struct Begin {
+    sqlite: &'static str,
+    postgresql: &'static str,
+    /// At PostgreSQL behind a pooler, with the settings of the store.
+    by_transaction: &'static str,
+}
+
+/// The text of a transaction's begin, with the settings of the store for it.
+macro_rules! begin_with_settings {
+    ($mode:literal) => {
+        concat!("BEGIN ISOLATION LEVEL ", $mode, "; ", settings!("SET LOCAL", true))
+    };
+}
+
+/// Begins a change. At PostgreSQL the lock makes changes of all processes follow one another, as SQLite does:
+/// what a change reads cannot change before its commit. Each statement sees what was committed before it.
+const BEGIN_CHANGE: Begin = Begin {
+    sqlite: "BEGIN IMMEDIATE",
+    postgresql: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+        SELECT pg_advisory_xact_lock(1752394087, 3)",
+    by_transaction: concat!(
+        begin_with_settings!("READ COMMITTED READ WRITE"),
+        "; SELECT pg_advisory_xact_lock(1752394087, 3)"
+    ),
+};
+/// Begins a read, whose statements all see the same snapshot.
+const BEGIN_READ: Begin = Begin {
+    sqlite: "BEGIN",
+    postgresql: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    by_transaction: begin_with_settings!("REPEATABLE READ READ ONLY"),
+};
+/// Begins the transaction of one statement behind a pooler.
+const BEGIN_STATEMENT: &str = begin_with_settings!("READ COMMITTED");
 
 /// How long PostgreSQL may be silent while a statement runs. A connection that the network cut would
 /// otherwise be waited for until the system gives it up, after a quarter of an hour.
@@ -100,7 +161,7 @@ impl StatementState {
 
 impl Connection {
     /// Acquires a connection that responds.
-    pub(super) async fn acquire(pool: &AnyPool) -> Result<Self, sqlx::Error> {
+    pub(super) async fn acquire(pool: &Pool) -> Result<Self, sqlx::Error> {
         let options = pool.options();
         let responding = async {
             // The server may have ended every idle one.
@@ -118,11 +179,12 @@ impl Connection {
 
     /// Acquires a connection that PostgreSQL may have ended since its last use, for a statement that is
     /// repeated then.
-    pub(super) async fn acquire_unchecked(pool: &AnyPool) -> Result<Self, sqlx::Error> {
+    pub(super) async fn acquire_unchecked(pool: &Pool) -> Result<Self, sqlx::Error> {
         let pooled = pool.acquire().await?;
         let is_sqlite = pooled.backend_name() == "SQLite";
+        let is_by_transaction = pool.is_by_transaction;
         let state = StatementState::default();
-        Ok(Self { pooled, is_sqlite, is_in_transaction: false, state })
+        Ok(Self { pooled, is_sqlite, is_by_transaction, is_in_transaction: false, state })
     }
 
     /// Whether the database is SQLite.
@@ -153,17 +215,47 @@ impl Connection {
     /// immediately, so that rows that are read cannot change before the commit.
     pub(super) async fn begin_change(&mut self, health: &Arc<Health>) -> Result<(), StoreError> {
         self.state.health = Some(Arc::clone(health));
-        self.begin(if self.is_sqlite { "BEGIN IMMEDIATE" } else { BEGIN_CHANGE }).await
+        self.begin(&BEGIN_CHANGE).await
     }
 
     /// Begins a read-only transaction. All its statements see the same state of the database.
     pub(super) async fn begin_read(&mut self) -> Result<(), StoreError> {
-        self.begin(if self.is_sqlite { "BEGIN" } else { BEGIN_READ }).await
+        self.begin(&BEGIN_READ).await
     }
 
-    async fn begin(&mut self, sql: &'static str) -> Result<(), StoreError> {
+    async fn begin(&mut self, begin: &Begin) -> Result<(), StoreError> {
         self.is_in_transaction = true;
-        self.run(sql).await
+        let sql = match (self.is_sqlite, self.is_by_transaction) {
+            (true, _) => begin.sqlite,
+            (false, true) => begin.by_transaction,
+            (false, false) => begin.postgresql,
+        };
+        Ok(self.run(sql).await?)
+    }
+
+    /// Begins a transaction for one statement, if it would not have the same session from its first part to
+    /// its last one. Returns whether it did.
+    async fn begin_statement(&mut self) -> Result<bool, sqlx::Error> {
+        let is_needed = self.is_by_transaction && !self.is_in_transaction;
+        if is_needed {
+            self.is_in_transaction = true;
+            Box::pin(self.run(BEGIN_STATEMENT)).await?;
+        }
+        Ok(is_needed)
+    }
+
+    /// Ends the transaction of one statement, if it has one.
+    async fn end_statement(&mut self, has_transaction: bool) -> Result<(), sqlx::Error> {
+        if has_transaction {
+            Box::pin(self.run("COMMIT")).await?;
+            self.is_in_transaction = false;
+        }
+        Ok(())
+    }
+
+    /// A statement that leaves nothing in a session that others use too.
+    fn prepared<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+        statement.persistent(!self.is_by_transaction)
     }
 
     /// Commits a change. The change is durable only if this returns success.
@@ -199,19 +291,22 @@ impl Connection {
         timeout(SILENCE_TIMEOUT, answer).await.unwrap_or_else(silent)
     }
 
-    async fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {
+    async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
         self.state.is_running = true;
         let done = self.pooled.execute(sqlx::raw_sql(sql));
         let done = Self::bounded(self.is_sqlite, done).await;
-        self.state.ended(done)?;
-        Ok(())
+        self.state.ended(done).map(drop)
     }
 
     /// Executes a statement. Returns the number of rows that it affected.
     pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
+        let has_transaction = self.begin_statement().await?;
+        let statement = self.prepared(statement);
         self.state.is_running = true;
         let done = Self::bounded(self.is_sqlite, statement.execute(&mut *self.pooled)).await;
-        Ok(self.state.ended(done)?.rows_affected())
+        let affected = self.state.ended(done)?.rows_affected();
+        self.end_statement(has_transaction).await?;
+        Ok(affected)
     }
 
     /// The row that a statement returns, if any.
@@ -219,10 +314,14 @@ impl Connection {
         &mut self,
         statement: Statement<'_>,
     ) -> Result<Option<AnyRow>, sqlx::Error> {
+        let has_transaction = self.begin_statement().await?;
+        let statement = self.prepared(statement);
         self.state.is_running = true;
         let row = statement.fetch_optional(&mut *self.pooled);
         let row = Self::bounded(self.is_sqlite, row).await;
-        self.state.ended(row)
+        let row = self.state.ended(row)?;
+        self.end_statement(has_transaction).await?;
+        Ok(row)
     }
 
     /// As [`Connection::row`]. `None` if PostgreSQL or the network has ended the connection, or it does not
@@ -230,7 +329,7 @@ impl Connection {
     pub(super) async fn row_unless_lost(
         &mut self,
         statement: Statement<'_>,
-        pool: &AnyPool,
+        pool: &Pool,
     ) -> Option<Result<Option<AnyRow>, sqlx::Error>> {
         if self.is_sqlite {
             return Some(self.row(statement).await);
@@ -280,6 +379,8 @@ impl Connection {
         statement: Statement<'_>,
         mut see: impl FnMut(Result<AnyRow, sqlx::Error>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        let has_transaction = self.begin_statement().await?;
+        let statement = self.prepared(statement);
         self.state.is_running = true;
         let mut rows = statement.fetch(&mut *self.pooled);
         loop {
@@ -287,7 +388,9 @@ impl Connection {
             let Some(row) = row.transpose() else { break };
             see(row.inspect_err(|error| self.state.note(error)))?;
         }
+        drop(rows);
         self.state.is_running = false;
+        self.end_statement(has_transaction).await?;
         Ok(())
     }
 
@@ -316,12 +419,10 @@ impl Drop for Connection {
 
 #[cfg(test)]
 mod tests {
-    use sqlx::AnyPool;
-
     use super::*;
     use crate::store::tests::Bench;
 
-    fn pool(bench: &Bench) -> &AnyPool {
+    fn pool(bench: &Bench) -> &Pool {
         &bench.store.inner.database.pool
     }
 

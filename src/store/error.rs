@@ -77,6 +77,40 @@ pub enum StoreError {
         /// The cause.
         source: Cause,
     },
+    /// A pooler gives each transaction another connection to the server. The configuration is wrong.
+    #[error(
+        "{setting} leads to a pooler that gives each transaction another session: {what}. {remedy}"
+    )]
+    NoSession {
+        /// The setting with the URL.
+        setting: &'static str,
+        /// How that was noticed.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The direct way leads to another database than the pooler. The configuration is wrong.
+    #[error(
+        "store.notify_url leads to another database than store.url, or as another role or to another schema: \
+         {direct} as {of_session}, and store.url as {of_connection}"
+    )]
+    OtherDatabase {
+        /// The database of the direct way.
+        direct: String,
+        /// Role and schema there.
+        of_session: String,
+        /// Role and schema at the other one.
+        of_connection: String,
+    },
+    /// A pooler does not take the parameters with which the driver opens a connection.
+    #[error(
+        "the pooler in front of the database refuses a parameter of the driver: set \
+         `ignore_startup_parameters = extra_float_digits` at PgBouncer"
+    )]
+    StartupParameter {
+        /// The cause.
+        source: Cause,
+    },
     /// Another process uses or replaces the store.
     #[error("another process uses the store {0}")]
     InUseElsewhere(String),
@@ -205,6 +239,7 @@ impl From<sqlx::Error> for StoreError {
         match error.as_database_error().map(sqlx::error::DatabaseError::kind) {
             Some(sqlx::error::ErrorKind::UniqueViolation) => Self::Exists,
             Some(sqlx::error::ErrorKind::ForeignKeyViolation) => Self::NotFound,
+            _ if is_refused_parameter(&error) => Self::StartupParameter { source: error.into() },
             _ => match server_tls::remedy(&error) {
                 Some(remedy) => Self::Tls { remedy, source: error.into() },
                 None => Self::Unavailable { source: error.into() },
@@ -232,6 +267,7 @@ impl From<StoreError> for ApiError {
             StoreError::Exists => ErrorCode::ResourceExist,
             StoreError::Unavailable { .. }
             | StoreError::Tls { .. }
+            | StoreError::StartupParameter { .. }
             | StoreError::FileLost { .. }
             | StoreError::LockLost(_)
             | StoreError::Outage
@@ -253,13 +289,22 @@ pub(super) fn is_corrupt(error: &sqlx::Error) -> bool {
     matches!(sqlite_code(error), Some(11 | 26))
 }
 
-/// Whether PostgreSQL or the network has ended a connection, before a statement or with it: an error of
-/// the socket, `admin_shutdown`, `crash_shutdown` or `cannot_connect_now`.
+/// Whether an error is that of PgBouncer for a connection whose first message has a parameter that it does
+/// not know.
+fn is_refused_parameter(error: &sqlx::Error) -> bool {
+    let message = error.as_database_error().map(sqlx::error::DatabaseError::message);
+    message.is_some_and(|message| message.starts_with("unsupported startup parameter"))
+}
+
+/// Whether PostgreSQL, a pooler or the network has ended a connection, before a statement or with it: an error
+/// of the socket, `admin_shutdown`, `crash_shutdown` or `cannot_connect_now`, or what PgBouncer says of a
+/// server that is away (`protocol_violation`) or a connection exception.
 pub(super) fn is_lost_connection(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
         sqlx::Error::Database(error) => {
-            matches!(error.code().as_deref(), Some("57P01" | "57P02" | "57P03"))
+            let code = error.code().unwrap_or_default();
+            matches!(&*code, "57P01" | "57P02" | "57P03") || code.starts_with("08")
         }
         _ => false,
     }

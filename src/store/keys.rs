@@ -370,7 +370,7 @@ mod tests {
         let revision = async || -> i64 {
             let query = "SELECT CAST(SUM(revision) AS BIGINT) FROM row_digests";
             let query = sqlx::query_scalar(query);
-            query.fetch_one(&bench.store.inner.database.pool).await.unwrap()
+            query.fetch_one(&*bench.store.inner.database.pool).await.unwrap()
         };
         let before = revision().await;
         let same = bench.store.change_key(record.id, |_| Ok::<_, StoreError>(())).await.unwrap();
@@ -409,7 +409,7 @@ mod tests {
         assert_eq!(bench.store.alias_target(&"alias/a".parse().unwrap()), None);
         assert_eq!(bench.store.aliases(), bench.store.aliases_of(kept.id));
         let versions: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM key_versions")
-            .fetch_one(&bench.store.inner.database.pool)
+            .fetch_one(&*bench.store.inner.database.pool)
             .await
             .unwrap();
         assert_eq!(versions, 3);

@@ -13,27 +13,17 @@ use aws_lc_rs::digest::{SHA256, digest};
 use secrecy::ExposeSecret as _;
 use sqlx::any::AnyConnectOptions;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::connection::Connection;
+use super::connection::{Connection, Pool};
 use super::file_lock::LockMode;
-use super::{StoreError, server_tls};
+use super::{StoreError, schema, server_settings, server_tls, sessions};
 use crate::config::is_in_clear;
-use crate::config::postgresql::{MEMBER, PASSWORD_CREDENTIAL, PASSWORD_FILE};
+use crate::config::postgresql::{MEMBER, NOTIFY_URL, PASSWORD_CREDENTIAL, PASSWORD_FILE};
 use crate::config::secret::{PinSource, read_private_file};
-use crate::model::clock;
-
-/// Required settings of every connection. Notices, such as that a table exists already, are not sent. A
-/// lock is waited for as long as SQLite waits. A transaction that its process left alone is ended, so that
-/// others can change something. With `synchronous_commit = off` a server loses acknowledged changes when it
-/// ends.
-pub(super) const SETTINGS: &str = "SET client_min_messages = 'warning'; \
-    SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
-    SET idle_in_transaction_session_timeout = '60s'; \
-    SELECT set_config('synchronous_commit', 'on', false) \
-    WHERE current_setting('synchronous_commit') = 'off'";
+use crate::model::{clock, random};
 
 /// The locks, of the class 1752394087 ("hsmg"). 3 is taken by changes, 4 while the tables are made.
 const LOCK_SHARED: Lock = Lock::of("SELECT pg_try_advisory_lock_shared(1752394087, 1)");
@@ -51,6 +41,11 @@ const LOCK_MATERIAL: Lock = Lock::of("SELECT pg_try_advisory_lock(1752394087, 6)
 const UNLOCK_MATERIAL: &str = "SELECT pg_advisory_unlock(1752394087, 6)";
 /// The lock of the name of a gateway in its cluster, of another class.
 const LOCK_NAME: &str = "SELECT pg_try_advisory_lock(1752394088, CAST($1 AS INTEGER))";
+/// A lock that shows another connection whether it leads to the same database, of a third class.
+const LOCK_SIGN: &str = "SELECT pg_try_advisory_lock(1752394089, CAST($1 AS INTEGER))";
+const UNLOCK_SIGN: &str = "SELECT pg_advisory_unlock(1752394089, CAST($1 AS INTEGER))";
+/// Whose tables a statement means.
+const WHOSE_TABLES: &str = "SELECT current_user || '/' || COALESCE(current_schema(), '')";
 /// Whether the session with this process id holds a lock, by its class and number.
 const IS_LOCKED: &str = "SELECT COUNT(*) FROM pg_locks \
     WHERE locktype = 'advisory' AND CAST(classid AS BIGINT) = $2 AND CAST(objid AS BIGINT) = $3 \
@@ -81,6 +76,10 @@ impl Lock {
     fn of_name(member: &str) -> Self {
         Self { sql: LOCK_NAME, number: Some(lock_number(member)) }
     }
+
+    const fn of_sign(number: i32) -> Self {
+        Self { sql: LOCK_SIGN, number: Some(number) }
+    }
 }
 
 /// The number of the lock of a name. Two names with the same one are taken for the same: one pair of 2^31.
@@ -93,6 +92,7 @@ fn lock_number(member: &str) -> i32 {
 /// The locks of one process, and the connection that holds them.
 #[derive(Debug)]
 pub(super) struct ServerLock {
+    /// How a session is opened.
     options: AnyConnectOptions,
     /// The database, for errors.
     pub(super) database: String,
@@ -117,16 +117,24 @@ pub(super) enum LockLoss {
     Taken(String),
 }
 
-/// A URL of the configuration, read: the source of the password is replaced by the password, and the name
-/// of the gateway is taken out.
-pub(super) fn read_url(
-    mut options: AnyConnectOptions,
-) -> Result<(AnyConnectOptions, Option<String>), StoreError> {
+/// A URL of the configuration, read: the source of the password is replaced by the password, and what the
+/// configuration has added is taken out.
+#[derive(Debug)]
+pub(super) struct DatabaseUrl {
+    pub(super) options: AnyConnectOptions,
+    /// The name of this gateway in its cluster.
+    pub(super) member: Option<String>,
+    /// The direct way to the database, for what needs a session. `None` if `options` is that.
+    pub(super) direct: Option<AnyConnectOptions>,
+}
+
+/// Reads a URL of the configuration.
+pub(super) fn read_url(mut options: AnyConnectOptions) -> Result<DatabaseUrl, StoreError> {
     let url = &mut options.database_url;
     if url.scheme() == "sqlite" {
-        return Ok((options, None));
+        return Ok(DatabaseUrl { options, member: None, direct: None });
     }
-    let (mut password, mut member, mut others) = (None, None, Vec::new());
+    let (mut password, mut member, mut direct, mut others) = (None, None, None, Vec::new());
     for (name, value) in url.query_pairs() {
         match &*name {
             PASSWORD_FILE => password = Some(read_private_file(Path::new(&*value))?),
@@ -134,6 +142,10 @@ pub(super) fn read_url(
                 password = Some(PinSource::Credential(value.into_owned()).read()?);
             }
             MEMBER => member = Some(value.into_owned()),
+            NOTIFY_URL => {
+                let parsed = value.parse().map_err(|_source| StoreError::Url("is not a valid URL"));
+                direct = Some(read_url(parsed?)?.options);
+            }
             _ => {
                 server_tls::check_file(&name, Path::new(&*value))?;
                 others.push((name.into_owned(), value.into_owned()));
@@ -145,36 +157,43 @@ pub(super) fn read_url(
         let set = url.set_password(Some(password.expose_secret()));
         set.map_err(|()| StoreError::Url("cannot have a password"))?;
     }
-    Ok((options, member))
+    Ok(DatabaseUrl { options, member, direct })
 }
 
 /// Gives a new connection the required settings.
 pub(super) async fn set(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-    connection.execute(sqlx::raw_sql(SETTINGS)).await.map(drop)
+    connection.execute(sqlx::raw_sql(server_settings::OF_SESSION)).await.map(drop)
 }
 
 /// Whether migrations were applied to the database.
-pub(super) async fn has_tables(pool: &AnyPool) -> Result<bool, StoreError> {
+pub(super) async fn has_tables(pool: &Pool) -> Result<bool, StoreError> {
     let find = "SELECT COUNT(*) FROM pg_tables \
                 WHERE schemaname = current_schema() AND tablename = '_sqlx_migrations'";
-    Ok(sqlx::query_scalar::<_, i64>(find).fetch_one(pool).await? > 0)
+    let mut connection = Connection::acquire(pool).await?;
+    Ok(connection.value::<i64>(sqlx::query(find)).await? > 0)
 }
 
 impl ServerLock {
     /// Takes the lock of a user of the database.
-    pub(super) async fn acquire(
-        options: AnyConnectOptions,
-        member: Option<String>,
-        mode: LockMode,
-    ) -> Result<Self, StoreError> {
-        let database = name_of(&options);
-        if is_in_clear(options.database_url.as_str()) {
+    ///
+    /// # Errors
+    /// [`StoreError::NoSession`] when a pooler would take it away again, and when it cannot be taken.
+    pub(super) async fn acquire(url: &DatabaseUrl, mode: LockMode) -> Result<Self, StoreError> {
+        let database = name_of(&url.options);
+        let ways = [Some(&url.options), url.direct.as_ref()];
+        if ways.iter().flatten().any(|way| is_in_clear(way.database_url.as_str())) {
             tracing::warn!(
                 event = "store.in_clear",
                 database,
                 "the connection to the database has no TLS: passwords and rows cross the network in the clear"
             );
         }
+        let (options, setting) = match &url.direct {
+            Some(direct) => (direct.clone(), "store.notify_url"),
+            None => (url.options.clone(), "store.url"),
+        };
+        Box::pin(sessions::require(&options, setting)).await?;
+        let member = url.member.clone();
         let server = Self {
             options,
             database,
@@ -224,9 +243,42 @@ impl ServerLock {
         self.execute(LOCK_MIGRATION).await
     }
 
+    /// Migrates the tables, in the session of the locks: the driver has a lock of its own for that.
+    pub(super) async fn migrate(&self) -> Result<(), StoreError> {
+        let mut session = self.session.lock().await;
+        let connection = session.as_mut().ok_or_else(silent)?;
+        schema::migrate_server(connection).await
+    }
+
     /// Releases the lock of a migration.
     pub(super) async fn unlock_migration(&self) -> Result<(), StoreError> {
         self.execute(UNLOCK_MIGRATION).await
+    }
+
+    /// Fails unless a connection leads to the database of the locks, and to the same tables there.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherDatabase`], or when the database does not respond.
+    pub(super) async fn require_same_database(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<(), StoreError> {
+        let number = lock_number(&random::uuid().to_string());
+        let mut session = self.session.lock().await;
+        let session = session.as_mut().ok_or_else(silent)?;
+        let of_session = sqlx::query_scalar(WHOSE_TABLES).fetch_one(&mut *session);
+        let of_session: String = bounded(of_session).await?;
+        let of_connection: String = connection.value(sqlx::query(WHOSE_TABLES)).await?;
+        take(session, Lock::of_sign(number), Duration::ZERO).await?;
+        let process = self.process.load(Ordering::Acquire);
+        let class = 1_752_394_089_i64;
+        let seen = sqlx::query(IS_LOCKED).bind(process).bind(class).bind(i64::from(number));
+        let is_seen = connection.value::<i64>(seen).await? > 0;
+        bounded(sqlx::query(UNLOCK_SIGN).bind(number).execute(session)).await?;
+        if is_seen && of_session == of_connection {
+            return Ok(());
+        }
+        Err(StoreError::OtherDatabase { direct: name_of(&self.options), of_session, of_connection })
     }
 
     async fn execute(&self, sql: &'static str) -> Result<(), StoreError> {

@@ -4,9 +4,8 @@
 //! acquisition. For a read of one statement both cost more than the read.
 
 use parking_lot::Mutex;
-use sqlx::AnyPool;
 
-use super::connection::Connection;
+use super::connection::{Connection, Pool};
 
 /// The connections that are kept. More reads at the same time use the pool.
 const KEPT: usize = 2;
@@ -17,7 +16,7 @@ pub(super) struct Readers(Mutex<Vec<Connection>>);
 
 impl Readers {
     /// A connection that PostgreSQL may have ended since its last use.
-    pub(super) async fn acquire(&self, pool: &AnyPool) -> Result<Connection, sqlx::Error> {
+    pub(super) async fn acquire(&self, pool: &Pool) -> Result<Connection, sqlx::Error> {
         let kept = self.0.lock().pop();
         match kept {
             Some(connection) => Ok(connection),
@@ -26,7 +25,7 @@ impl Readers {
     }
 
     /// Keeps a connection, or returns it to its pool.
-    pub(super) fn keep(&self, connection: Connection, pool: &AnyPool) {
+    pub(super) fn keep(&self, connection: Connection, pool: &Pool) {
         let mut kept = self.0.lock();
         if kept.len() < KEPT && connection.is_reusable() && !pool.is_closed() {
             kept.push(connection);

@@ -5,10 +5,11 @@
 //! database afterwards: gateways of both versions serve during an upgrade. Any other migration needs the
 //! database for itself, and earlier programs refuse it then.
 
-use sqlx::AnyPool;
 use sqlx::migrate::{Migration, Migrator};
+use sqlx::{AnyConnection, Row as _};
 
 use super::StoreError;
+use super::connection::{Connection, Pool};
 
 static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
@@ -41,8 +42,10 @@ impl AppliedMigrations {
         Self(rows)
     }
 
-    async fn read(pool: &AnyPool) -> Result<Self, StoreError> {
-        Ok(Self(sqlx::query_as(SELECT_APPLIED).fetch_all(pool).await?))
+    async fn read(pool: &Pool) -> Result<Self, StoreError> {
+        let rows = Connection::acquire(pool).await?.rows(sqlx::query(SELECT_APPLIED)).await?;
+        let applied = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+        Ok(Self(applied.collect::<Result<_, sqlx::Error>>()?))
     }
 
     /// The schema that they make.
@@ -82,7 +85,7 @@ fn is_compatible(description: &str) -> bool {
 ///
 /// # Errors
 /// When it has the tables of a newer program, or cannot be read.
-pub(super) async fn needs_only_user(pool: &AnyPool) -> Result<bool, StoreError> {
+pub(super) async fn needs_only_user(pool: &Pool) -> Result<bool, StoreError> {
     let applied = AppliedMigrations::read(pool).await?;
     require_usable(applied.schema())?;
     Ok(applied.need_only_user())
@@ -92,23 +95,26 @@ pub(super) async fn needs_only_user(pool: &AnyPool) -> Result<bool, StoreError> 
 ///
 /// # Errors
 /// When it cannot be changed.
-pub(super) async fn migrate_file(pool: &AnyPool) -> Result<(), StoreError> {
-    migrate(&SQLITE, pool).await
+pub(super) async fn migrate_file(pool: &Pool) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await?;
+    migrate(&SQLITE, &mut connection).await
 }
 
-/// Applies the migrations that a PostgreSQL database lacks, after [`needs_only_user`].
+/// Applies the migrations that a PostgreSQL database lacks, after [`needs_only_user`]. The connection must keep
+/// its session: the driver takes a lock in it.
 ///
 /// # Errors
 /// When it cannot be changed.
-pub(super) async fn migrate_server(pool: &AnyPool) -> Result<(), StoreError> {
-    migrate(&POSTGRES, pool).await
+pub(super) async fn migrate_server(connection: &mut AnyConnection) -> Result<(), StoreError> {
+    migrate(&POSTGRES, connection).await
 }
 
-async fn migrate(known: &Migrator, pool: &AnyPool) -> Result<(), StoreError> {
+async fn migrate(known: &Migrator, connection: &mut AnyConnection) -> Result<(), StoreError> {
     let mut migrator = Migrator::with_migrations(known.iter().cloned().collect());
     // Those of a newer program that are compatible.
     migrator.set_ignore_missing(true);
-    Ok(migrator.run(pool).await?)
+    // `run` takes a connection by a trait whose future cannot be sent to other threads.
+    Ok(migrator.run_direct(None, connection, false).await?)
 }
 
 /// Fails for the tables of a newer program.
@@ -128,7 +134,7 @@ pub(super) fn require_usable(schema: Schema) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Migration`], and when it cannot be read.
-pub(super) async fn require_own(pool: &AnyPool) -> Result<(), StoreError> {
+pub(super) async fn require_own(pool: &Pool) -> Result<(), StoreError> {
     if AppliedMigrations::read(pool).await?.are_own() {
         return Ok(());
     }
@@ -141,7 +147,7 @@ pub(super) async fn require_own(pool: &AnyPool) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// When it cannot be read.
-pub(super) async fn is_older(pool: &AnyPool) -> Result<bool, StoreError> {
+pub(super) async fn is_older(pool: &Pool) -> Result<bool, StoreError> {
     Ok(AppliedMigrations::read(pool).await?.pending().next().is_some())
 }
 

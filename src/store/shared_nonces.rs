@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::health::Health;
 use super::tables::NONCES_PRUNED;
-use super::{Store, StoreError, postgresql, unsigned_metadata};
+use super::{Store, StoreError, server_settings, unsigned_metadata};
 use crate::model::{Time, clock};
 
 /// Nonces that may wait. More are refused.
@@ -177,7 +177,7 @@ async fn insert(
 async fn connect(store: &Store) -> Result<PgConnection, sqlx::Error> {
     let server = store.inner.database.server.as_ref().ok_or(sqlx::Error::PoolClosed)?;
     let mut connection = server.native_options()?.connect().await?;
-    for settings in [postgresql::SETTINGS, SETTINGS] {
+    for settings in [server_settings::OF_SESSION, SETTINGS] {
         sqlx::Executor::execute(&mut connection, sqlx::raw_sql(settings)).await?;
     }
     Ok(connection)

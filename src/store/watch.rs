@@ -338,7 +338,7 @@ mod tests {
         let file = File::options().read(true).write(true).open(path(&bench)).unwrap();
         let root_page = "SELECT rootpage FROM sqlite_master WHERE name = 'facts'";
         let pool = &bench.store.inner.database.pool;
-        let root_page: i64 = sqlx::query_scalar(root_page).fetch_one(pool).await.unwrap();
+        let root_page: i64 = sqlx::query_scalar(root_page).fetch_one(&**pool).await.unwrap();
         let offset = u64::try_from(root_page - 1).unwrap() * 4096;
         file.write_all_at(&[0x55; 4096], offset).unwrap();
         std::mem::forget(file);

@@ -25,6 +25,7 @@ pub(crate) mod key_material;
 pub(crate) mod object_files;
 pub(crate) mod object_listing;
 pub(crate) mod partition;
+pub(crate) mod pgbouncer;
 pub(crate) mod postgresql;
 pub(crate) mod process;
 pub(crate) mod proxy;

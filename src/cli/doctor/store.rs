@@ -5,7 +5,7 @@ use super::{Check, access};
 use crate::app;
 use crate::authn::{CredentialStore, row_key};
 use crate::authz::costly_policies;
-use crate::config::{Config, is_in_clear};
+use crate::config::{Config, has_notify_url, is_in_clear};
 use crate::keyring::store_counter::Counters;
 use crate::model::RegionAccount;
 use crate::store::{AccessMode, DamagedRow, LockedStore, Schema, Store, StoreError};
@@ -77,6 +77,8 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Loc
 async fn open_server(url: &str, checks: &mut Vec<Check>) -> Option<LockedStore> {
     const START: &str = "Start the database server, and check store.url and the password. For a new \
                          installation, run hsmgate init.";
+    const POOLER: &str =
+        "Set store.url, store.notify_url and the pooler as docs/postgresql.md#pooler says.";
     let opened = async {
         if Store::needs_migration(url).await? {
             return Ok(None);
@@ -85,12 +87,18 @@ async fn open_server(url: &str, checks: &mut Vec<Check>) -> Option<LockedStore> 
     };
     match opened.await {
         Ok(Some(locked)) => {
-            checks.push(Check::ok(NAME, "PostgreSQL responds"));
+            let way = if has_notify_url(url) {
+                "PostgreSQL responds: transactions through store.url, sessions through store.notify_url"
+            } else {
+                "PostgreSQL responds, and keeps sessions"
+            };
+            checks.push(Check::ok(NAME, way));
             if is_in_clear(url) {
                 checks.push(Check::warning(
                     NAME,
-                    "passwords and rows cross the network in the clear: store.url has sslmode=disable",
-                    "Set ssl = on at the server, and take sslmode=disable out of store.url.",
+                    "passwords and rows cross the network in the clear: store.url or store.notify_url has \
+                     sslmode=disable",
+                    "Set ssl = on at the server, and take sslmode=disable out of the URL.",
                 ));
             }
             Some(locked)
@@ -104,7 +112,13 @@ async fn open_server(url: &str, checks: &mut Vec<Check>) -> Option<LockedStore> 
             None
         }
         Err(error) => {
-            checks.push(Check::failed(NAME, chain(&error), START));
+            let remedy = match &error {
+                StoreError::NoSession { .. }
+                | StoreError::OtherDatabase { .. }
+                | StoreError::StartupParameter { .. } => POOLER,
+                _ => START,
+            };
+            checks.push(Check::failed(NAME, chain(&error), remedy));
             None
         }
     }

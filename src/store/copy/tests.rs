@@ -241,7 +241,7 @@ async fn a_row_that_the_target_does_not_keep_is_found() {
     let connected = connect::connect_to_any(&target.url(), LockMode::Shared).await.unwrap();
     let change = "CREATE TRIGGER change AFTER INSERT ON aliases BEGIN \
                   UPDATE aliases SET created = created + 1; END";
-    sqlx::query(change).execute(&connected.pool).await.unwrap();
+    sqlx::query(change).execute(&*connected.pool).await.unwrap();
     connected.close().await;
     drop(connected);
     let refused = copy(&from, &target.url()).await.unwrap_err();

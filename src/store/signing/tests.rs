@@ -165,7 +165,7 @@ async fn a_change_of_any_signed_column_makes_only_its_row_unusable() {
             };
             let name = format!("SELECT {first} FROM {} WHERE {condition}", table.name);
             let name: String = sqlx::query_scalar(AssertSqlSafe(name))
-                .fetch_one(&bench.store.inner.database.pool)
+                .fetch_one(&*bench.store.inner.database.pool)
                 .await
                 .unwrap();
             let another = another(&bench, column);
@@ -334,7 +334,7 @@ async fn rows(bench: &Bench, table: &Table) -> Vec<String> {
         _ => "",
     };
     let sql = format!("SELECT {} FROM {} {condition}", keys.join(", "), table.name);
-    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&bench.store.inner.database.pool);
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&*bench.store.inner.database.pool);
     let of = |row: AnyRow| {
         let equal = keys
             .iter()

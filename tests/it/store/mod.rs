@@ -9,6 +9,7 @@ mod file;
 pub(crate) mod golden;
 mod golden_state;
 mod outage;
+mod pooler;
 mod postgresql;
 mod postgresql_tls;
 mod restart;
