@@ -11,7 +11,7 @@ use sqlx::Row as _;
 
 use super::connection::Connection;
 use super::tables::CATALOGUE_REVISION;
-use super::{Inner, Store, StoreError, StoreMetrics, unsigned_metadata};
+use super::{Inner, Store, StoreError, StoreMetrics, notifications, unsigned_metadata};
 use crate::model::clock;
 
 /// How long a lease lasts without being renewed.
@@ -117,7 +117,10 @@ impl JobLease {
         let taken = write.connection().row(take).await?;
         let term = taken.map(|row| row.try_get::<i64, _>(0)).transpose()?;
         let seen = look(write.connection(), own_clock, self.store.catalogue_revision()).await?;
+        let inner = &self.store.inner;
+        let heartbeat = notifications::send_heartbeat(inner, write.connection()).await?;
         write.finish().await?;
+        self.store.inner.heartbeats.note_sent(heartbeat);
         let until = begun + DURATION.saturating_sub(MARGIN);
         let lease = term.map(|term| Lease { term, until });
         let mut held = self.held.lock();

@@ -49,6 +49,10 @@ metrics! {
         cluster_clock_offset: Gauge<f64, AtomicU64> = "hsmgate_cluster_clock_offset_seconds" [],
         /// Changes of keys, aliases and access documents in the database that this gateway has not read
         cluster_changes_behind: Gauge = "hsmgate_cluster_changes_behind" [],
+        /// Age of the oldest notification that this gateway has sent to itself through the database and has not
+        /// received, in seconds; 0 while it receives them
+        cluster_notification_age: Gauge<f64, AtomicU64> =
+            "hsmgate_cluster_notification_age_seconds" [],
     }
 }
 

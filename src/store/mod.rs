@@ -34,6 +34,7 @@ mod error;
 mod file_lock;
 mod files;
 mod health;
+mod heartbeat;
 mod invocations;
 mod job_lease;
 mod key_row;
@@ -130,6 +131,7 @@ use connect::Connected;
 use connection::{Connection, Statement};
 use damage::DamagedRows;
 use health::Health;
+use heartbeat::Heartbeats;
 use rollback::LastSeen;
 use row::Scope;
 use row_group::Selected;
@@ -177,6 +179,8 @@ struct Inner {
     pruned_nonces: PrunedNonces,
     /// The gateways that serve this store.
     live_gateways: LiveGateways,
+    /// The notifications of this gateway to itself.
+    heartbeats: Heartbeats,
 }
 
 impl Store {
@@ -295,6 +299,7 @@ impl Store {
             removed: parking_lot::Mutex::default(),
             pruned_nonces: PrunedNonces::default(),
             live_gateways: LiveGateways::default(),
+            heartbeats: Heartbeats::default(),
         };
         let store = Self { inner: Arc::new(inner), operator: None, term: None };
         store.reload().await?;
@@ -321,6 +326,7 @@ impl Store {
         metrics.damaged_rows.set(gauge_value(self.damaged_rows().len()));
         metrics.unsigned_revocations.set(gauge_value(self.unsigned_revocations()));
         metrics.stale.set(i64::from(self.is_stale()));
+        metrics.cluster_notification_age.set(self.inner.heartbeats.age().as_secs_f64());
         // A copy of the list: requests wait for the catalogue only as long as that takes.
         metrics.observe_keys(&self.keys(), clock::now());
     }

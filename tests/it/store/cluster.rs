@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::postgresql::configure;
 use crate::secrets::linearizable;
 use crate::support::calls::{code, until_code};
 use crate::support::constant_load::{self, CLIENTS, ConstantLoad};
@@ -36,9 +37,14 @@ impl Cluster<'static> {
 
 impl<'s> Cluster<'s> {
     fn on(database: Database<'s>) -> Self {
+        let url = database.url();
+        Self::at(database, &url, "")
+    }
+
+    /// At a URL of the database, with further settings of the store.
+    pub(super) fn at(database: Database<'s>, url: &str, further: &str) -> Self {
         let installation = Installation::new();
-        let file = format!("sqlite://{}", installation.path("hsmgate.db").display());
-        installation.configure(|text| *text = text.replace(&file, &database.url()));
+        configure(&installation, url, further);
         let text = fs::read_to_string(installation.path("hsmgate.toml")).unwrap();
         for name in ["a", "b", "c"] {
             let own = text.replace("/state\"", &format!("/state-{name}\""));
