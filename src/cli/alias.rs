@@ -130,7 +130,7 @@ impl OperatorCommand for CreateAlias {
         let key = key(store, &self.0.key, KeyAction::CreateAlias)?;
         match store.create_alias(alias, key.id).await {
             Err(StoreError::Exists) => {
-                Err(CliError::usage(format!("{alias} already exists")).into())
+                Err(CliError::WrongState(format!("{alias} exists already")).into())
             }
             done => {
                 done?;
