@@ -76,11 +76,13 @@ helm: setup-build
 	HSMGATE_HELM=$(HELM_PROGRAM) cargo test --test packages helm:: -- --nocapture
 
 # Rates of the gateway and of its parts; the default number of token threads compared with fixed numbers;
-# the MACs of rows; then the cost of a request compared with the minimal program.
-bench: setup-build setup-token
+# the MACs of rows; PostgreSQL and a second gateway; then the cost of a request compared with the minimal
+# program.
+bench: setup-build setup-token setup-postgres
 	cargo bench --bench gateway
 	cargo bench --bench workers
 	cargo bench --bench store
+	cargo bench --bench cluster
 	cargo build --release --example minimal
 	cargo bench --bench cost
 

@@ -1,0 +1,296 @@
+//! What a database costs a request, and what a second gateway gives: `cargo bench --bench cluster`.
+//!
+//! docs/performance.md tells how to read the figures.
+
+#![expect(clippy::print_stdout, reason = "the tables are what it is for")]
+
+#[path = "../gateway/cpu.rs"]
+mod cpu;
+#[path = "../gateway/load.rs"]
+mod load;
+#[path = "../gateway/requests.rs"]
+mod requests;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, ensure};
+use clap::Parser;
+use fault_token::{Fault, Rule, Settings, write_rules};
+use hsmgate::cli::client::Target;
+use load::Window;
+use requests::{Requests, Signer, written};
+use support::installation::{AccessKey, Installation, Server};
+use support::postgresql::{self, Database};
+use support::process::until_async;
+
+const PLAINTEXT_BYTES: usize = 32;
+/// No burst takes longer; its requests are counted.
+const LONGEST_BURST: Duration = Duration::from_mins(10);
+/// What a call of the token takes, and the workers of each gateway, where two are compared with one.
+const TOKEN_DELAY: Duration = Duration::from_millis(1);
+const WORKERS: usize = 4;
+const CLIENTS: usize = 64;
+
+/// What `cargo test` runs.
+const TEST_RUN: [&str; 7] = ["cluster", "--bursts", "1", "--requests", "20", "--connections", "2"];
+
+/// Encrypt with a store on SQLite and PostgreSQL, and with two gateways beside one.
+#[derive(Debug, Parser)]
+#[command(name = "cluster")]
+struct Options {
+    /// Requests of a burst
+    #[arg(long, default_value_t = 1500)]
+    requests: usize,
+    /// Bursts to each gateway in turn; the tables show the medians
+    #[arg(long, default_value_t = 15)]
+    bursts: usize,
+    /// Numbers of connections
+    #[arg(long, num_args = 1.., default_values_t = [1, 16, 64])]
+    connections: Vec<usize>,
+    /// Cargo's word for "measure": without it this is a test run, as short as can be
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let is_measurement = std::env::args().any(|argument| argument == "--bench");
+    let options = if is_measurement { Options::parse() } else { Options::parse_from(TEST_RUN) };
+    compare_stores(&options)?;
+    compare_numbers(&options)
+}
+
+/// A gateway, and who signs for it.
+struct Gateway {
+    server: Server,
+    signer: Signer,
+    // Dropped after the server.
+    _installation: Option<Installation>,
+}
+
+impl Gateway {
+    fn new(
+        server: Server,
+        user: &AccessKey,
+        key_id: &str,
+        installation: Option<Installation>,
+    ) -> anyhow::Result<Self> {
+        let target = Target::new(&server.endpoint, &user.id, user.secret.clone().into())?;
+        let signer = Signer::new(target, key_id.to_owned());
+        Ok(Self { server, signer, _installation: installation })
+    }
+
+    /// On this database, or on SQLite.
+    fn on(database: Option<&Database<'_>>, further: &str) -> anyhow::Result<Self> {
+        let installation = Installation::new();
+        configure(&installation, database, further);
+        let user = AccessKey::of(&installation.init().json());
+        let server = installation.serve();
+        let key_id = create_key(&server, &user)?;
+        Self::new(server, &user, &key_id, Some(installation))
+    }
+
+    fn requests(&self, count: usize) -> anyhow::Result<Requests> {
+        let call = self.signer.encrypt(PLAINTEXT_BYTES);
+        let requests = (0..count).map(|_index| written(&self.signer.sign(&call)?, b""));
+        Ok(Requests(Arc::new(requests.collect::<anyhow::Result<_>>()?)))
+    }
+
+    fn burst(&self, count: usize, connections: usize) -> anyhow::Result<Window> {
+        let requests = self.requests(count)?;
+        self.send(&requests, connections)
+    }
+
+    fn send(&self, requests: &Requests, connections: usize) -> anyhow::Result<Window> {
+        let process = self.server.process_id().to_string();
+        let address = self.server.address().parse()?;
+        let window = load::run_in(&process, address, requests, connections, LONGEST_BURST, false)?;
+        ensure!(window.count == requests.0.len(), "not every request was sent");
+        Ok(window)
+    }
+}
+
+/// Writes a configuration without limits.
+fn configure(installation: &Installation, database: Option<&Database<'_>>, further: &str) {
+    let file = format!("sqlite://{}", installation.path("hsmgate.db").display());
+    installation.configure(|text| {
+        if let Some(database) = database {
+            *text = text.replace(&file, &database.url());
+        }
+        text.push_str("[limits]\ncalls_per_second = 0\n");
+        text.push_str(further);
+    });
+}
+
+fn create_key(server: &Server, user: &AccessKey) -> anyhow::Result<String> {
+    let created = runtime()?.block_on(server.client(user).call("CreateKey", &[]))?;
+    let id = created.pointer("/KeyMetadata/KeyId").and_then(serde_json::Value::as_str);
+    Ok(id.context("no KeyId")?.to_owned())
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// Four gateways, alive at the same time, with bursts to each in turn.
+fn compare_stores(options: &Options) -> anyhow::Result<()> {
+    let databases = [(); 3].map(|()| postgresql::server().create_database());
+    let [alone, separate, shared] = &databases;
+    let nonces = |scope| format!("[cluster]\nname = \"a\"\nnonces = \"{scope}\"\n");
+    let gateways = [
+        ("SQLite", Gateway::on(None, "")?),
+        ("PostgreSQL", Gateway::on(Some(alone), "")?),
+        ("PostgreSQL, `nonces = \"gateway\"`", Gateway::on(Some(separate), &nonces("gateway"))?),
+        ("PostgreSQL, `nonces = \"cluster\"`", Gateway::on(Some(shared), &nonces("cluster"))?),
+    ];
+    println!(
+        "| store | connections | CPU µs | ratio | p50 ms | ratio | p99 ms | ratio | calls/s | ratio |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    for &connections in &options.connections {
+        for (_name, gateway) in &gateways {
+            gateway.burst(options.requests, connections)?;
+        }
+        let mut rounds = Vec::new();
+        for round in 0..options.bursts {
+            // Each round begins with another one, so that none always runs behind the same neighbor.
+            let mut windows = [Window::default(); 4];
+            for turn in 0..gateways.len() {
+                let position = (round + turn) % gateways.len();
+                if let (Some(window), Some((_name, gateway))) =
+                    (windows.get_mut(position), gateways.get(position))
+                {
+                    *window = gateway.burst(options.requests, connections)?;
+                }
+            }
+            rounds.push(windows);
+        }
+        for (position, (name, _gateway)) in gateways.iter().enumerate() {
+            let row = Row { rounds: &rounds, position };
+            println!("| {name} | {connections} | {row}");
+        }
+    }
+    println!();
+    Ok(())
+}
+
+/// The bursts to the gateway at a position, and to the first one.
+struct Row<'r> {
+    rounds: &'r [[Window; 4]],
+    position: usize,
+}
+
+impl Row<'_> {
+    /// The medians of a figure, and of its ratios to the first gateway.
+    fn medians(&self, of: impl Fn(&Window) -> f64) -> (f64, f64) {
+        let figures = |ratio: bool| {
+            let pairs = self.rounds.iter().filter_map(|windows| {
+                let (first, own) = (windows.first()?, windows.get(self.position)?);
+                Some(if ratio { of(own) / of(first) } else { of(own) })
+            });
+            median(pairs.collect())
+        };
+        (figures(false), figures(true))
+    }
+}
+
+impl std::fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let processor =
+            |window: &Window| (window.cpu.token + window.cpu.server).as_secs_f64() * 1e6;
+        let (figure, ratio) = self.medians(processor);
+        write!(f, "{figure:.0} | {ratio:.2} | ")?;
+        let times: [fn(&Window) -> Duration; 2] = [|window| window.p50, |window| window.p99];
+        for time in times {
+            let (figure, ratio) = self.medians(|window| time(window).as_secs_f64() * 1e3);
+            write!(f, "{figure:.2} | {ratio:.2} | ")?;
+        }
+        let (figure, ratio) = self.medians(|window| window.rate);
+        write!(f, "{figure:.0} | {ratio:.2} |")
+    }
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or_default()
+}
+
+/// Two gateways of a cluster beside one of them, with a token that takes [`TOKEN_DELAY`] for a call.
+fn compare_numbers(options: &Options) -> anyhow::Result<()> {
+    let database = postgresql::server().create_database();
+    let installation = Installation::new();
+    configure(&installation, Some(&database), "");
+    let user = AccessKey::of(&installation.init().json());
+    let control = installation.path("control.json");
+    let settings = Settings {
+        module: installation.token.module.clone(),
+        control: Some(control.clone()),
+        ..Settings::default()
+    };
+    let module = settings.install(&installation.path(""));
+    let text = fs::read_to_string(installation.path("hsmgate.toml"))?;
+    let workers = format!("[token]\nworkers = {WORKERS}\n");
+    let text = text
+        .replace(&installation.token.module.display().to_string(), &module.display().to_string())
+        .replace("[token]\n", &workers);
+    let mut servers = Vec::new();
+    for name in ["a", "b"] {
+        let own = text.replace("/state\"", &format!("/state-{name}\""));
+        let file = format!("{name}.toml");
+        fs::write(installation.path(&file), format!("{own}[cluster]\nname = \"{name}\"\n"))?;
+        servers.push(installation.serve_file(&file, &[], &[]));
+    }
+    let key_id = create_key(servers.first().context("no gateway")?, &user)?;
+    let mut gateways = Vec::new();
+    for server in servers {
+        let params = [("KeyId", key_id.as_str()), ("Plaintext", "SGVsbG8=")];
+        let client = server.client(&user);
+        runtime()?.block_on(until_async(async || client.call("Encrypt", &params).await.is_ok()));
+        gateways.push(Gateway::new(server, &user, &key_id, None)?);
+    }
+    let [first, second] = gateways.as_slice() else { return Err(anyhow!("two gateways")) };
+    write_rules(&control, &[Rule::on(&["C_Encrypt"], Fault::delay(TOKEN_DELAY))]);
+    let count = options.requests;
+    let clients = if options.bench { CLIENTS } else { 2 };
+    let (mut of_one, mut of_two, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=options.bursts {
+        let one = first.burst(count, clients)?.rate;
+        let two = burst_to_both(first, second, count, clients)?;
+        // The first round opens sessions and copies the key.
+        if round > 0 || options.bursts == 0 {
+            of_one.push(one);
+            of_two.push(two);
+            ratios.push(two / one);
+        }
+    }
+    println!(
+        "A token that takes {TOKEN_DELAY:?} for C_Encrypt, {WORKERS} workers a gateway, {clients} \
+         connections, nonces of the cluster: one gateway {:.0} calls/s, two {:.0}, ratio {:.2}",
+        median(of_one),
+        median(of_two),
+        median(ratios)
+    );
+    Ok(())
+}
+
+/// Calls a second of both, with the connections divided.
+fn burst_to_both(
+    first: &Gateway,
+    second: &Gateway,
+    count: usize,
+    clients: usize,
+) -> anyhow::Result<f64> {
+    let [of_first, of_second] = [first.requests(count)?, second.requests(count)?];
+    let clients = clients / 2;
+    let windows = thread::scope(|scope| {
+        let second = scope.spawn(|| second.send(&of_second, clients));
+        let first = first.send(&of_first, clients);
+        let second = second.join().map_err(|_panic| anyhow!("the load panicked"))?;
+        anyhow::Ok([first?, second?])
+    })?;
+    Ok(windows.iter().map(|window| window.rate).sum())
+}
