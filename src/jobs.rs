@@ -31,7 +31,7 @@ use crate::keyring::store_counter::{StoreCounter, StoreCounterError};
 use crate::keyring::{Keyring, KeyringError, SecretDataKeys};
 use crate::model::{ImportParameters, KeyId, SecretRecord, Time, clock};
 use crate::server::tls::ServerCertificate;
-use crate::store::{EventGap, JobLease, Store, StoreError};
+use crate::store::{EventGap, JobLease, PromotionNews, Store, StoreError};
 use crate::token::KeyIdentity;
 
 /// Maximum delay of a key destruction after its deletion date.
@@ -157,6 +157,9 @@ struct Job {
     needs_token: bool,
     /// One gateway of a cluster at a time runs it.
     needs_lease: bool,
+    /// It pauses while lost changes are not accepted: rows of an older state must not have anything
+    /// destroyed.
+    needs_changes: bool,
     stop: watch::Receiver<bool>,
 }
 
@@ -164,6 +167,9 @@ impl Job {
     /// This job with what it works on now. `None` while it pauses.
     fn due(&self) -> Option<Self> {
         if self.needs_token && self.context.keyring.ready().is_err() {
+            return None;
+        }
+        if self.needs_changes && self.context.store.lost_changes().is_some() {
             return None;
         }
         if !self.needs_lease {
@@ -195,14 +201,16 @@ impl Jobs {
             limits: limits.clone(),
             needs_token: false,
             needs_lease: false,
+            needs_changes: false,
             stop: stop.clone(),
         };
         let shared = || Job { needs_lease: true, ..own() };
-        let own_of_keys = || Job { needs_token: true, ..own() };
-        let of_keys = || Job { needs_token: true, ..shared() };
+        let of_changes = || Job { needs_changes: true, ..shared() };
+        let own_of_keys = || Job { needs_token: true, needs_changes: true, ..own() };
+        let of_keys = || Job { needs_token: true, ..of_changes() };
         jobs.run(LEASE_INTERVAL, "lease of the jobs", own(), renew_lease);
         jobs.run(PURGE_INTERVAL, "purge", of_keys(), purge);
-        jobs.run(PURGE_INTERVAL, "deletion of secrets", shared(), purge_secrets);
+        jobs.run(PURGE_INTERVAL, "deletion of secrets", of_changes(), purge_secrets);
         let name = "removal of incomplete key versions";
         jobs.run(CLEANUP_INTERVAL, name, of_keys(), remove_incomplete_versions);
         let name = "destruction of remaining imported material";
@@ -216,7 +224,7 @@ impl Jobs {
         jobs.run(ROTATION_INTERVAL, name, own_of_keys(), rotate_used);
         jobs.run(CLOCK_CHECK_INTERVAL, "clock check", shared(), check_clock);
         jobs.run(IV_EVENTS_INTERVAL, "audit of the IV budget", own(), record_iv_events);
-        jobs.run(APPROVALS_INTERVAL, "approvals", shared(), record_approvals);
+        jobs.run(APPROVALS_INTERVAL, "approvals", of_changes(), record_approvals);
         jobs.run(OPERATOR_EVENTS_INTERVAL, "changes of operators", shared(), record_operators);
         let name = "check of references in access documents";
         jobs.run(DANGLING_REFERENCES_INTERVAL, name, own(), check_references);
@@ -224,7 +232,7 @@ impl Jobs {
         jobs.run_refresh(own());
         jobs.run(LAST_USED_INTERVAL, "last uses of AccessKeys", own(), store_access_key_uses);
         jobs.run(LAST_USED_INTERVAL, "last uses of key versions", own(), store_version_uses);
-        jobs.run(LAST_USED_INTERVAL, "expired sessions", shared(), remove_expired_sessions);
+        jobs.run(LAST_USED_INTERVAL, "expired sessions", of_changes(), remove_expired_sessions);
         jobs.run(LAST_USED_INTERVAL, "last uses of client keys", own(), store_client_key_uses);
         jobs.run(NONCE_CLEANUP_INTERVAL, "removal of expired nonces", own(), remove_expired_nonces);
         let name = "removal of expired nonces of the cluster";
@@ -392,7 +400,18 @@ async fn watch_store(job: Job) -> Result<(), JobError> {
 }
 
 async fn refresh(job: Job) -> Result<(), JobError> {
-    let JobContext { access_keys, store, keyring, .. } = job.context;
+    let JobContext { access_keys, store, keyring, replay, .. } = job.context;
+    // Rows of an older state count as damaged until a promotion is known.
+    let followed = store.follow_promotion().await;
+    if let Ok(Some(PromotionNews::LostChanges | PromotionNews::LostNonces)) = followed {
+        let refused = tokio::task::spawn_blocking(move || replay.refuse_older(clock::now())).await;
+        refused.map_err(|source| StoreError::Unavailable { source: source.into() })??;
+    }
+    if let Err(error) = followed {
+        store.note_not_compared(&error);
+        store.note_refresh(true);
+        return Err(error.into());
+    }
     // A revocation takes effect even if another refresh fails.
     let access = access_keys.refresh().await;
     let catalogue = store.refresh().await;
@@ -400,6 +419,7 @@ async fn refresh(job: Job) -> Result<(), JobError> {
     keyring.forget_removed().await;
     access?;
     catalogue?;
+    store.record_seen().await?;
     Ok(())
 }
 

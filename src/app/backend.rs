@@ -49,6 +49,7 @@ impl Backend {
         check_binding(locked.unchecked(), &token, region_account, AccessMode::ReadOnly).await?;
         let (account, mode) = (&region_account.account, AccessMode::ReadWrite);
         let store = Box::pin(row_key::unlock(&locked, &token, account, mode)).await?;
+        store.await_comparison().await?;
         store.sign_revocations().await?;
         check_binding(&store, &token, region_account, mode).await?;
         let access_keys = Arc::new(CredentialStore::open(store.clone(), token.clone()).await?);
@@ -93,6 +94,11 @@ impl Backend {
     /// The operations of the API for operators, if it is that of a running gateway.
     pub fn operator_calls(&self) -> Option<&OperatorCalls> {
         self.operator_calls.as_ref()
+    }
+
+    /// The token.
+    pub fn token(&self) -> &Token {
+        &self.token
     }
 
     /// The serial number of the token.

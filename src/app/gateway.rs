@@ -100,6 +100,7 @@ impl Prepared {
             if mode == StartMode::Exclusive {
                 store.unchecked().become_gateway().await?;
             }
+            store.unchecked().remember_in(&settings.state_directory).await?;
             Some(store)
         };
         let token = open_token(settings.token.clone(), metrics.token.clone()).await?;
@@ -481,6 +482,7 @@ async fn current_backend(
         return Ok(backend);
     }
     let store = LockedStore::open_with(&settings.store_url, metrics).await?;
+    store.unchecked().remember_in(&settings.state_directory).await?;
     Backend::of(store, token, &settings.region_account).await
 }
 
@@ -534,6 +536,9 @@ async fn start_audit(
     let Some(audit) = settings.audit.clone() else { return Ok(None) };
     let (store, token) = (backend.store.clone(), backend.token.clone());
     let region_account = settings.region_account.clone();
+    if store.follows_promotion() && store.noted_lost_changes().await?.is_some() {
+        crate::audit::accept_older_database(&store).await?;
+    }
     Ok(Some(AuditLog::start(audit, region_account, store, token, metrics).await?))
 }
 
@@ -553,11 +558,15 @@ async fn take_over(
 ) -> Result<Arc<ReplayGuard>, StartError> {
     let store = &backend.store;
     store.become_gateway().await?;
-    if store.is_only_user().await? {
+    // A row of an older state must not have a good key destroyed.
+    if store.lost_changes().is_none() && store.is_only_user().await? {
         keyring.reconcile().await?;
     }
     let directory = state_directory.join("replay");
     let replay = ReplayGuard::open_for(store, &directory, clock::now()).await?;
+    if store.lost_changes().is_some() {
+        replay.refuse_older(clock::now())?;
+    }
     let limit = clock::monotonic() + REPLAY_TRUST_TIMEOUT;
     while clock::now() < replay.trusted_from() && clock::monotonic() < limit {
         tokio::time::sleep(REPLAY_TRUST_POLL).await;

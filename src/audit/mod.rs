@@ -23,6 +23,7 @@
 mod action;
 mod chain;
 mod chain_files;
+mod changes;
 mod checkpoint;
 mod checkpointer;
 mod continuity;
@@ -62,6 +63,7 @@ use std::path::PathBuf;
 pub use action::{Action, ActionEffect};
 pub use chain::{ChainValue, Head};
 pub use chain_files::ExportError;
+pub use changes::{RecordedChange, recorded_changes};
 pub use checkpoint::{AuditKey, Checkpoint, CheckpointLink, FORMAT, InvalidKey, NamedKey};
 pub use checkpointer::{AuditLog, check_key, make_key};
 pub use document_signature::DocumentSignature;

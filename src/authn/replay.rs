@@ -36,6 +36,8 @@ use record::{Clocks, JournalDirectory, Record};
 /// (`tests/golden/README.md`).
 pub const FORMAT: u32 = 2;
 
+/// Until then the store refuses what it does not know after a promotion.
+const _: () = assert!(CLOCK_WINDOW_SECONDS == crate::store::REPLAY_SECONDS);
 const BUCKET_SECONDS: i64 = 120;
 const ENTRY_BYTES: usize = 8;
 const SUFFIX: &str = "nonces";
@@ -253,6 +255,24 @@ impl ReplayGuard {
             ),
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Accepts no request from before now: other gateways of the cluster may have accepted it, and the
+    /// database does not know its nonce any more. Blocking.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn refuse_older(&self, now: Time) -> Result<(), ReplayError> {
+        let fault = |source| ReplayError::File { path: self.directory.clone(), source };
+        let mut record = self.record.lock();
+        // Dates have whole seconds, and one in this second may be older.
+        let next = record.without_older_than(now.unix().saturating_add(1));
+        next.write(&self.directory).map_err(fault)?;
+        let buckets = self.buckets.lock();
+        self.trusted_from.store(next.trusted_from, Ordering::Relaxed);
+        drop(buckets);
+        *record = next;
         Ok(())
     }
 

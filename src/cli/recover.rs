@@ -13,7 +13,7 @@ use crate::audit;
 use crate::config::{Config, Duty};
 use crate::keyring::recovery::{self, Findings};
 use crate::keyring::store_counter;
-use crate::model::{KeyId, KeySpec, KeyUsage, KeyVersionId, SecretName, clock};
+use crate::model::{KeyId, KeySpec, KeyUsage, KeyVersionId, SecretName, Time, clock};
 use crate::store::{AccessMode, LockedStore, Store, StoreError};
 
 /// Maximum number of keys that the record of a recovery names.
@@ -97,6 +97,7 @@ impl Recover {
             let findings = recovery::find_missing(store, token).await?;
             let mut postponed = Vec::new();
             if !self.dry_run {
+                self.accept_loss(store, now).await?;
                 self.record(store, &findings).await?;
                 recovery::import(store, token, &findings, rotate_at, now).await?;
                 // Nothing tells whether the database lacks the last leases.
@@ -114,6 +115,15 @@ impl Recover {
             Ok(report)
         })
         .await
+    }
+
+    /// Accepts changes that were lost by a promotion of the database.
+    async fn accept_loss(&self, store: &Store, now: Time) -> Result<(), StoreError> {
+        let reason = self.reason.as_ref().map(ToString::to_string).unwrap_or_default();
+        match store.accept_lost_changes(&reason, now).await {
+            Ok(_) | Err(StoreError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Records the command before it changes the database.

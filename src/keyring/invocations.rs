@@ -212,7 +212,9 @@ impl Invocations {
     /// Takes a lease. The caller holds `lease_lock`.
     async fn lease(&self, counter: &InvocationCounter) -> Result<(), StoreError> {
         let IvBudget { lease, refuse_at, .. } = self.limits;
-        let leased = self.store.lease_invocations(counter.version, lease, refuse_at).await;
+        let known = counter.total.load(Ordering::Relaxed);
+        let leased =
+            self.store.lease_invocations_above(known, counter.version, lease, refuse_at).await;
         let leased = leased.inspect_err(|_error| {
             counter.failures.fetch_add(1, Ordering::Release);
         })?;

@@ -123,14 +123,21 @@ impl Raised {
 }
 
 impl StoreCounter {
-    /// Checks that the database is not older than the token, at a start.
+    /// Checks that the database is not older than the token, at a start, unless changes were lost by a promotion,
+    /// which an operator has to accept.
     ///
     /// # Errors
     /// [`StoreCounterError::Older`]; when store or token fail.
     pub async fn open(store: Store, token: Token) -> Result<Self, StoreCounterError> {
         let owner = owner(&store).await?;
-        let counters = Counters::read(&store, &token).await?;
-        counters.check()?;
+        let mut counters = Counters::read(&store, &token).await?;
+        if let Err(older) = counters.check() {
+            if !store.recognize_older().await? {
+                return Err(older);
+            }
+            // The next number is above that of the token.
+            counters.stored = counters.stored.max(counters.token.unwrap_or_default());
+        }
         let Counters { stored, token: in_token, .. } = counters;
         // A kill between both leaves the database ahead by one.
         if stored > in_token.unwrap_or_default().saturating_add(1) {

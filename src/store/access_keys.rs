@@ -171,7 +171,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn save_last_uses(&self, uses: &[(AccessKeyId, Time)]) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
+        let mut write = self.write_record().await?;
         write.save_last_uses(&ACCESS_KEYS, uses).await?;
         write.finish().await
     }

@@ -142,6 +142,18 @@ pub enum StoreError {
     /// This gateway has lost its lock on a PostgreSQL database. It tries to take it again.
     #[error("the gateway has lost its lock on the store: {0}")]
     LockLost(String),
+    /// The standby of a PostgreSQL database was promoted, and not every gateway has compared it yet.
+    #[error("the database was promoted, and the gateways compare it with what they have seen")]
+    Promoted,
+    /// A PostgreSQL database is a standby that lacks what was seen.
+    #[error("the database is a standby that has not received all changes that were seen")]
+    OlderStandby,
+    /// The database lacks acknowledged changes since a promotion, and no operator has accepted that.
+    #[error(
+        "the database lacks changes that were acknowledged before its standby was promoted: changes are \
+         refused until an operator runs `hsmgate cluster accept`"
+    )]
+    LostChanges,
     /// A PostgreSQL database does not respond, and did not before.
     #[error("the store's database does not respond")]
     Outage,
@@ -254,6 +266,10 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
     }
 }
 
+/// What a caller is told whose change is refused because others were lost.
+const LOST_CHANGES: &str = "The request has failed due to a temporary failure of the server. Changes are \
+    refused until an operator accepts that the database lost some; other calls continue.";
+
 impl From<StoreError> for ApiError {
     /// What is not found is a resource of some kind: who asks for a key or an alias says so.
     fn from(error: StoreError) -> Self {
@@ -261,6 +277,9 @@ impl From<StoreError> for ApiError {
             let code = ErrorCode::LimitExceeded;
             let message = format!("{}: {quota}.", code.message());
             return Self::with_message(code, message).because(error);
+        }
+        if matches!(error, StoreError::LostChanges) {
+            return Self::with_message(ErrorCode::Unavailable, LOST_CHANGES).because(error);
         }
         let code = match error {
             StoreError::NotFound => ErrorCode::ResourceNotFound,
@@ -270,6 +289,8 @@ impl From<StoreError> for ApiError {
             | StoreError::StartupParameter { .. }
             | StoreError::FileLost { .. }
             | StoreError::LockLost(_)
+            | StoreError::Promoted
+            | StoreError::OlderStandby
             | StoreError::Outage
             | StoreError::LeaseLost
             | StoreError::Damaged { .. } => ErrorCode::Unavailable,

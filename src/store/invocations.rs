@@ -51,10 +51,25 @@ impl Store {
         wanted: u64,
         most: u64,
     ) -> Result<Lease, StoreError> {
-        let mut write = self.write().await?;
+        self.lease_invocations_above(0, version, wanted, most).await
+    }
+
+    /// As [`Store::lease_invocations`], after `known`: the total of an earlier lease, which a promotion of a
+    /// standby may have lost.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn lease_invocations_above(
+        &self,
+        known: u64,
+        version: KeyVersionId,
+        wanted: u64,
+        most: u64,
+    ) -> Result<Lease, StoreError> {
+        let mut write = self.write_record().await?;
         let row = write.lock_row(&VERSIONS, &[version.to_string().into()]).await?;
         let (row, _stored) = row.ok_or(StoreError::NotFound)?;
-        let before = read_invocations(&row)?;
+        let before = read_invocations(&row)?.max(known);
         let granted = wanted.min(most.saturating_sub(before));
         let total = before.saturating_add(granted);
         write.set_invocations(version.to_string().into(), total).await?;
@@ -97,7 +112,7 @@ impl Store {
     /// When the database cannot be written; counters are then too high.
     pub async fn return_invocations(&self, remainders: &[Remainder]) -> Result<(), StoreError> {
         for together in remainders.chunks(RETURNED_TOGETHER) {
-            let mut write = self.write().await?;
+            let mut write = self.write_record().await?;
             for remainder in together {
                 write.return_invocations(remainder).await?;
             }
@@ -173,6 +188,16 @@ mod tests {
         assert_eq!(bench.store.invocations(other).await.unwrap(), 0);
         let unknown = bench.store.lease_invocations(KeyVersionId::random(), 1, 20).await;
         assert!(matches!(unknown, Err(StoreError::NotFound)));
+    }
+
+    #[tokio::test]
+    async fn a_lease_follows_the_highest_total_that_is_known() {
+        let bench = Bench::new().await;
+        let key = bench.store.insert_key(sample_key()).await.unwrap();
+        let version = key.versions[0].id;
+        let lease = async |known| bench.store.lease_invocations_above(known, version, 8, 100).await;
+        assert_eq!(lease(50).await.unwrap(), Lease { granted: 8, total: 58 });
+        assert_eq!(lease(50).await.unwrap(), Lease { granted: 8, total: 66 });
     }
 
     #[tokio::test]

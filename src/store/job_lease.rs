@@ -103,7 +103,7 @@ impl JobLease {
     pub async fn renew(&self) -> Result<(), StoreError> {
         let Some(member) = self.store.member() else { return Ok(()) };
         let is_start = !self.held.lock().is_noted;
-        let mut write = self.store.write().await?;
+        let mut write = self.store.write_record().await?;
         let (begun, own_clock) = (clock::monotonic(), clock::unix_micros() / 1000);
         let note = sqlx::query(NOTE_MEMBER)
             .bind(member)
@@ -154,7 +154,7 @@ impl JobLease {
     pub async fn release(&self) -> Result<(), StoreError> {
         let Some(member) = self.store.member() else { return Ok(()) };
         let Some(Lease { term, .. }) = self.held.lock().lease.take() else { return Ok(()) };
-        let mut write = self.store.write().await?;
+        let mut write = self.store.write_record().await?;
         write.execute(sqlx::query(RELEASE).bind(member).bind(term)).await?;
         write.finish().await
     }

@@ -95,7 +95,7 @@ impl Store {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut write = self.write().await?;
+        let mut write = self.write_record().await?;
         write.save_last_uses(&VERSIONS, &rows).await?;
         write.finish().await?;
         for (version, hour) in uses {

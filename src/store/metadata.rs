@@ -135,7 +135,7 @@ impl Store {
         &self,
         metadata: &[(&str, String)],
     ) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
+        let mut write = self.write_record().await?;
         for (name, value) in metadata {
             write.put_metadata(name, value).await?;
         }
@@ -147,7 +147,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn set_metadata(&self, name: &str, value: &str) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
+        let mut write = self.write_record().await?;
         write.put_metadata(name, value).await?;
         write.finish().await
     }

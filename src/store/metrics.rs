@@ -41,6 +41,9 @@ metrics! {
         /// 1 while changes of other processes cannot be read completely: permissions that they
         /// revoked may still be in force
         stale: Gauge = "hsmgate_store_stale" [],
+        /// 1 while the database lacks acknowledged changes since a promotion, and changes are refused until an
+        /// operator accepts that: hsmgate cluster lost
+        lost_changes: Gauge = "hsmgate_store_lost_changes" [],
         /// Gateways of the cluster that were seen within the last ten seconds; 0 without a cluster
         cluster_members: Gauge = "hsmgate_cluster_members" [],
         /// 1 while this gateway runs the jobs of the cluster

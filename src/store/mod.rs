@@ -51,6 +51,7 @@ mod operator_events;
 mod outage;
 mod postgresql;
 mod principals;
+mod promotion;
 mod quota;
 mod readers;
 mod recovered_keys;
@@ -73,6 +74,7 @@ mod signed_write;
 mod signing;
 mod sorted;
 mod tables;
+mod timeline;
 mod token_counter;
 mod unsigned_metadata;
 mod value;
@@ -111,6 +113,7 @@ pub use metadata::MetadataValue;
 pub use metrics::StoreMetrics;
 pub use operator_events::{EventGap, OperatorEvent};
 pub use principals::Principal;
+pub use promotion::{AcceptedLoss, PromotionNews, REPLAY_SECONDS};
 pub use quota::QuotaUse;
 pub use restore::{Replaced, Replacement};
 pub use revocations::Revocation;
@@ -120,6 +123,7 @@ pub use secrets::{NewValue, SecretOnDisk, StoredValue};
 pub use server_tls::TlsFileError;
 pub use shared_nonces::SharedNonces;
 pub use signing::SignedRows;
+pub use timeline::{AcceptedAt, LostChanges};
 pub use token_counter::{Revisions, TokenCounter};
 
 use crate::config::OutageRules;
@@ -139,6 +143,7 @@ use scope_reading::{PartRevisions, ScopeReading};
 use shared_nonces::PrunedNonces;
 use signing::CheckTimes;
 use tables::CATALOGUE_REVISION;
+use timeline::{ChangeKind, Promotion};
 use watch::Watch;
 use write::Write;
 
@@ -181,6 +186,8 @@ struct Inner {
     live_gateways: LiveGateways,
     /// The notifications of this gateway to itself.
     heartbeats: Heartbeats,
+    /// What is known of promotions of a standby.
+    promotion: Promotion,
 }
 
 impl Store {
@@ -300,6 +307,7 @@ impl Store {
             pruned_nonces: PrunedNonces::default(),
             live_gateways: LiveGateways::default(),
             heartbeats: Heartbeats::default(),
+            promotion: Promotion::default(),
         };
         let store = Self { inner: Arc::new(inner), operator: None, term: None };
         store.reload().await?;
@@ -327,6 +335,7 @@ impl Store {
         metrics.unsigned_revocations.set(gauge_value(self.unsigned_revocations()));
         metrics.stale.set(i64::from(self.is_stale()));
         metrics.cluster_notification_age.set(self.inner.heartbeats.age().as_secs_f64());
+        metrics.lost_changes.set(i64::from(self.lost_changes().is_some()));
         // A copy of the list: requests wait for the catalogue only as long as that takes.
         metrics.observe_keys(&self.keys(), clock::now());
     }
@@ -406,7 +415,17 @@ impl Store {
 
     /// Waits for the writer lock and begins a change.
     async fn write(&self) -> Result<Write, StoreError> {
-        Write::begin(&self.inner, self.operator.clone(), self.term).await
+        self.write_for(ChangeKind::Change).await
+    }
+
+    /// As [`Store::write`], for what the gateway records about itself, and to take rights away: also while
+    /// lost changes are not accepted.
+    async fn write_record(&self) -> Result<Write, StoreError> {
+        self.write_for(ChangeKind::Record).await
+    }
+
+    async fn write_for(&self, kind: ChangeKind) -> Result<Write, StoreError> {
+        Write::begin(&self.inner, self.operator.clone(), self.term, kind).await
     }
 }
 

@@ -99,7 +99,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn delete_operator_event(&self, number: i64) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
+        let mut write = self.write_record().await?;
         let delete = sqlx::query("DELETE FROM operator_events WHERE number = $1");
         write.execute(delete.bind(number)).await?;
         let audited = unsigned_metadata::read_count(write.connection(), AUDITED_EVENT).await?.0;
@@ -114,7 +114,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn pass_operator_event_gap(&self, gap: EventGap) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
+        let mut write = self.write_record().await?;
         unsigned_metadata::put_count(write.connection(), AUDITED_EVENT, gap.to).await?;
         write.finish().await
     }
@@ -129,7 +129,7 @@ impl Store {
         name: &str,
         parameters: Vec<(&str, String)>,
     ) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
+        let mut write = self.write_record().await?;
         write.note(name, parameters).await?;
         write.finish().await
     }
@@ -144,7 +144,7 @@ impl Store {
         parameters: Vec<(&str, String)>,
         refusal: &str,
     ) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
+        let mut write = self.write_record().await?;
         write.note_outcome(name, parameters, Some(refusal.to_owned())).await?;
         write.finish().await
     }

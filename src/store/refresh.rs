@@ -27,6 +27,15 @@ impl Store {
         refreshed
     }
 
+    /// Records that memory could not be compared with the database.
+    pub fn note_not_compared(&self, error: &StoreError) {
+        let is_unavailable =
+            matches!(error, StoreError::Unavailable { .. } | StoreError::Tls { .. });
+        if is_unavailable {
+            self.inner.health.outage.note_comparison(false);
+        }
+    }
+
     async fn read_changes(&self) -> Result<bool, StoreError> {
         if self.is_current().await? {
             return Ok(false);

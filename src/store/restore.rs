@@ -298,7 +298,7 @@ impl Store {
 impl Write {
     /// Deletes incomplete rows: the token may have completed the key since, so the row must not cause
     /// its destruction.
-    async fn delete_incomplete(&mut self) -> Result<usize, StoreError> {
+    pub(super) async fn delete_incomplete(&mut self) -> Result<usize, StoreError> {
         let creating = "WHERE state = 'Creating'";
         let mut count = 0;
         for row in self.rows_with_valid_mac(&KEYS, creating, Vec::new()).await? {
@@ -310,7 +310,7 @@ impl Write {
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
-    async fn postpone_deletions(&mut self, now: Time) -> Result<Vec<KeyId>, StoreError> {
+    pub(super) async fn postpone_deletions(&mut self, now: Time) -> Result<Vec<KeyId>, StoreError> {
         let earliest = now.plus_seconds(MIN_DELETION_DELAY_SECONDS);
         let due = "WHERE state = 'PendingDeletion' AND delete_at < $1";
         let mut postponed = Vec::new();

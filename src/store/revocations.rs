@@ -188,7 +188,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when the principal of a policy does not exist; when the database fails.
     pub async fn revoke(&self, revocation: Revocation) -> Result<bool, StoreError> {
-        let mut write = self.write().await?;
+        let mut write = self.write_record().await?;
         let pending = read(write.connection()).await?.whole;
         if pending.iter().any(|(_id, one)| *one == revocation) {
             return Ok(matches!(revocation, Revocation::DisableAccessKey(_)));
@@ -219,7 +219,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`], and when the database fails.
     pub async fn sign_revocations(&self) -> Result<usize, StoreError> {
-        let mut write = self.write().await?;
+        let mut write = self.write_record().await?;
         let pending = read(write.connection()).await?.whole;
         let mut signed = Vec::new();
         for (id, revocation) in pending {

@@ -49,6 +49,12 @@ impl LastSeen {
         }
     }
 
+    /// Accepts all revisions that are read next, whatever they are.
+    pub(super) fn forget_all(&self) {
+        self.forget_revisions();
+        *self.access.lock() = 0;
+    }
+
     /// Accepts the revisions that are read next, whatever they are: an operator signed the store.
     pub(super) fn forget_revisions(&self) {
         self.parts.lock().clear();

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::health::Health;
 use super::tables::NONCES_PRUNED;
-use super::{Store, StoreError, server_settings, unsigned_metadata};
+use super::{Store, StoreError, server_settings, timeline, unsigned_metadata};
 use crate::model::{Time, clock};
 
 /// Nonces that may wait. More are refused.
@@ -85,7 +85,7 @@ impl Store {
             let delete = sqlx::query("DELETE FROM used_nonces WHERE expires <= $1").bind(until);
             self.inner.connection().await?.execute(delete).await?;
         }
-        let mut write = self.write().await?;
+        let mut write = self.write_record().await?;
         let now = sqlx::query("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)");
         let now: i64 = write.connection().value(now).await?;
         let known = unsigned_metadata::read_count(write.connection(), NONCES_PRUNED).await?.0;
@@ -134,7 +134,8 @@ async fn write_all(store: Store, mut queued: mpsc::Receiver<QueuedNonce>) {
         match inserted.unwrap_or_else(silent) {
             Ok(mut first) => {
                 is_failing = false;
-                for QueuedNonce { nonce, is_first, .. } in batch.drain(..) {
+                for QueuedNonce { nonce, expires, is_first } in batch.drain(..) {
+                    store.inner.promotion.note_nonce(nonce, expires);
                     // The request may be gone.
                     let _ = is_first.send(first.remove(&nonce));
                 }
@@ -180,7 +181,12 @@ async fn connect(store: &Store) -> Result<PgConnection, sqlx::Error> {
     for settings in [server_settings::OF_SESSION, SETTINGS] {
         sqlx::Executor::execute(&mut connection, sqlx::raw_sql(settings)).await?;
     }
-    Ok(connection)
+    // A promotion ends all connections to the former server.
+    if sqlx::query_scalar(timeline::IS_COMPARED).fetch_one(&mut connection).await? {
+        Ok(connection)
+    } else {
+        Err(sqlx::Error::Protocol(StoreError::Promoted.to_string()))
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::row_group::ChangedGroups;
 use super::row_key::RowKey;
 use super::scope_reading::PartRevisions;
 use super::tables::CATALOGUE_REVISION;
+use super::timeline::{self, ChangeKind};
 use super::{Inner, StoreError, change_list, job_lease, notifications, unsigned_metadata};
 use crate::model::clock;
 
@@ -45,11 +46,16 @@ impl Write {
         inner: &Arc<Inner>,
         operator: Option<Arc<str>>,
         term: Option<i64>,
+        kind: ChangeKind,
     ) -> Result<Self, StoreError> {
         let writer_lock = Arc::clone(&inner.writer_lock).lock_owned().await;
         inner.require_whole()?;
         inner.require_lock()?;
-        inner.health.outage.require_readable()?;
+        timeline::require_accepted(inner, kind)?;
+        // Memory is compared after a promotion, so that comparison does not wait for it.
+        if kind != ChangeKind::Comparison {
+            inner.health.outage.require_readable()?;
+        }
         let connection = inner.connection().await;
         let mut connection = connection.inspect_err(|error| {
             let is_over =
@@ -62,6 +68,10 @@ impl Write {
         connection.begin_change(&inner.health).await?;
         if let Some(server) = &inner.database.server {
             server.require_gateway_lock(&mut connection).await?;
+        }
+        if let Err(refused) = timeline::require(&mut connection, inner, kind).await {
+            connection.rollback().await?;
+            return Err(refused);
         }
         if let Some(term) = term {
             job_lease::require(&mut connection, inner, term).await?;

@@ -35,8 +35,37 @@ pub(crate) fn server() -> &'static Server {
 impl Server {
     /// Starts a server with these settings, each as NAME=VALUE.
     pub(crate) fn start(settings: &[&str]) -> Self {
+        Self::start_with(&[], settings)
+    }
+
+    /// Starts a standby of this server.
+    pub(crate) fn standby(&self) -> Self {
+        Self::start_with(&["--standby-of", self.directory.to_str().unwrap()], &[])
+    }
+
+    /// Lets a standby receive nothing more of its primary.
+    pub(crate) fn cut_replication(&self) {
+        self.execute("postgres", "ALTER SYSTEM SET primary_conninfo = ''");
+        self.execute("postgres", "SELECT pg_reload_conf()");
+        while self.execute("postgres", "SELECT COUNT(*) FROM pg_stat_wal_receiver") != "0" {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+
+    /// Makes a standby a primary.
+    pub(crate) fn promote(&self) {
+        assert_eq!(self.execute("postgres", "SELECT pg_promote()"), "t");
+    }
+
+    /// Ends the server at once, as after a crash.
+    pub(crate) fn crash(&self) {
+        self.control("stop -w -m immediate");
+    }
+
+    fn start_with(options: &[&str], settings: &[&str]) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/postgresql.sh");
         let mut script = Command::new(path)
+            .args(options)
             .args(settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use super::MonitoredComponents;
-use crate::model::clock;
+use crate::model::{Time, clock};
 use crate::store::StoreError;
 
 /// How long a result is reused for further probes.
@@ -168,6 +168,13 @@ impl Health {
 
     /// Why a store that responds is degraded, if it is.
     fn store_problem(&self) -> Option<String> {
+        if let Some(lost) = self.components.store.lost_changes() {
+            let from = Time::from_unix(lost.complete_until.div_euclid(1000));
+            return Some(format!(
+                "the database lacks acknowledged changes since {from}: changes are refused until an \
+                 operator runs hsmgate cluster accept"
+            ));
+        }
         if self.components.store.is_stale() {
             return Some("cannot load all changes of other processes from the store".to_owned());
         }

@@ -346,6 +346,7 @@ dispatch! {
     super::super::apply::ListUnlisted,
     super::super::approval::DecideApproval,
     super::super::approval::ListApprovals,
+    super::super::cluster::AcceptLostChanges,
     super::super::client_key::DeleteClientKey,
     super::super::client_key::ListClientKeys,
     super::super::identity_provider::CreateProvider,

@@ -65,7 +65,7 @@ impl Write {
 
     /// Postpones the deletions of secrets that are due within the minimum delay. A row that cannot be
     /// read stays as it is: it is not deleted either.
-    pub(super) async fn postpone_secret_deletions(
+    pub(in crate::store) async fn postpone_secret_deletions(
         &mut self,
         now: Time,
     ) -> Result<Vec<SecretName>, StoreError> {

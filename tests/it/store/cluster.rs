@@ -67,7 +67,8 @@ impl<'s> Cluster<'s> {
     }
 
     fn holder(&self) -> String {
-        self.database.execute("SELECT holder FROM cluster_leases WHERE expires > 0")
+        self.database
+            .execute("SELECT holder FROM cluster_leases WHERE name = 'jobs' AND expires > 0")
     }
 }
 

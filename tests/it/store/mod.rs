@@ -12,4 +12,5 @@ mod outage;
 mod pooler;
 mod postgresql;
 mod postgresql_tls;
+mod promotion;
 mod restart;

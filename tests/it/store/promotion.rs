@@ -1,0 +1,252 @@
+//! The promotion of a PostgreSQL standby under gateways of a cluster.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::postgresql::{create_key, encrypt};
+use crate::support::admin_client::get;
+use crate::support::calls::{code, refused};
+use crate::support::installation::{AccessKey, Installation, Server};
+use crate::support::postgresql::{self, ROLE};
+use crate::support::process::{until, until_async};
+use crate::support::raw_http::Connection;
+use crate::support::signed_calls::{Call, SigningVariant};
+
+const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
+const UNAVAILABLE: &str = "ServiceUnavailableTemporary";
+
+/// A primary with a standby, behind one socket, and an installation with the gateways `a` and `b` on it.
+struct Site {
+    primary: postgresql::Server,
+    standby: postgresql::Server,
+    installation: Installation,
+    admin: AccessKey,
+}
+
+impl Site {
+    fn prepared() -> Self {
+        let primary = postgresql::Server::start(&[]);
+        primary.execute("postgres", "CREATE DATABASE keys");
+        let installation = Installation::new();
+        let sockets = installation.path("sockets");
+        fs::create_dir(&sockets).unwrap();
+        let url = format!("postgres://{ROLE}@localhost/keys?host={}", sockets.display());
+        let file = format!("sqlite://{}", installation.path("hsmgate.db").display());
+        installation.configure(|text| *text = text.replace(&file, &url));
+        let text = fs::read_to_string(installation.path("hsmgate.toml")).unwrap();
+        for name in ["a", "b"] {
+            let own = text
+                .replace("/state\"", &format!("/state-{name}\""))
+                .replace("[admin]\naddress = \"\"", "[admin]\naddress = \"127.0.0.1:0\"");
+            let own = format!("{own}[cluster]\nname = \"{name}\"\n");
+            fs::write(installation.path(&format!("{name}.toml")), own).unwrap();
+        }
+        let standby = primary.standby();
+        lead_to(&installation, &primary);
+        let admin = AccessKey::of(&installation.init().json());
+        Self { primary, standby, installation, admin }
+    }
+
+    fn serve(&self, name: &str) -> Server {
+        self.installation.serve_file(&format!("{name}.toml"), &[], &[])
+    }
+
+    fn command(&self, name: &str, arguments: &[&str]) -> String {
+        let config = self.installation.path(&format!("{name}.toml"));
+        let arguments = [arguments, &["--config", config.to_str().unwrap()]].concat();
+        self.installation.run_under(&["timeout", "60"], &arguments).done()
+    }
+
+    /// Waits until the standby has a key, and knows that the gateways were there in a later second.
+    async fn replicated(&self, key: &str) {
+        let now = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
+        let now: i64 = self.standby.execute("keys", now).parse().unwrap();
+        let has_key = format!("SELECT COUNT(*) FROM keys WHERE id = '{key}'");
+        until(|| self.standby.execute("keys", &has_key) == "1").await;
+        let seen = || self.standby.execute("keys", "SELECT MIN(seen) FROM cluster_members");
+        until(|| seen().parse::<i64>().unwrap() > now + 1000).await;
+    }
+
+    /// Ends the primary at once, and lets the standby take its place.
+    fn fail_over(&self) {
+        self.primary.crash();
+        lead_to(&self.installation, &self.standby);
+        self.standby.promote();
+    }
+}
+
+/// Lets the socket of the configurations lead to this server.
+fn lead_to(installation: &Installation, server: &postgresql::Server) {
+    let socket: PathBuf = installation.path("sockets/.s.PGSQL.5432");
+    let new = installation.path("sockets/new");
+    symlink(server.directory().join(".s.PGSQL.5432"), &new).unwrap();
+    fs::rename(new, socket).unwrap();
+}
+
+async fn readiness(gateway: &Server) -> (u16, String) {
+    let (status, body) = get(&format!("http://{}", gateway.admin_address()), "/readyz").await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    (status, body["dependencies"]["store"]["status"].as_str().unwrap().to_owned())
+}
+
+async fn decrypts(server: &Server, user: &AccessKey, blob: &str) -> bool {
+    let decrypted = server.client(user).call("Decrypt", &[("CiphertextBlob", blob)]).await;
+    decrypted.is_ok_and(|decrypted| decrypted["Plaintext"] == PLAINTEXT)
+}
+
+/// Waits until a gateway decrypts again.
+async fn until_decrypts(server: &Server, user: &AccessKey, blob: &str) {
+    let decrypted = until_async(async || decrypts(server, user, blob).await);
+    let limit = std::time::Duration::from_secs(30);
+    assert!(tokio::time::timeout(limit, decrypted).await.is_ok(), "{}", server.log());
+}
+
+/// The code of the answer to a request that was signed before.
+async fn sent(server: &Server, request: &[u8]) -> String {
+    let mut connection = Connection::open(server.address()).await;
+    connection.send(request).await;
+    let answer = connection.answer().await.unwrap();
+    answer.json()["Code"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_changes_are_recognized_listed_and_accepted_and_cryptography_goes_on() {
+    let site = Site::prepared();
+    let (a, b) = (site.serve("a"), site.serve("b"));
+    let admin = &site.admin;
+    let kept = create_key(&a, admin).await;
+    let blob = encrypt(&a, admin, &kept).await;
+    // SoftHSM2 may not see a new key of another process at once.
+    until_decrypts(&b, admin, &blob).await;
+    site.replicated(&kept).await;
+
+    site.standby.cut_replication();
+    let lost = create_key(&a, admin).await;
+    let lost_blob = encrypt(&a, admin, &lost).await;
+    a.client(admin).call("DisableKey", &[("KeyId", &kept)]).await.unwrap();
+    let lost_at_b = create_key(&b, admin).await;
+    let variant = SigningVariant::all().next().unwrap();
+    let user = (admin.id.as_str(), admin.secret.as_str());
+    let request = Call::to(b.address(), user, variant, "ListKeys", &[]).signed().bytes();
+    assert_eq!(sent(&a, &request).await, "");
+
+    site.fail_over();
+    for gateway in [&a, &b] {
+        until(|| gateway.has_logged("store.lost_changes")).await;
+        until_decrypts(gateway, admin, &blob).await;
+        encrypt(gateway, admin, &kept).await;
+        assert_eq!(readiness(gateway).await, (200, "degraded".to_owned()));
+        let client = gateway.client(admin);
+        let decrypted = code(&client, "Decrypt", &[("CiphertextBlob", &lost_blob)]).await;
+        assert_eq!(decrypted, "Forbidden.KeyNotFound");
+        assert_eq!(refused(&client, "CreateKey", &[]).await, (503, UNAVAILABLE.to_owned()));
+        assert_eq!(gateway.count_logged("event=\"store.lost_changes\""), 1, "{}", gateway.log());
+        assert!(!gateway.has_logged("damaged"), "{}", gateway.log());
+    }
+    let again = sent(&b, &request).await;
+    assert!(["InvalidTimeStamp.Expired", "SignatureNonceUsed"].contains(&&*again), "{again}");
+    // A start follows what the others have found.
+    b.signal("KILL");
+    b.wait();
+    let b = site.serve("b");
+    assert_eq!(readiness(&b).await, (200, "degraded".to_owned()));
+    assert!(decrypts(&b, admin, &blob).await);
+
+    let audits =
+        ["a", "b"].map(|name| site.installation.path(&format!("state-{name}/audit.jsonl")));
+    let audits = audits.each_ref().map(|path| path.to_str().unwrap());
+    let listed = site.command("a", &["cluster", "lost", "--json", audits[0], audits[1]]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let gateways = listed["gateways"].as_array().unwrap().iter();
+    let changes = gateways.flat_map(|one| one["changes"].as_array().unwrap());
+    let changes: Vec<_> = changes
+        .map(|one| (one["action"].as_str().unwrap(), one["resource"].as_str().unwrap()))
+        .collect();
+    let expected = [("CreateKey", &*lost), ("DisableKey", &*kept), ("CreateKey", &*lost_at_b)];
+    assert_eq!(changes, expected, "{listed}");
+    let text = site.command("a", &["cluster", "lost"]);
+    assert!(text.contains(&lost) && !text.contains(&lost_at_b), "{text}");
+
+    site.command("b", &["cluster", "accept", "--yes", "--reason", "a drill"]);
+    for gateway in [&a, &b] {
+        let client = gateway.client(admin);
+        until_async(async || code(&client, "CreateKey", &[]).await.is_empty()).await;
+        until_async(async || readiness(gateway).await == (200, "ok".to_owned())).await;
+    }
+    assert!(fs::read_to_string(audits[1]).unwrap().contains("a drill"));
+    assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+    // The token has the lost keys.
+    site.command("a", &["recover", "--reason", "a drill"]);
+    let a = site.serve("a");
+    assert!(decrypts(&a, admin, &lost_blob).await, "{}", a.log());
+    assert!(!a.has_logged("store.lost_changes"), "{}", a.log());
+    assert_eq!(a.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_starts_on_a_database_that_lost_changes_while_no_gateway_ran() {
+    let site = Site::prepared();
+    let a = site.serve("a");
+    let admin = &site.admin;
+    let kept = create_key(&a, admin).await;
+    let blob = encrypt(&a, admin, &kept).await;
+    site.replicated(&kept).await;
+    site.standby.cut_replication();
+    create_key(&a, admin).await;
+    // An orderly stop raises the counter of the token.
+    assert_eq!(a.stop(), Some(0));
+
+    site.fail_over();
+    let a = site.serve("a");
+    assert_eq!(a.count_logged("event=\"store.lost_changes\""), 1, "{}", a.log());
+    assert!(decrypts(&a, admin, &blob).await);
+    let client = a.client(admin);
+    assert_eq!(refused(&client, "CreateKey", &[]).await, (503, UNAVAILABLE.to_owned()));
+    site.command("a", &["cluster", "accept", "--yes", "--reason", "a drill"]);
+    create_key(&a, admin).await;
+    assert_eq!(a.stop(), Some(0));
+    let a = site.serve("a");
+    assert_eq!(readiness(&a).await, (200, "ok".to_owned()));
+    assert_eq!(a.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_synchronous_replication_a_promotion_loses_nothing_and_needs_no_operator() {
+    let site = Site::prepared();
+    site.primary.execute("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
+    site.primary.execute("postgres", "SELECT pg_reload_conf()");
+    let (a, b) = (site.serve("a"), site.serve("b"));
+    let admin = &site.admin;
+    let mut keys = Vec::new();
+    let making = async |server: &Server| {
+        let mut made = Vec::new();
+        loop {
+            match server.client(admin).call("CreateKey", &[]).await {
+                Ok(created) => {
+                    made.push(created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned());
+                }
+                Err(_unknown) => return made,
+            }
+        }
+    };
+    let failing = async {
+        let made = "SELECT COUNT(*) FROM keys";
+        until(|| site.standby.execute("keys", made).parse::<usize>().unwrap() >= 8).await;
+        tokio::task::block_in_place(|| site.fail_over());
+    };
+    let (of_a, of_b, ()) = tokio::join!(making(&a), making(&b), failing);
+    keys.extend(of_a.into_iter().chain(of_b));
+    for gateway in [&a, &b] {
+        let client = gateway.client(admin);
+        until_async(async || code(&client, "CreateKey", &[]).await.is_empty()).await;
+        for key in &keys {
+            let described = code(&client, "DescribeKey", &[("KeyId", key)]).await;
+            assert_eq!(described, "", "{}", gateway.log());
+        }
+        assert!(!gateway.has_logged("store.lost_changes"), "{}", gateway.log());
+    }
+    assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
