@@ -290,7 +290,11 @@ impl Jobs {
                     () = woken => {}
                 }
                 let begun = clock::monotonic();
-                let outcome = work().await;
+                let outcome = match work().await {
+                    // Said once, when it was found out.
+                    Err(JobError::Store(StoreError::Standby)) => Ok(()),
+                    outcome => outcome,
+                };
                 took = clock::since(begun);
                 let was_failing = std::mem::replace(&mut is_failing, outcome.is_err());
                 log_change(name, was_failing, &outcome);

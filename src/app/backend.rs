@@ -50,7 +50,9 @@ impl Backend {
         let (account, mode) = (&region_account.account, AccessMode::ReadWrite);
         let store = Box::pin(row_key::unlock(&locked, &token, account, mode)).await?;
         store.await_comparison().await?;
-        store.sign_revocations().await?;
+        if !store.is_standby() {
+            store.sign_revocations().await?;
+        }
         check_binding(&store, &token, region_account, mode).await?;
         let access_keys = Arc::new(CredentialStore::open(store.clone(), token.clone()).await?);
         Ok(Self { store, token, access_keys, data_keys: None, operator_calls: None })

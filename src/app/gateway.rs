@@ -235,7 +235,9 @@ impl Gateway {
         );
         let api = api::app(pipeline, authenticator, identities, Arc::clone(&client_keys));
         let lease = Arc::new(JobLease::new(backend.store.clone()));
-        lease.renew().await?;
+        if !backend.store.is_standby() {
+            lease.renew().await?;
+        }
         backend.store.end_start().await?;
         Ok(Self {
             locks,
@@ -559,7 +561,9 @@ async fn take_over(
     let store = &backend.store;
     store.become_gateway().await?;
     // A row of an older state must not have a good key destroyed.
-    if store.lost_changes().is_none() && store.is_only_user().await? {
+    // At a standby, the gateways at its primary may be making keys.
+    let may_remove = store.lost_changes().is_none() && !store.is_standby();
+    if may_remove && store.is_only_user().await? {
         keyring.reconcile().await?;
     }
     let directory = state_directory.join("replay");

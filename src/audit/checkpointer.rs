@@ -23,7 +23,7 @@ use super::refusal_counts::RefusalCounts;
 use super::writer::{self, Command, LastCheckpoint, NotRecorded, Rotation, Started};
 use crate::config::AuditSettings;
 use crate::model::{KeySpec, KeyUsage, KeyVersionId, RegionAccount, clock};
-use crate::store::{MetadataValue, Store};
+use crate::store::{MetadataValue, Store, StoreError};
 use crate::token::{
     Budget, ErrorClass, KeyIdentity, ObjectName, ObjectOwner, PublicKey, ServiceKey, SignAlgorithm,
     Token, TokenError,
@@ -78,7 +78,12 @@ impl AuditLog {
         let opened = opened.of_gateway(store.member());
         // From the first record on, the file may be ahead of the head in the store.
         if let Some(known) = known.filter(|known| known.is_closed) {
-            StoredHead { is_opening: true, ..known }.save(&store).await?;
+            let opening = StoredHead { is_opening: true, ..known };
+            match opening.save(&store).await {
+                // The file is then ahead of the head in the store, as after a kill.
+                Ok(()) | Err(AuditError::Store(StoreError::Standby)) => {}
+                Err(error) => return Err(error),
+            }
         }
         let Started { commands, status, checkpoint } = blocking(move || opened.start()).await?;
         if is_older_accepted {

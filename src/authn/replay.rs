@@ -120,7 +120,11 @@ impl ReplayGuard {
         let replay = Self::open(directory, &last, now)?;
         let journal = replay.journal();
         if last != LastJournal::Id(journal.clone()) {
-            store.set_metadata(&store.own_entry(REPLAY_JOURNAL), &journal).await?;
+            match store.set_metadata(&store.own_entry(REPLAY_JOURNAL), &journal).await {
+                // A later start does not know this journal, and trusts no older request.
+                Ok(()) | Err(StoreError::Standby) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(replay)
     }

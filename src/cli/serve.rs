@@ -114,7 +114,13 @@ impl Serve {
                 return Err(error);
             }
         };
-        if let Some(file) = &seed_file {
+        if let Some(file) = seed_file.as_ref().filter(|_file| !gateway.store().accepts_changes()) {
+            tracing::warn!(
+                event = "seed.not_applied",
+                file = %file.display(),
+                "the seed file is not applied: the database accepts no changes now"
+            );
+        } else if let Some(file) = &seed_file {
             apply::apply_at_start(file, LocalCommands::of(&gateway, operators.clone())).await?;
         }
         if let Some(config) = report_on {

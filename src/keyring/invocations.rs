@@ -15,11 +15,15 @@ use super::KeyringError;
 use super::metrics::{BudgetEvent, BudgetEventLabels, KeyringMetrics};
 use crate::error::ErrorCode;
 use crate::model::{IvBudget, KeyVersionId};
-use crate::store::{Remainder, Store, StoreError};
+use crate::store::{Lease, Remainder, Store, StoreError};
 use crate::token::{MAX_USES, TokenError};
 
 /// The pause of the background task after a failure of the store.
 const LEASE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The maximum number of encryptions of a version that a process leases while the database is a standby: what
+/// is not counted if the process ends, a 256th of the limit of random IVs.
+const MAX_AT_STANDBY: u64 = 1 << 24;
 
 /// The number of encryptions in sequence that a version must fail, while the token works, to count as
 /// unusable.
@@ -60,6 +64,8 @@ struct InvocationCounter {
     is_refilling: AtomicBool,
     /// Held while a lease is taken.
     lease_lock: tokio::sync::Mutex<()>,
+    /// Encryptions that were leased while the database was a standby.
+    at_standby: AtomicU64,
     failures: AtomicU64,
     /// Encryptions in sequence that failed although the token works.
     failed_encryptions: AtomicU64,
@@ -215,6 +221,10 @@ impl Invocations {
         let known = counter.total.load(Ordering::Relaxed);
         let leased =
             self.store.lease_invocations_above(known, counter.version, lease, refuse_at).await;
+        let leased = match leased {
+            Err(StoreError::Standby) => self.lease_at_standby(counter, known).await,
+            leased => leased,
+        };
         let leased = leased.inspect_err(|_error| {
             counter.failures.fetch_add(1, Ordering::Release);
         })?;
@@ -223,6 +233,24 @@ impl Invocations {
         counter.left.fetch_add(leased.granted, Ordering::Relaxed);
         self.report(counter, leased.total);
         Ok(())
+    }
+
+    /// Takes a lease that a standby of the database cannot count. The next lease after its promotion counts it
+    /// too. A process that ends before that takes its count with it.
+    async fn lease_at_standby(
+        &self,
+        counter: &InvocationCounter,
+        known: u64,
+    ) -> Result<Lease, StoreError> {
+        let IvBudget { lease, refuse_at, .. } = self.limits;
+        let before = self.store.leased_invocations(counter.version).await?.max(known);
+        let left = MAX_AT_STANDBY.saturating_sub(counter.at_standby.load(Ordering::Relaxed));
+        let granted = lease.min(left).min(refuse_at.saturating_sub(before));
+        if left == 0 {
+            return Err(StoreError::Standby);
+        }
+        counter.at_standby.fetch_add(granted, Ordering::Relaxed);
+        Ok(Lease { granted, total: before.saturating_add(granted) })
     }
 
     /// The events that are not recorded in the audit yet.
@@ -273,6 +301,7 @@ impl InvocationCounter {
             is_warning_logged: AtomicBool::new(false),
             is_refilling: AtomicBool::new(false),
             lease_lock: tokio::sync::Mutex::default(),
+            at_standby: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             failed_encryptions: AtomicU64::new(0),
             is_unusable: AtomicBool::new(false),

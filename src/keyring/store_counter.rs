@@ -164,6 +164,17 @@ impl StoreCounter {
         if raised.revisions.as_ref() == Some(&revisions) && raised.is_complete() {
             return Ok(());
         }
+        // At a standby nothing was raised: its promotion may have lost what the token knows.
+        if raised.revisions.is_none() && self.store.follows_promotion() {
+            let counters = Counters::read(&self.store, &self.token).await?;
+            if counters.check().is_err() && self.store.recognize_older().await? {
+                raised.counters.stored = counters
+                    .stored
+                    .max(counters.token.unwrap_or_default())
+                    .max(raised.counters.stored);
+                return Ok(());
+            }
+        }
         if raised.revisions.is_some() && !raised.is_complete() {
             // The last call failed at the token.
             self.complete(&mut raised).await?;

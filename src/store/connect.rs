@@ -242,7 +242,10 @@ async fn migrate_server(url: DatabaseUrl, mode: LockMode) -> Result<Connected, S
     if needs_only_user && !server.is_only_user(EXCLUSIVE_TIMEOUT).await? {
         return Err(StoreError::schema_in_use());
     }
-    Box::pin(server.migrate()).await?;
+    // A standby gets its tables from its primary.
+    if !postgresql::is_standby(pool).await? || schema::is_older(pool).await? {
+        Box::pin(server.migrate()).await?;
+    }
     server.unlock_migration().await?;
     Ok(connected)
 }

@@ -145,6 +145,9 @@ pub enum StoreError {
     /// The standby of a PostgreSQL database was promoted, and not every gateway has compared it yet.
     #[error("the database was promoted, and the gateways compare it with what they have seen")]
     Promoted,
+    /// A PostgreSQL database is a standby, and accepts no change.
+    #[error("the database is a standby, which accepts no change")]
+    Standby,
     /// A PostgreSQL database is a standby that lacks what was seen.
     #[error("the database is a standby that has not received all changes that were seen")]
     OlderStandby,
@@ -290,6 +293,7 @@ impl From<StoreError> for ApiError {
             | StoreError::FileLost { .. }
             | StoreError::LockLost(_)
             | StoreError::Promoted
+            | StoreError::Standby
             | StoreError::OlderStandby
             | StoreError::Outage
             | StoreError::LeaseLost

@@ -56,6 +56,11 @@ impl Health {
         }
     }
 
+    /// Forgets that a change could not be written.
+    pub(super) fn forget_failed_write(&self) {
+        self.faults.lock().write = None;
+    }
+
     /// Records whether the file is the one that was opened, and if not, what happened to it.
     pub(super) fn note_file(&self, loss: Option<String>) {
         let was = std::mem::replace(&mut self.faults.lock().loss, loss.clone());

@@ -77,6 +77,15 @@ impl Store {
         Ok(Lease { granted, total })
     }
 
+    /// The encryptions of a version that were leased until now, also at a standby.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the version does not exist; when the database cannot be read.
+    pub async fn leased_invocations(&self, version: KeyVersionId) -> Result<u64, StoreError> {
+        let select = sqlx::query(VERSIONS.select("WHERE id = $1")).bind(version.to_string());
+        read_invocations(&self.inner.connection().await?.required_row(select).await?)
+    }
+
     /// Raises the counter of every version to at least `at_least`, for a database that is older than its
     /// token. Returns how many counters changed. A version with a wrong MAC stays unchanged and unused.
     ///

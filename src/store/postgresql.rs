@@ -173,6 +173,12 @@ pub(super) async fn has_tables(pool: &Pool) -> Result<bool, StoreError> {
     Ok(connection.value::<i64>(sqlx::query(find)).await? > 0)
 }
 
+/// Whether the server is a standby.
+pub(super) async fn is_standby(pool: &Pool) -> Result<bool, StoreError> {
+    let mut connection = Connection::acquire(pool).await?;
+    connection.value(sqlx::query("SELECT pg_is_in_recovery()")).await
+}
+
 impl ServerLock {
     /// Takes the lock of a user of the database.
     ///

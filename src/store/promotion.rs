@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -129,7 +130,14 @@ impl Store {
             return Ok(());
         }
         loop {
-            self.follow_promotion().await?;
+            match self.follow_promotion().await {
+                // It serves what it has until it has received the rest.
+                Ok(_) | Err(StoreError::OlderStandby) => {}
+                Err(error) => return Err(error),
+            }
+            if self.is_standby() {
+                return Ok(());
+            }
             let mut connection = self.inner.connection().await?;
             match require(&mut connection, &self.inner, ChangeKind::Record).await {
                 Err(StoreError::Promoted) => tokio::time::sleep(COMPARISON_POLL).await,
@@ -150,6 +158,7 @@ impl Store {
         }
         let _comparing = promotion.comparing.lock().await;
         let view = View::read(&mut self.inner.connection().await?).await?;
+        self.note_standby(view.timeline.is_empty());
         if view.timeline.is_empty() {
             return self.require_newest_standby().await.map(|()| None);
         }
@@ -167,6 +176,34 @@ impl Store {
         }
         let is_new = promotion.state.lock().entry != entry;
         if is_new { Ok(self.follow_entry(entry).await?.or(news)) } else { Ok(news) }
+    }
+
+    /// Whether the database was a standby when it was last looked at: it accepts no change.
+    pub fn is_standby(&self) -> bool {
+        self.inner.promotion.is_standby.load(Ordering::Relaxed)
+    }
+
+    /// Whether changes are possible: the database is no standby, and no lost changes have to be accepted.
+    pub fn accepts_changes(&self) -> bool {
+        !self.is_standby() && self.lost_changes().is_none()
+    }
+
+    fn note_standby(&self, is_standby: bool) {
+        let was_standby = self.inner.promotion.is_standby.swap(is_standby, Ordering::Relaxed);
+        if is_standby {
+            // It is no fault that a standby accepts no change.
+            self.inner.health.forget_failed_write();
+        }
+        match (was_standby, is_standby) {
+            (false, true) => tracing::warn!(
+                event = "store.standby",
+                "the database is a standby: changes are refused until it is promoted"
+            ),
+            (true, false) => {
+                tracing::info!(event = "store.primary", "the database is a standby no longer");
+            }
+            _ => {}
+        }
     }
 
     /// Fails at a standby that lacks what was seen: it may receive it yet, or will be promoted.
@@ -190,6 +227,9 @@ impl Store {
         let is_promotion = known
             .as_ref()
             .is_some_and(|known| known.system == found.system && known.timeline != found.timeline);
+        // A gateway at a standby does not know what those at the primary have accepted.
+        let is_first_sight =
+            known.is_none() && !view.compared.is_empty() && view.compared != found.timeline;
         let known = known.unwrap_or_default();
         let mut news = None;
         if is_promotion {
@@ -201,7 +241,7 @@ impl Store {
         }
         if is_promotion && known.is_ahead_of(&found) {
             self.store_loss(&mut write, &known, &found, &view).await?;
-        } else if is_promotion && self.has_lost_nonce(write.connection()).await? {
+        } else if is_first_sight || is_promotion && self.has_lost_nonce(write.connection()).await? {
             refuse_older_nonces(write.connection()).await?;
             tracing::warn!(
                 event = "cluster.nonces_lost",
@@ -222,7 +262,8 @@ impl Store {
         write.finish().await?;
         let mut state = inner.promotion.state.lock();
         state.compared = Some((found.system, found.timeline));
-        state.follows_promotion |= is_promotion && state.before.take().is_some();
+        let was_before = state.before.take().is_some();
+        state.follows_promotion |= is_first_sight || is_promotion && was_before;
         Ok(news)
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,8 @@ impl Seen {
 #[derive(Debug, Default)]
 pub(super) struct Promotion {
     pub(super) state: Mutex<State>,
+    /// The database is a standby, which accepts no change.
+    pub(super) is_standby: AtomicBool,
     /// Held while a promotion is compared.
     pub(super) comparing: tokio::sync::Mutex<()>,
 }
@@ -204,6 +207,9 @@ pub(super) async fn require(
 
 /// Fails if a change is known to be refused, before the database is asked.
 pub(super) fn require_accepted(inner: &Inner, kind: ChangeKind) -> Result<(), StoreError> {
+    if kind != ChangeKind::Comparison && inner.promotion.is_standby.load(Ordering::Relaxed) {
+        return Err(StoreError::Standby);
+    }
     if kind == ChangeKind::Change && inner.promotion.is_lost() {
         return Err(StoreError::LostChanges);
     }

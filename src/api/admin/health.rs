@@ -168,6 +168,9 @@ impl Health {
 
     /// Why a store that responds is degraded, if it is.
     fn store_problem(&self) -> Option<String> {
+        if self.components.store.is_standby() {
+            return Some("the database is a standby: changes are refused".to_owned());
+        }
         if let Some(lost) = self.components.store.lost_changes() {
             let from = Time::from_unix(lost.complete_until.div_euclid(1000));
             return Some(format!(

@@ -250,3 +250,39 @@ async fn with_synchronous_replication_a_promotion_loses_nothing_and_needs_no_ope
     }
     assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_at_a_standby_serves_what_needs_no_change_until_its_promotion() {
+    let site = Site::prepared();
+    let a = site.serve("a");
+    let admin = &site.admin;
+    let kept = create_key(&a, admin).await;
+    let blob = encrypt(&a, admin, &kept).await;
+    site.replicated(&kept).await;
+    let file = site.installation.path("b.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let sockets = site.installation.path("sockets").display().to_string();
+    let text = text.replace(&sockets, &site.standby.directory().display().to_string());
+    fs::write(&file, format!("{text}nonces = \"gateway\"\n")).unwrap();
+
+    let b = site.serve("b");
+    assert!(decrypts(&b, admin, &blob).await);
+    let of_b = encrypt(&b, admin, &kept).await;
+    let client = b.client(admin);
+    assert_eq!(refused(&client, "CreateKey", &[]).await, (503, UNAVAILABLE.to_owned()));
+    assert_eq!(readiness(&b).await, (200, "degraded".to_owned()));
+    let later = create_key(&a, admin).await;
+    until_async(async || code(&client, "DescribeKey", &[("KeyId", &later)]).await.is_empty()).await;
+    assert_eq!(a.stop(), Some(0));
+
+    site.fail_over();
+    until_async(async || code(&client, "CreateKey", &[]).await.is_empty()).await;
+    until_async(async || readiness(&b).await == (200, "ok".to_owned())).await;
+    assert!(decrypts(&b, admin, &of_b).await);
+    encrypt(&b, admin, &kept).await;
+    assert!(!b.has_logged("store.lost_changes"), "{}", b.log());
+    assert_eq!(b.stop(), Some(0));
+    let b = site.serve("b");
+    assert!(decrypts(&b, admin, &of_b).await);
+    assert_eq!(b.stop(), Some(0));
+}
