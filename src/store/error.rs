@@ -91,8 +91,8 @@ pub enum StoreError {
     },
     /// The direct way leads to another database than the pooler. The configuration is wrong.
     #[error(
-        "store.notify_url leads to another database than store.url, or as another role or to another schema: \
-         {direct} as {of_session}, and store.url as {of_connection}"
+        "store.notify_url leads to another database than store.url, or as another role or to another schema: to \
+         {direct}, role and schema {of_session}; store.url has role and schema {of_connection}"
     )]
     OtherDatabase {
         /// The database of the direct way.

@@ -32,9 +32,9 @@ fn a_pooler_that_loses_sessions_is_refused_until_a_direct_way_is_named() {
     assert!(refused.contains("ignore_startup_parameters"), "{refused}");
     drop(pgbouncer);
 
-    for pool_size in [1, 20] {
-        let size = format!("default_pool_size = {pool_size}");
-        let edit = |text: &mut String| *text = text.replace("default_pool_size = 20", &size);
+    let sizes = ["default_pool_size = 1", "", "default_pool_size = 20\nserver_round_robin = 1"];
+    for size in sizes {
+        let edit = |text: &mut String| *text = text.replace("default_pool_size = 20", size);
         let pgbouncer = PgBouncer::start(&database, edit);
         let url = pgbouncer.url_of(&database);
         let refused = init(&url, "").failed(2);
