@@ -22,7 +22,7 @@ use super::connect::blocking;
 use super::connection::Connection;
 use super::row::Scope;
 use super::tables::{ACCESS_REVISION, CATALOGUE_REVISION, NONCES_PRUNED};
-use super::timeline::{AcceptedAt, ChangeKind, LostChanges, Seen, View, require};
+use super::timeline::{AcceptedAt, ChangeKind, CommittedNonce, LostChanges, Seen, View, require};
 use super::write::Write;
 use super::{Inner, Store, StoreError, digest, unsigned_metadata};
 use crate::model::{KeyId, Time, clock};
@@ -354,13 +354,22 @@ impl Store {
         Ok(Some(PromotionNews::LostChanges))
     }
 
-    /// Whether the last nonce that this gateway has committed is missing.
+    /// Whether the last nonce that this gateway has committed is missing, or may be.
     async fn has_lost_nonce(&self, connection: &mut Connection) -> Result<bool, StoreError> {
-        let nonce = self.inner.promotion.state.lock().nonce;
-        let Some((nonce, expires)) = nonce else { return Ok(false) };
+        let (last, is_start) = {
+            let state = self.inner.promotion.state.lock();
+            (state.nonce, state.before.is_some())
+        };
+        // What the process before had committed last is not known.
+        let Some(last) = last else { return Ok(is_start) };
         let pruned = unsigned_metadata::read_count(connection, NONCES_PRUNED).await?.0;
-        if expires <= pruned.max(clock::now().unix()) {
+        let CommittedNonce { nonce, expires, committed } = last;
+        if expires <= pruned {
             return Ok(false);
+        }
+        if expires <= clock::now().unix() {
+            // Its request was old already. Those of other nonces of that time may be younger.
+            return Ok(clock::since(committed).as_secs() < REPLAY_SECONDS.unsigned_abs());
         }
         Ok(connection.value::<i64>(sqlx::query(HAS_NONCE).bind(nonce)).await? == 0)
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use sqlx::Row as _;
 use super::connection::Connection;
 use super::scope_reading::PartRevisions;
 use super::{Inner, StoreError};
+use crate::model::clock;
 
 /// The number of the timeline that the server writes, in eight hexadecimal digits; empty at a standby.
 macro_rules! timeline {
@@ -145,14 +147,25 @@ pub(super) struct State {
     pub(super) entry: String,
     /// The changes that were lost and are not accepted.
     pub(super) lost: Option<Arc<LostChanges>>,
-    /// The last nonce that was committed for all gateways, and when its request is too old.
-    pub(super) nonce: Option<(i64, i64)>,
+    /// The last nonce that was committed for all gateways.
+    pub(super) nonce: Option<CommittedNonce>,
+}
+
+/// A nonce that is in the database.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CommittedNonce {
+    pub(super) nonce: i64,
+    /// When its request is too old, in seconds since 1970.
+    pub(super) expires: i64,
+    /// When it was committed.
+    pub(super) committed: Instant,
 }
 
 impl Promotion {
     /// Records a nonce that is committed.
     pub(super) fn note_nonce(&self, nonce: i64, expires: i64) {
-        self.state.lock().nonce = Some((nonce, expires));
+        let committed = clock::monotonic();
+        self.state.lock().nonce = Some(CommittedNonce { nonce, expires, committed });
     }
 
     fn is_lost(&self) -> bool {
