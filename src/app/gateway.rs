@@ -480,6 +480,7 @@ async fn current_backend(
     metrics: StoreMetrics,
 ) -> Result<Backend, StartError> {
     if let Some(backend) = backend {
+        backend.store.await_comparison().await?;
         backend.refresh().await?;
         return Ok(backend);
     }
@@ -564,7 +565,12 @@ async fn take_over(
     // At a standby, the gateways at its primary may be making keys.
     let may_remove = store.lost_changes().is_none() && !store.is_standby();
     if may_remove && store.is_only_user().await? {
-        keyring.reconcile().await?;
+        if store.follows_promotion() {
+            // A key that is incomplete in an older row may have been completed in the token since.
+            store.delete_incomplete_rows().await?;
+        } else {
+            keyring.reconcile().await?;
+        }
     }
     let directory = state_directory.join("replay");
     let replay = ReplayGuard::open_for(store, &directory, clock::now()).await?;

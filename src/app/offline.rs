@@ -8,7 +8,7 @@ use super::binding::check_binding;
 use super::lock::{GatewayLocks, LockError};
 use crate::authn::row_key;
 use crate::model::RegionAccount;
-use crate::store::{AccessMode, LockedStore, Store};
+use crate::store::{AccessMode, LockedStore, Store, StoreError};
 use crate::token::{Token, TokenGroupSettings, TokenMetrics};
 
 /// Opens the store and its token, checks the rows, and that both belong together.
@@ -32,7 +32,11 @@ pub async fn open_offline(
         row_key::unlock(&locked, &token, &region_account.account, mode).await?
     };
     if mode == AccessMode::ReadWrite {
-        store.sign_revocations().await?;
+        match store.sign_revocations().await {
+            // `recover` accepts what a promotion has lost; the changes of other commands are refused.
+            Ok(_) | Err(StoreError::Promoted) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     check_binding(&store, &token, region_account, mode).await?;
     Ok((store, token))

@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
+use sqlx::Row as _;
 
 use super::connect::blocking;
 use super::connection::Connection;
@@ -37,16 +38,25 @@ const RECORD: &str = "database-seen.json";
 pub const REPLAY_SECONDS: i64 = 15 * 60;
 
 const SYSTEM: &str = "SELECT system_identifier FROM pg_control_system()";
-/// The last time at which the database knows that a gateway was there, in milliseconds since 1970: what was
-/// committed before is there.
-const LAST_SEEN: &str = "SELECT COALESCE(MAX(seen), 0) FROM cluster_members";
+/// The last time at which the database knew that a gateway was there when the first one compared the
+/// timeline, in milliseconds since 1970: what was committed before is there.
+const LAST_SEEN: &str = "SELECT COALESCE((SELECT MIN(term) FROM cluster_leases \
+     WHERE name LIKE 'compared/%' AND holder = $1), (SELECT MAX(seen) FROM cluster_members), 0)";
 const NOTE_TIMELINE: &str = "INSERT INTO cluster_leases (name, holder, term, expires) \
      VALUES ('timeline', $1, 0, 0) ON CONFLICT (name) DO UPDATE SET holder = excluded.holder";
-/// Records that a gateway has compared a timeline. The time is that of its first comparison.
+/// Records that a gateway has compared a timeline: when for the first time, and, as the term, the time of
+/// [`LAST_SEEN`].
 const NOTE_COMPARISON: &str = "INSERT INTO cluster_leases (name, holder, term, expires) \
-     VALUES ('compared/' || $1, $2, 0, CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)) \
-     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires = excluded.expires \
-     WHERE cluster_leases.holder <> excluded.holder";
+     VALUES ('compared/' || $1, $2, $3, CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)) \
+     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, term = excluded.term, \
+     expires = excluded.expires WHERE cluster_leases.holder <> excluded.holder";
+/// The timeline that a gateway has compared last, by the database.
+const OWN_COMPARISON: &str = "SELECT holder FROM cluster_leases WHERE name = 'compared/' || $1";
+/// Whether a gateway has not compared a timeline that served until the last one was seen.
+const IS_MISSING: &str = "SELECT COUNT(*) FROM cluster_members AS member \
+     WHERE seen >= $2 - 15000 \
+     AND NOT EXISTS (SELECT 1 FROM cluster_leases \
+     WHERE name = 'compared/' || member.name AND holder = $1)";
 /// Whether a gateway has not compared a timeline that served until the last one was seen, for not longer
 /// than twelve seconds since the first comparison.
 const IS_INCOMPLETE: &str = "SELECT COUNT(*) FROM cluster_members AS member \
@@ -129,10 +139,12 @@ impl Store {
         if self.inner.promotion.state.lock().record.is_none() {
             return Ok(());
         }
+        let mut refuses_older = false;
         loop {
             match self.follow_promotion().await {
+                Ok(news) => refuses_older |= news.is_some(),
                 // It serves what it has until it has received the rest.
-                Ok(_) | Err(StoreError::OlderStandby) => {}
+                Err(StoreError::OlderStandby) => {}
                 Err(error) => return Err(error),
             }
             if self.is_standby() {
@@ -141,7 +153,13 @@ impl Store {
             let mut connection = self.inner.connection().await?;
             match require(&mut connection, &self.inner, ChangeKind::Record).await {
                 Err(StoreError::Promoted) => tokio::time::sleep(COMPARISON_POLL).await,
-                other => return other,
+                other => {
+                    // Requests of this second are refused too: dates have whole seconds.
+                    if refuses_older {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                    return other;
+                }
             }
         }
     }
@@ -224,14 +242,23 @@ impl Store {
         let view = View::read(connection).await?;
         let found = found(connection, &view.timeline).await?;
         let known = self.known();
-        let is_promotion = known
-            .as_ref()
-            .is_some_and(|known| known.system == found.system && known.timeline != found.timeline);
+        let member = self.member().unwrap_or_default();
+        // Two standbys that were promoted one after the other may both begin the timeline of this number.
+        let noted = write.connection().row(sqlx::query(OWN_COMPARISON).bind(member)).await?;
+        let noted: Option<String> = noted.map(|row| row.try_get(0)).transpose()?;
+        let is_other = |known: &Seen| {
+            known.timeline != found.timeline
+                || noted.as_ref().is_some_and(|noted| *noted != found.timeline)
+        };
+        let is_promotion =
+            known.as_ref().is_some_and(|known| known.system == found.system && is_other(known));
         // A gateway at a standby does not know what those at the primary have accepted.
         let is_first_sight =
             known.is_none() && !view.compared.is_empty() && view.compared != found.timeline;
         let known = known.unwrap_or_default();
         let mut news = None;
+        let last_seen = sqlx::query(LAST_SEEN).bind(&*found.timeline);
+        let last_seen: i64 = write.connection().value(last_seen).await?;
         if is_promotion {
             tracing::warn!(
                 event = "store.promoted",
@@ -240,7 +267,8 @@ impl Store {
             );
         }
         if is_promotion && known.is_ahead_of(&found) {
-            self.store_loss(&mut write, &known, &found, &view).await?;
+            self.store_loss(&mut write, &known, &found, last_seen).await?;
+            news = Some(PromotionNews::LostNonces);
         } else if is_first_sight || is_promotion && self.has_lost_nonce(write.connection()).await? {
             refuse_older_nonces(write.connection()).await?;
             tracing::warn!(
@@ -250,16 +278,26 @@ impl Store {
             );
             news = Some(PromotionNews::LostNonces);
         }
-        let member = self.member().unwrap_or_default();
         let note = sqlx::query(NOTE_COMPARISON).bind(member).bind(&*found.timeline);
-        write.execute(note).await?;
+        write.execute(note.bind(last_seen)).await?;
         // Before the first gateway has noted one, there is nothing to wait for.
         let is_first = view.compared.is_empty();
         let incomplete = sqlx::query(IS_INCOMPLETE).bind(&*found.timeline);
         if is_first || write.connection().value::<i64>(incomplete).await? == 0 {
+            let missing = sqlx::query(IS_MISSING).bind(&*found.timeline).bind(last_seen);
+            if !is_first && write.connection().value::<i64>(missing).await? > 0 {
+                // What that gateway has accepted last is not known.
+                refuse_older_nonces(write.connection()).await?;
+            }
             write.execute(sqlx::query(NOTE_TIMELINE).bind(&*found.timeline)).await?;
         }
         write.finish().await?;
+        if is_promotion {
+            // Rows in memory may be missing in the database, and new ones have their revisions.
+            for scope in [Scope::Catalogue, Scope::Access] {
+                inner.next_check.make_due(scope);
+            }
+        }
         let mut state = inner.promotion.state.lock();
         state.compared = Some((found.system, found.timeline));
         let was_before = state.before.take().is_some();
@@ -273,20 +311,30 @@ impl Store {
         write: &mut Write,
         known: &Seen,
         found: &Seen,
-        view: &View,
+        complete_until: i64,
     ) -> Result<(), StoreError> {
-        let connection = write.connection();
-        let complete_until: i64 = connection.value(sqlx::query(LAST_SEEN)).await?;
-        let noted = serde_json::from_str::<LostChanges>(&view.entry).ok();
-        let noted = noted.filter(|lost| lost.accepted.is_none() && lost.timeline == found.timeline);
-        // That of the gateway that has compared first: since then the revisions are raised.
+        let read = |text: &str| serde_json::from_str::<LostChanges>(text).ok();
+        let noted = self.read_metadata(LOST_CHANGES, read).await?.value();
+        let is_of_timeline = |lost: &LostChanges| lost.timeline == found.timeline;
         let lost = match noted {
-            Some(noted) => LostChanges {
+            Some(noted) if noted.accepted.is_some() && is_of_timeline(&noted) => {
+                tracing::warn!(
+                    event = "store.loss_accepted_before",
+                    "this gateway has seen changes that the database lost; an operator has accepted that"
+                );
+                self.inner.forget_seen();
+                return refuse_older_nonces(write.connection()).await;
+            }
+            // That of the gateway that has compared first, since the revisions are raised then; or that of
+            // an earlier promotion.
+            Some(noted) if noted.accepted.is_none() => LostChanges {
+                timeline: found.timeline.clone(),
                 seen: noted.seen.max(known.catalogue),
                 seen_access: noted.seen_access.max(known.access),
+                complete_until: noted.complete_until.min(complete_until),
                 ..noted
             },
-            None => LostChanges {
+            _ => LostChanges {
                 recognized: clock::now().unix(),
                 gateway: self.member().unwrap_or_default().to_owned(),
                 timeline: found.timeline.clone(),
@@ -411,6 +459,10 @@ impl Store {
         let Some(seen) = self.seen() else { return Ok(()) };
         let path = {
             let mut state = self.inner.promotion.state.lock();
+            // What the process before has recorded is not compared yet.
+            if state.before.is_some() {
+                return Ok(());
+            }
             match &mut state.record {
                 Some((path, recorded)) if *recorded != seen => {
                     *recorded = seen.clone();
@@ -441,7 +493,9 @@ impl Store {
         let mut write = Write::begin(&self.inner, None, None, ChangeKind::Comparison).await?;
         let view = View::read(write.connection()).await?;
         let found = found(write.connection(), &view.timeline).await?;
-        self.store_loss(&mut write, &found, &found, &view).await?;
+        let last_seen = sqlx::query(LAST_SEEN).bind(&*found.timeline);
+        let last_seen: i64 = write.connection().value(last_seen).await?;
+        self.store_loss(&mut write, &found, &found, last_seen).await?;
         write.finish().await?;
         self.follow_promotion().await?;
         Ok(self.lost_changes().is_some())
@@ -483,6 +537,23 @@ impl Store {
         self.inner.next_check.make_due(Scope::Catalogue);
         self.refresh().await?;
         Ok(AcceptedLoss { lost, incomplete, postponed })
+    }
+
+    /// Deletes the rows of keys and versions that are incomplete in the database. Their objects in the token stay.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn delete_incomplete_rows(&self) -> Result<usize, StoreError> {
+        let mut write = self.write_record().await?;
+        let count = write.delete_incomplete().await?;
+        if count > 0 {
+            unsigned_metadata::increment(write.connection(), CATALOGUE_REVISION).await?;
+            write.announce().await?;
+        }
+        write.finish().await?;
+        self.inner.next_check.make_due(Scope::Catalogue);
+        self.refresh().await?;
+        Ok(count)
     }
 
     /// Ends the comparison of a timeline for a command that uses the database alone: no gateway compares it.

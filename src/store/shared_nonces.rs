@@ -134,8 +134,11 @@ async fn write_all(store: Store, mut queued: mpsc::Receiver<QueuedNonce>) {
         match inserted.unwrap_or_else(silent) {
             Ok(mut first) => {
                 is_failing = false;
-                for QueuedNonce { nonce, expires, is_first } in batch.drain(..) {
-                    store.inner.promotion.note_nonce(nonce, expires);
+                let accepted = batch.iter().filter(|queued| first.contains(&queued.nonce));
+                if let Some(youngest) = accepted.max_by_key(|queued| queued.expires) {
+                    store.inner.promotion.note_nonce(youngest.nonce, youngest.expires);
+                }
+                for QueuedNonce { nonce, is_first, .. } in batch.drain(..) {
                     // The request may be gone.
                     let _ = is_first.send(first.remove(&nonce));
                 }
@@ -182,7 +185,9 @@ async fn connect(store: &Store) -> Result<PgConnection, sqlx::Error> {
         sqlx::Executor::execute(&mut connection, sqlx::raw_sql(settings)).await?;
     }
     // A promotion ends all connections to the former server.
-    if sqlx::query_scalar(timeline::IS_COMPARED).fetch_one(&mut connection).await? {
+    let compared = sqlx::query_as(timeline::IS_COMPARED).fetch_one(&mut connection).await?;
+    let (timeline, is_compared): (String, bool) = compared;
+    if is_compared && store.inner.promotion.knows(&timeline) {
         Ok(connection)
     } else {
         Err(sqlx::Error::Protocol(StoreError::Promoted.to_string()))

@@ -31,9 +31,10 @@ const LOOK: &str = concat!(
     ", COALESCE((SELECT holder FROM cluster_leases WHERE name = 'timeline'), ''), \
      COALESCE((SELECT value FROM facts WHERE name = 'lost-changes' LIMIT 1), '')"
 );
-/// Whether no promotion is being compared, so that a nonce that was used before is known.
+/// The timeline, and whether all gateways have compared it, so that a nonce that was used before is known.
 pub(super) const IS_COMPARED: &str = concat!(
-    "SELECT COALESCE((SELECT holder FROM cluster_leases WHERE name = 'timeline'), timeline) = timeline \
+    "SELECT timeline, \
+     COALESCE((SELECT holder FROM cluster_leases WHERE name = 'timeline'), timeline) = timeline \
      FROM (SELECT ",
     timeline!(),
     " AS timeline) AS present"
@@ -168,6 +169,12 @@ impl Promotion {
         self.state.lock().nonce = Some(CommittedNonce { nonce, expires, committed });
     }
 
+    /// Whether the gateway has compared this timeline, or none yet.
+    pub(super) fn knows(&self, timeline: &str) -> bool {
+        let state = self.state.lock();
+        state.compared.as_ref().is_none_or(|(_system, compared)| compared == timeline)
+    }
+
     fn is_lost(&self) -> bool {
         self.state.lock().lost.is_some()
     }
@@ -198,17 +205,13 @@ pub(super) async fn require(
     inner: &Inner,
     kind: ChangeKind,
 ) -> Result<(), StoreError> {
-    if inner.database.server.is_none() || kind == ChangeKind::Comparison {
+    // A gateway without a name is the only one, and compares nothing.
+    if inner.member().is_none() || kind == ChangeKind::Comparison {
         return Ok(());
     }
     let view = View::read(connection).await?;
-    let is_known = {
-        let state = inner.promotion.state.lock();
-        state.compared.as_ref().is_none_or(|(_system, timeline)| *timeline == view.timeline)
-    };
-    // A gateway without a name is the only one, and compares nothing.
-    let is_compared =
-        inner.member().is_none() || view.compared.is_empty() || view.compared == view.timeline;
+    let is_known = inner.promotion.knows(&view.timeline);
+    let is_compared = view.compared.is_empty() || view.compared == view.timeline;
     if !is_known || !is_compared {
         return Err(StoreError::Promoted);
     }

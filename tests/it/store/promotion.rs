@@ -184,8 +184,18 @@ async fn lost_changes_are_recognized_listed_and_accepted_and_cryptography_goes_o
     assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
     // The token has the lost keys.
     site.command("a", &["recover", "--reason", "a drill"]);
+    // What a gateway remembers of the former primary, that comes back after the loss was accepted.
+    let seen = site.installation.path("state-a/database-seen.json");
+    let mut remembered: Value = serde_json::from_slice(&fs::read(&seen).unwrap()).unwrap();
+    remembered["timeline"] = "00000001".into();
+    for part in remembered["parts"]["catalogue"].as_object_mut().unwrap().values_mut() {
+        *part = (part.as_i64().unwrap() + 1000).into();
+    }
+    fs::write(&seen, remembered.to_string()).unwrap();
     let a = site.serve("a");
+    assert!(a.has_logged("store.loss_accepted_before"), "{}", a.log());
     assert!(decrypts(&a, admin, &lost_blob).await, "{}", a.log());
+    create_key(&a, admin).await;
     assert!(!a.has_logged("store.lost_changes"), "{}", a.log());
     assert_eq!(a.stop(), Some(0));
 }
@@ -214,6 +224,13 @@ async fn a_gateway_starts_on_a_database_that_lost_changes_while_no_gateway_ran()
     assert_eq!(a.stop(), Some(0));
     let a = site.serve("a");
     assert_eq!(readiness(&a).await, (200, "ok".to_owned()));
+    assert_eq!(a.stop(), Some(0));
+    // A promotion that no gateway has compared, or a copy of another server's database.
+    let other = "UPDATE cluster_leases SET holder = '0000000A' WHERE name = 'timeline'";
+    site.standby.execute("keys", other);
+    site.command("a", &["recover", "--reason", "a drill"]);
+    let a = site.serve("a");
+    create_key(&a, admin).await;
     assert_eq!(a.stop(), Some(0));
 }
 
