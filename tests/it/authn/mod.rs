@@ -2,4 +2,4 @@
 
 mod replay;
 mod signatures;
-mod wrong_clock;
+pub(crate) mod wrong_clock;

@@ -21,10 +21,10 @@ const HOUR: i64 = 3600;
 const DAYS: i64 = 2 * 24 * HOUR;
 
 /// The wall clock of a gateway.
-struct Clock(TempDir);
+pub(crate) struct Clock(TempDir);
 
 impl Clock {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Self(TempDir::new_in(scratch()).unwrap());
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/authn/clock.c");
         let mut compiler = Command::new("cc");
@@ -34,16 +34,16 @@ impl Clock {
         clock
     }
 
-    fn library(&self) -> PathBuf {
+    pub(crate) fn library(&self) -> PathBuf {
         self.0.path().join("clock.so")
     }
 
-    fn offset_file(&self) -> PathBuf {
+    pub(crate) fn offset_file(&self) -> PathBuf {
         self.0.path().join("offset")
     }
 
     /// Shows a time that is so many seconds off.
-    fn move_by(&self, seconds: i64) {
+    pub(crate) fn move_by(&self, seconds: i64) {
         let draft = self.0.path().join("draft");
         fs::write(&draft, seconds.to_string()).unwrap();
         fs::rename(draft, self.offset_file()).unwrap();

@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::postgresql::configure;
+use crate::authn::wrong_clock::Clock;
 use crate::secrets::linearizable;
 use crate::support::calls::{code, until_code};
 use crate::support::constant_load::{self, CLIENTS, ConstantLoad};
@@ -422,12 +423,18 @@ async fn a_start_leaves_what_another_gateway_is_making() {
 }
 
 /// Requests of all ways to sign, with a nonce of their own each.
-fn requests(server: &Server, user: &AccessKey, action: &str, count: usize) -> Vec<Vec<u8>> {
+fn requests(
+    server: &Server,
+    user: &AccessKey,
+    action: &str,
+    params: &[(&str, &str)],
+    count: usize,
+) -> Vec<Vec<u8>> {
     let variants: Vec<SigningVariant> = SigningVariant::all().collect();
     let user = (user.id.as_str(), user.secret.as_str());
     let request = |number: usize| {
         let variant = variants[number % variants.len()];
-        Call::to(server.address(), user, variant, action, &[]).signed().bytes()
+        Call::to(server.address(), user, variant, action, params).signed().bytes()
     };
     (0..count).map(request).collect()
 }
@@ -449,13 +456,19 @@ async fn a_request_is_accepted_once_by_all_gateways() {
     let cluster = Cluster::prepared();
     let (a, b) = (cluster.serve("a"), cluster.serve("b"));
     let replays = std::env::var("HSMGATE_REPLAYS").map_or(500, |count| count.parse().unwrap());
-    let reads = requests(&a, &cluster.admin, "ListKeys", replays);
-    let first = sent(&a, &reads).await;
-    assert!(first.iter().all(String::is_empty), "{first:?}");
-    let again = sent(&b, &reads).await;
-    assert!(again.iter().all(|code| code == "SignatureNonceUsed"), "{again:?}");
+    let key = create_key(&a, &cluster.admin).await;
+    until_async(async || encrypt(&b, &cluster.admin, &key).await.is_some()).await;
+    let encrypt = [("KeyId", key.as_str()), ("Plaintext", PLAINTEXT)];
+    for (action, params, count) in [("Encrypt", &encrypt[..], replays), ("ListKeys", &[], 50)] {
+        let calls = requests(&a, &cluster.admin, action, params, count);
+        let first = sent(&a, &calls).await;
+        assert!(first.iter().all(String::is_empty), "{first:?}");
+        // The token encrypts while the nonce is looked for: the result is thrown away.
+        let again = sent(&b, &calls).await;
+        assert!(again.iter().all(|code| code == "SignatureNonceUsed"), "{again:?}");
+    }
 
-    let changes = requests(&a, &cluster.admin, "CreateKey", 30);
+    let changes = requests(&a, &cluster.admin, "CreateKey", &[], 30);
     let (of_a, of_b) = tokio::join!(sent(&a, &changes), sent(&b, &changes));
     for codes in of_a.iter().zip(&of_b) {
         let accepted = usize::from(codes.0.is_empty()) + usize::from(codes.1.is_empty());
@@ -463,7 +476,41 @@ async fn a_request_is_accepted_once_by_all_gateways() {
             [codes.0, codes.1].iter().filter(|code| **code == "SignatureNonceUsed").count();
         assert_eq!((accepted, refused), (1, 1), "{codes:?}");
     }
-    assert_eq!(cluster.database.execute("SELECT COUNT(*) FROM keys"), "30");
+    assert_eq!(cluster.database.execute("SELECT COUNT(*) FROM keys"), "31");
+    assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
+
+#[tokio::test]
+async fn a_gateway_whose_clock_is_wrong_is_warned_of_and_no_request_is_accepted_twice() {
+    let clock = Clock::new();
+    let mut cluster = Cluster::prepared();
+    let a = cluster.serve("a");
+    cluster.installation.environment =
+        vec![("LD_PRELOAD", clock.library()), ("CLOCK_OFFSET_FILE", clock.offset_file())];
+    let b = cluster.serve("b");
+    cluster.installation.environment.clear();
+    clock.move_by(120);
+    until(|| b.has_logged("cluster.clock_wrong")).await;
+    assert!(!a.has_logged("cluster.clock_wrong"), "{}", a.log());
+    let status = cluster.command("a", &["cluster", "status", "--json"]);
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let mut members = status["members"].as_array().unwrap().iter();
+    let of_b = members.find(|member| member["name"] == "b").unwrap();
+    let offset = of_b["clock_offset_ms"].as_i64().unwrap();
+    assert!((110_000..=130_000).contains(&offset), "{status}");
+
+    for order in [[&a, &b], [&b, &a]] {
+        let calls = requests(&a, &cluster.admin, "ListKeys", &[], 8);
+        let codes = [sent(order[0], &calls).await, sent(order[1], &calls).await];
+        // The young gateway refuses what its clock shows to be older than its start.
+        let [first, second] = &codes;
+        assert!(first.iter().chain(second).any(String::is_empty), "{codes:?}");
+        for (first, second) in first.iter().zip(second) {
+            assert_ne!((first.is_empty(), second.is_empty()), (true, true), "{codes:?}");
+        }
+    }
+    clock.move_by(0);
+    until(|| b.has_logged("cluster.clock_right")).await;
     assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
 }
 

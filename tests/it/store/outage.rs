@@ -1,7 +1,7 @@
 //! A PostgreSQL database that does not respond: what a gateway serves meanwhile, and when it is ready.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
@@ -11,6 +11,9 @@ use crate::support::calls::{code, refused};
 use crate::support::installation::{AccessKey, Installation, Server};
 use crate::support::postgresql;
 use crate::support::process::until_async;
+use crate::support::raw_http::exchange;
+use crate::support::scale::{allowed, report};
+use crate::support::signed_calls::{Call, SigningVariant};
 
 const UNAVAILABLE: &str = "ServiceUnavailableTemporary";
 
@@ -59,8 +62,17 @@ async fn a_silent_database_stops_changes_at_once_and_cryptography_never() {
     until_async(async || gateway.has_logged("store.lock_lost")).await;
     encrypt(&gateway, &admin, &key).await;
     assert_eq!(readiness(&gateway).await, (200, "degraded".to_owned()));
+    let variant = SigningVariant::all().next().unwrap();
+    let user = (admin.id.as_str(), admin.secret.as_str());
+    let change = Call::to(gateway.address(), user, variant, "CreateKey", &[]).signed().bytes();
+    let answer = exchange(gateway.address(), &change).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
+    let begun = Instant::now();
     database.resume();
     until_async(async || code(&client, "CreateKey", &[]).await.is_empty()).await;
+    let recovered = begun.elapsed();
+    report(&format!("changes are possible {recovered:?} after the database responds again"));
+    assert!(recovered < allowed(Duration::from_secs(1)), "{recovered:?}");
     until_async(async || readiness(&gateway).await == (200, "ok".to_owned())).await;
     assert!(!gateway.has_logged("event=\"store.outage\""), "{}", gateway.log());
 }
