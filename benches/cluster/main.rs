@@ -233,7 +233,8 @@ fn compare_numbers(options: &Options) -> anyhow::Result<()> {
     };
     let module = settings.install(&installation.path(""));
     let text = fs::read_to_string(installation.path("hsmgate.toml"))?;
-    let workers = format!("[token]\nworkers = {WORKERS}\n");
+    // A burst waits for the token longer than the default allows.
+    let workers = format!("[token]\nworkers = {WORKERS}\nmax_queue_wait_ms = 4000\n");
     let text = text
         .replace(&installation.token.module.display().to_string(), &module.display().to_string())
         .replace("[token]\n", &workers);
