@@ -52,20 +52,22 @@ const NOTE_COMPARISON: &str = "INSERT INTO cluster_leases (name, holder, term, e
      expires = excluded.expires WHERE cluster_leases.holder <> excluded.holder";
 /// The timeline that a gateway has compared last, by the database.
 const OWN_COMPARISON: &str = "SELECT holder FROM cluster_leases WHERE name = 'compared/' || $1";
-/// Whether a gateway has not compared a timeline that served until the last one was seen.
-const IS_MISSING: &str = "SELECT COUNT(*) FROM cluster_members AS member \
-     WHERE seen >= $2 - 15000 \
-     AND NOT EXISTS (SELECT 1 FROM cluster_leases \
-     WHERE name = 'compared/' || member.name AND holder = $1)";
-/// Whether a gateway has not compared a timeline that served until the last one was seen, for not longer
-/// than twelve seconds since the first comparison.
-const IS_INCOMPLETE: &str = "SELECT COUNT(*) FROM cluster_members AS member \
-     WHERE seen >= (SELECT MAX(seen) FROM cluster_members) - 15000 \
-     AND NOT EXISTS (SELECT 1 FROM cluster_leases \
-     WHERE name = 'compared/' || member.name AND holder = $1) \
-     AND EXISTS (SELECT 1 FROM cluster_leases WHERE name LIKE 'compared/%' AND holder = $1) \
-     AND (SELECT MIN(expires) FROM cluster_leases WHERE name LIKE 'compared/%' AND holder = $1) \
-     > CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) - 12000";
+/// How many gateways have not compared a timeline that served until [`LAST_SEEN`].
+macro_rules! missing {
+    () => {
+        "SELECT COUNT(*) FROM cluster_members AS member \
+         WHERE seen >= $2 - 15000 \
+         AND NOT EXISTS (SELECT 1 FROM cluster_leases \
+         WHERE name = 'compared/' || member.name AND holder = $1)"
+    };
+}
+const MISSING: &str = missing!();
+/// The same, for not longer than twelve seconds since the first comparison.
+const AWAITED: &str = concat!(
+    missing!(),
+    " AND (SELECT MIN(expires) FROM cluster_leases WHERE name LIKE 'compared/%' AND holder = $1) \
+     > CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) - 12000"
+);
 const HAS_NONCE: &str = "SELECT COUNT(*) FROM used_nonces WHERE nonce = $1";
 
 /// What a gateway has to do about a promotion.
@@ -257,8 +259,7 @@ impl Store {
             known.is_none() && !view.compared.is_empty() && view.compared != found.timeline;
         let known = known.unwrap_or_default();
         let mut news = None;
-        let last_seen = sqlx::query(LAST_SEEN).bind(&*found.timeline);
-        let last_seen: i64 = write.connection().value(last_seen).await?;
+        let last_seen = last_seen(write.connection(), &found.timeline).await?;
         if is_promotion {
             tracing::warn!(
                 event = "store.promoted",
@@ -282,9 +283,9 @@ impl Store {
         write.execute(note.bind(last_seen)).await?;
         // Before the first gateway has noted one, there is nothing to wait for.
         let is_first = view.compared.is_empty();
-        let incomplete = sqlx::query(IS_INCOMPLETE).bind(&*found.timeline);
-        if is_first || write.connection().value::<i64>(incomplete).await? == 0 {
-            let missing = sqlx::query(IS_MISSING).bind(&*found.timeline).bind(last_seen);
+        let awaited = sqlx::query(AWAITED).bind(&*found.timeline).bind(last_seen);
+        if is_first || write.connection().value::<i64>(awaited).await? == 0 {
+            let missing = sqlx::query(MISSING).bind(&*found.timeline).bind(last_seen);
             if !is_first && write.connection().value::<i64>(missing).await? > 0 {
                 // What that gateway has accepted last is not known.
                 refuse_older_nonces(write.connection()).await?;
@@ -493,8 +494,7 @@ impl Store {
         let mut write = Write::begin(&self.inner, None, None, ChangeKind::Comparison).await?;
         let view = View::read(write.connection()).await?;
         let found = found(write.connection(), &view.timeline).await?;
-        let last_seen = sqlx::query(LAST_SEEN).bind(&*found.timeline);
-        let last_seen: i64 = write.connection().value(last_seen).await?;
+        let last_seen = last_seen(write.connection(), &found.timeline).await?;
         self.store_loss(&mut write, &found, &found, last_seen).await?;
         write.finish().await?;
         self.follow_promotion().await?;
@@ -577,6 +577,11 @@ impl Inner {
             self.next_check.make_due(scope);
         }
     }
+}
+
+/// The time of [`LAST_SEEN`].
+async fn last_seen(connection: &mut Connection, timeline: &str) -> Result<i64, StoreError> {
+    connection.value(sqlx::query(LAST_SEEN).bind(timeline)).await
 }
 
 /// What the database has.
