@@ -10,7 +10,7 @@ use super::operator_calls::OperatorCalls;
 use crate::authn::{CredentialStore, row_key};
 use crate::keyring::SecretDataKeys;
 use crate::model::RegionAccount;
-use crate::store::{AccessMode, LockedStore, Store};
+use crate::store::{AccessMode, LockedStore, Store, StoreMetrics};
 use crate::token::{Token, TokenGroupSettings, TokenMetrics};
 
 /// The store and its token, both open.
@@ -35,7 +35,7 @@ impl Backend {
         store_url: &str,
         region_account: &RegionAccount,
     ) -> Result<Self, StartError> {
-        let locked = LockedStore::open(store_url).await?;
+        let locked = LockedStore::open_to_unlock(store_url, StoreMetrics::default()).await?;
         let token = open_token(token, TokenMetrics::default()).await?;
         Self::of(locked, token, region_account).await
     }
@@ -48,13 +48,15 @@ impl Backend {
         // Of another token the key of the row signatures would be missing.
         check_binding(locked.unchecked(), &token, region_account, AccessMode::ReadOnly).await?;
         let (account, mode) = (&region_account.account, AccessMode::ReadWrite);
-        let store = Box::pin(row_key::unlock(&locked, &token, account, mode)).await?;
+        let unlocked = Box::pin(row_key::unlock_with_key(&locked, &token, account, mode)).await?;
+        let (store, encryption_key) = unlocked;
         store.await_comparison().await?;
         if !store.is_standby() {
             store.sign_revocations().await?;
         }
         check_binding(&store, &token, region_account, mode).await?;
-        let access_keys = Arc::new(CredentialStore::open(store.clone(), token.clone()).await?);
+        let access_keys = CredentialStore::open(store.clone(), token.clone(), encryption_key);
+        let access_keys = Arc::new(access_keys.await?);
         Ok(Self { store, token, access_keys, data_keys: None, operator_calls: None })
     }
 

@@ -91,19 +91,19 @@ impl Prepared {
         let of_admin = |(ca, server)| TlsServer::with_client_ca(ca, server, key_exchange);
         let admin_ca = settings.admin_client_ca.as_deref().zip(certificate.clone());
         let admin_tls = admin_ca.map(of_admin).transpose()?;
-        let url = &settings.store_url;
-        let must_wait = mode == StartMode::Replacement && Store::needs_migration(url).await?;
-        let store = if must_wait {
-            None
-        } else {
-            let store = LockedStore::open_with(url, metrics.store.clone()).await?;
-            if mode == StartMode::Exclusive {
-                store.unchecked().become_gateway().await?;
+        // Both take long with many keys, and neither needs the other.
+        let (store, token) = tokio::join!(
+            Box::pin(open_store(&settings, mode, metrics.store.clone())),
+            open_token(settings.token.clone(), metrics.token.clone())
+        );
+        let (store, token) = match (store, token) {
+            (Ok(store), Ok(token)) => (store, token),
+            (Err(error), Ok(token)) => {
+                close_token(token).await;
+                return Err(error);
             }
-            store.unchecked().remember_in(&settings.state_directory).await?;
-            Some(store)
+            (Err(error), Err(_)) | (Ok(_), Err(error)) => return Err(error),
         };
-        let token = open_token(settings.token.clone(), metrics.token.clone()).await?;
         check_caller_iv(&settings, &token)?;
         let backend = match store {
             Some(store) => Some(Backend::of(store, token.clone(), &settings.region_account).await?),
@@ -471,6 +471,24 @@ async fn check_prerequisites(
     Ok(())
 }
 
+/// Opens the store; `None` if its tables have to be migrated first, while no other gateway uses them.
+async fn open_store(
+    settings: &Settings,
+    mode: StartMode,
+    metrics: StoreMetrics,
+) -> Result<Option<LockedStore>, StartError> {
+    let url = &settings.store_url;
+    if mode == StartMode::Replacement && Store::needs_migration(url).await? {
+        return Ok(None);
+    }
+    let store = LockedStore::open_to_unlock(url, metrics).await?;
+    if mode == StartMode::Exclusive {
+        store.unchecked().become_gateway().await?;
+    }
+    store.unchecked().remember_in(&settings.state_directory).await?;
+    Ok(Some(store))
+}
+
 /// Store and token as they are once the locks are taken: the previous gateway may have changed
 /// something at its end.
 async fn current_backend(
@@ -484,7 +502,7 @@ async fn current_backend(
         backend.refresh().await?;
         return Ok(backend);
     }
-    let store = LockedStore::open_with(&settings.store_url, metrics).await?;
+    let store = LockedStore::open_to_unlock(&settings.store_url, metrics).await?;
     store.unchecked().remember_in(&settings.state_directory).await?;
     Backend::of(store, token, &settings.region_account).await
 }

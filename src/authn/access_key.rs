@@ -223,13 +223,22 @@ pub(super) struct Snapshot {
 type Decrypted = HashMap<AccessKeyId, (Vec<u8>, Option<SecretString>)>;
 
 impl CredentialStore {
-    /// Loads all AccessKeys. The very first start generates the token key that encrypts them; its
-    /// name is stored first, so that an interrupted start can be repeated.
+    /// Loads all AccessKeys. `found` is the key that unlocked the store: a search for it takes long in a
+    /// token with many objects. If the checked store names another key, that one is searched for.
     ///
     /// # Errors
     /// When store or token fail, or the token does not have the key that encrypted the secrets.
-    pub async fn open(store: Store, token: Token) -> Result<Self, AccessKeyError> {
-        let encryption_key = open_encryption_key(&store, &token, AccessMode::ReadWrite).await?;
+    pub async fn open(
+        store: Store,
+        token: Token,
+        found: KeyIdentity,
+    ) -> Result<Self, AccessKeyError> {
+        let stored = stored_encryption_key(&store).await?.value().map(token_key);
+        let encryption_key = if stored == Some(found) {
+            found
+        } else {
+            open_encryption_key(&store, &token, AccessMode::ReadWrite).await?
+        };
         token.set_identity_key(encryption_key);
         let keys = Self::with_encryption_key(store, token, encryption_key);
         keys.load().await.map_err(|error| match error {
@@ -794,6 +803,7 @@ async fn stored_encryption_key(store: &Store) -> Result<MetadataValue<KeyVersion
 
 /// Whether the store has no data yet that depends on an encryption key.
 async fn is_new(store: &Store) -> Result<bool, StoreError> {
+    store.ensure_read().await?;
     let state = store.access_state().await?;
     let has_access_keys = !state.keys.is_empty() || !state.damaged.is_empty();
     Ok(!has_access_keys && store.keys().is_empty() && store.damaged_rows().is_empty())

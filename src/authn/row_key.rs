@@ -74,6 +74,19 @@ pub async fn unlock(
     account: &AccountId,
     mode: AccessMode,
 ) -> Result<Store, RowKeyError> {
+    Ok(unlock_with_key(locked, token, account, mode).await?.0)
+}
+
+/// As [`unlock`], with the token key that encrypts the key of the row MACs, which was found in the token.
+///
+/// # Errors
+/// As [`unlock`].
+pub async fn unlock_with_key(
+    locked: &LockedStore,
+    token: &Token,
+    account: &AccountId,
+    mode: AccessMode,
+) -> Result<(Store, KeyIdentity), RowKeyError> {
     let encryption_key = open_encryption_key(locked.unchecked(), token, mode).await?;
     let is_new = mode == AccessMode::ReadWrite
         && locked.wrapped_row_key().await?.is_none()
@@ -83,7 +96,7 @@ pub async fn unlock(
         match locked.sign_new(RowKey::new(&secret, account), &wrapped).await {
             // Another process was faster: its key is the one of the store.
             Err(StoreError::Exists) => {}
-            signed => return Ok(signed?),
+            signed => return Ok((signed?, encryption_key)),
         }
     }
     let wrapped = locked.wrapped_row_key().await?.ok_or(RowKeyError::Unsigned)?;
@@ -92,7 +105,7 @@ pub async fn unlock(
     if mode == AccessMode::ReadWrite && !store.has_whole_metadata().await? {
         return Err(RowKeyError::Metadata);
     }
-    Ok(store)
+    Ok((store, encryption_key))
 }
 
 /// Signs all rows as they are, with the present key of the store if the token can decrypt it. For an

@@ -25,15 +25,18 @@ impl LockedStore {
     /// When the URL is invalid, the database cannot be opened or read, or its schema belongs to a
     /// newer program. A row that cannot be read is skipped: [`Store::damaged_rows`].
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        Self::open_with(url, StoreMetrics::default()).await
+        let database = connect::connect(url, LockMode::Shared).await?;
+        Self::load(database, StoreMetrics::default()).await
     }
 
-    /// As [`LockedStore::open`], with registered metrics.
+    /// As [`LockedStore::open`], with registered metrics, to unlock it next: the catalogue is read once, when
+    /// it can be checked.
     ///
     /// # Errors
     /// As [`LockedStore::open`].
-    pub async fn open_with(url: &str, metrics: StoreMetrics) -> Result<Self, StoreError> {
-        Self::load(connect::connect(url, LockMode::Shared).await?, metrics).await
+    pub async fn open_to_unlock(url: &str, metrics: StoreMetrics) -> Result<Self, StoreError> {
+        let database = connect::connect(url, LockMode::Shared).await?;
+        Ok(Self(Store::of(database, metrics)))
     }
 
     /// As [`LockedStore::open`], but with an exclusive lock: no other process may use the store
@@ -58,7 +61,9 @@ impl LockedStore {
         database: connect::Connected,
         metrics: StoreMetrics,
     ) -> Result<Self, StoreError> {
-        Store::load(database, metrics).await.map(Self)
+        let store = Store::of(database, metrics);
+        store.reload().await?;
+        Ok(Self(store))
     }
 
     /// The store as its rows claim it to be: for what an operator reads, to take rights away, and to

@@ -83,7 +83,7 @@ mod write;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -188,6 +188,8 @@ struct Inner {
     heartbeats: Heartbeats,
     /// What is known of promotions of a standby.
     promotion: Promotion,
+    /// Whether the catalogue was read since the store was opened.
+    has_read: AtomicBool,
 }
 
 impl Store {
@@ -288,8 +290,8 @@ impl Store {
         .await
     }
 
-    /// Reads the catalogue without checking its rows.
-    async fn load(database: Connected, metrics: StoreMetrics) -> Result<Self, StoreError> {
+    /// A store whose catalogue was not read yet.
+    fn of(database: Connected, metrics: StoreMetrics) -> Self {
         let inner = Inner {
             database,
             catalogue: RwLock::default(),
@@ -308,10 +310,9 @@ impl Store {
             live_gateways: LiveGateways::default(),
             heartbeats: Heartbeats::default(),
             promotion: Promotion::default(),
+            has_read: AtomicBool::new(false),
         };
-        let store = Self { inner: Arc::new(inner), operator: None, term: None };
-        store.reload().await?;
-        Ok(store)
+        Self { inner: Arc::new(inner), operator: None, term: None }
     }
 
     /// Reads and checks the catalogue, whether it was changed or not.
@@ -319,7 +320,16 @@ impl Store {
         let (catalogue, damaged) = Box::pin(load(&self.inner)).await?;
         *self.inner.catalogue.write() = catalogue;
         self.note_damaged(Part::Catalogue, damaged);
+        self.inner.has_read.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Reads the catalogue, unless it was read since the store was opened: a locked store may not have it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn ensure_read(&self) -> Result<(), StoreError> {
+        if self.inner.has_read.load(Ordering::Relaxed) { Ok(()) } else { self.reload().await }
     }
 
     /// Waits for running changes and closes the database. Later calls that need it fail.
