@@ -358,6 +358,7 @@ async fn find_all_keys(keyring: Keyring) {
         }
         tokio::time::sleep(KEY_SEARCH_INTERVAL).await;
     }
+    keyring.destroy_left_test_keys().await;
     while reconnects.changed().await.is_ok() {
         // Keys that were not found are searched for at their first use.
         if let Err(error) = keyring.load_all_handles().await {

@@ -71,6 +71,11 @@ impl Keyring {
         Ok(orphans)
     }
 
+    /// Destroys the keys for tests that a killed process left in the token.
+    pub async fn destroy_left_test_keys(&self) {
+        self.token.destroy_left_test_keys(&Budget::new(self.timeouts.generate)).await;
+    }
+
     /// Caches the handles of all keys in the token, so that no key has to be searched.
     ///
     /// # Errors

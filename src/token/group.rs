@@ -786,6 +786,15 @@ impl Group {
         }
     }
 
+    /// Destroys the keys for tests that killed processes left, in each open token.
+    pub(super) async fn destroy_left_test_keys(&self, budget: &Budget) {
+        for member in self.opened() {
+            // It does no harm: the next call tries again.
+            let destroy = |worker: &mut Worker<'_>| worker.destroy_left_test_keys();
+            let _ = member.change(budget, destroy).await;
+        }
+    }
+
     pub(super) async fn list(&self) -> Result<Vec<ObjectName>, TokenError> {
         let (mut names, mut failure, mut is_listed) = (BTreeSet::new(), None, false);
         for slot in &self.slots {

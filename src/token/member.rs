@@ -95,7 +95,7 @@ impl Member {
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        self.submit(QueueKind::Use, budget, job, |worker, job: F| Ok((job(worker)?, None))).await
+        self.run_in(QueueKind::Use, budget, job).await
     }
 
     /// Runs a job on the thread for changes.
@@ -104,7 +104,21 @@ impl Member {
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        self.submit(QueueKind::Manage, budget, job, |worker, job: F| Ok((job(worker)?, None))).await
+        self.run_in(QueueKind::Manage, budget, job).await
+    }
+
+    /// Runs a job on a thread of this kind.
+    pub(super) async fn run_in<T, F>(
+        &self,
+        kind: QueueKind,
+        budget: &Budget,
+        job: F,
+    ) -> Result<T, FailedJob<F>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
+    {
+        self.submit(kind, budget, job, |worker, job: F| Ok((job(worker)?, None))).await
     }
 
     /// Runs a job that uses a key, if the thread knows its handles. Otherwise the job is returned.

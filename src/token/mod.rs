@@ -388,6 +388,12 @@ impl Token {
         self.0.forget(key, budget).await;
     }
 
+    /// Destroys the keys for tests that a killed process left as token objects. Another process that uses one
+    /// of them now makes another. A failure is only logged: they do no harm.
+    pub async fn destroy_left_test_keys(&self, budget: &Budget) {
+        self.0.destroy_left_test_keys(budget).await;
+    }
+
     /// The names of all objects whose label is one of the gateway's, sorted, each once; of several
     /// tokens, of all that are ready. It reads the label of every object, which takes seconds, on some
     /// tokens minutes, if there are many. Keys may be created and destroyed meanwhile, and calls

@@ -24,7 +24,6 @@ use super::error::{ErrorClass, TokenError};
 use super::initialization::{Initialization, Module};
 use super::metrics::TokenMetrics;
 use super::objects::name::KeyIdentity;
-use super::objects::query;
 use super::room::Room;
 use super::settings::{TokenInfo, TokenSettings};
 use super::tuning::JobTime;
@@ -72,11 +71,6 @@ impl TokenState {
     ) -> Result<Self, TokenError> {
         let module = Module::load(settings, metrics.random_generator_failures.clone())?;
         let first = module.open(None)?;
-        // A process that was killed may have left some.
-        first.with_anchor(|anchor| {
-            query::destroy_test_keys(anchor);
-            Ok(())
-        })?;
         let info = first.info.clone();
         let capabilities =
             Capabilities::new(Arc::clone(&first.mechanisms), Arc::clone(&first.mechanism_details));

@@ -1,11 +1,12 @@
 //! Objects: create, destroy, list, and their attributes.
 
+use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType};
 use hsmgate::model::KeySpec;
 use hsmgate::token::{KeyClass, KeyIdentity, ObjectName, ObjectOwner, ServiceKey, TokenError};
 
 use super::harness::{
-    SEPARATE_CALLERS, change, direct_session, key, name, run, secret, with_every_token,
+    SEPARATE_CALLERS, budget, change, direct_session, key, name, run, secret, with_every_token,
     with_every_token_but, with_token,
 };
 use crate::tokens::Product;
@@ -88,6 +89,25 @@ fn our_keys_are_listed_by_name_and_others_are_not() {
         session.create_object(&[&foreign[..], &[data]].concat()).unwrap();
         names.sort();
         assert_eq!(token.list().await.unwrap(), names);
+    });
+}
+
+/// By its label, which `hsmgate` gives to each key for a test.
+#[test]
+fn a_test_key_that_a_killed_process_left_is_destroyed_and_other_keys_are_not() {
+    let name_here =
+        "objects::a_test_key_that_a_killed_process_left_is_destroyed_and_other_keys_are_not";
+    with_token(name_here, async |token| {
+        let kept = key(&token, KeySpec::Aes256).await;
+        let (_pkcs11, session) = direct_session();
+        let label = "hsmgate: a key for a test that is destroyed after it; left over if no gateway is \
+                     running now";
+        let test = [Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec())];
+        let length = Attribute::ValueLen(32.into());
+        session.generate_key(&Mechanism::AesKeyGen, &[&test[..], &[length]].concat()).unwrap();
+        token.destroy_left_test_keys(&budget()).await;
+        assert_eq!(session.find_objects(&test).unwrap().len(), 0);
+        assert!(run(&token, move |worker| worker.exists(kept)).await.unwrap());
     });
 }
 

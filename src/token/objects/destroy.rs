@@ -4,7 +4,7 @@ use cryptoki::object::ObjectClass;
 use cryptoki::session::Session;
 
 use super::name::{KeyClass, KeyIdentity};
-use super::query::{class_and_label, key_mismatch, search_all};
+use super::query::{class_and_label, destroy_test_keys, key_mismatch, search_all};
 use crate::token::error::{ErrorClass, TokenError};
 use crate::token::worker::Worker;
 
@@ -43,6 +43,18 @@ impl Worker<'_> {
                 }
                 destroyed.map(drop)
             })
+        })
+    }
+
+    /// Destroys the keys for tests that a killed process left as token objects. The search takes long in a
+    /// token with many objects.
+    ///
+    /// # Errors
+    /// When no session can be opened.
+    pub(crate) fn destroy_left_test_keys(&mut self) -> Result<(), TokenError> {
+        self.with_objects(|worker| {
+            destroy_test_keys(worker.session()?);
+            Ok(())
         })
     }
 

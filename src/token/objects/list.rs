@@ -15,6 +15,7 @@ use crate::token::budget::Budget;
 use crate::token::cache::{Handles, LoginEpoch};
 use crate::token::error::{ErrorClass, TokenError};
 use crate::token::member::Member;
+use crate::token::pool::QueueKind;
 use crate::token::retry::{REPEATED_LOGOUTS, RETRIES};
 use crate::token::worker::Worker;
 
@@ -58,16 +59,18 @@ struct Step<T> {
 impl Member {
     /// The names of all objects whose label is one of the gateway's, sorted, each once. It reads
     /// the label of every object, which takes seconds, on some tokens minutes, if there are many.
-    /// Keys may be created and destroyed meanwhile, and calls continue. The handles are cached, so
-    /// that no key has to be searched on its first use.
+    /// Keys may be created and destroyed meanwhile, and calls continue: the thread for changes reads the
+    /// labels, so that no call waits for it. The handles are cached, so that no key has to be searched on
+    /// its first use.
     ///
     /// # Errors
     /// When the token cannot be searched, or has not responded for 30 seconds.
     pub(crate) async fn list(&self) -> Result<Vec<ObjectName>, TokenError> {
         for _time in 0..=RETRIES {
-            let ObjectList { login_epoch, copies, objects } = self.all_objects().await?;
+            let kind = QueueKind::Manage;
+            let ObjectList { login_epoch, copies, objects } = self.all_objects(kind).await?;
             let ours = self
-                .each_object(login_epoch, objects, |worker, object| worker.named(*object))
+                .each_object(kind, login_epoch, objects, |worker, object| worker.named(*object))
                 .await?;
             let Some((ours, unreadable)) = ours else { continue };
             self.state.room.set_unreadable(unreadable);
@@ -91,14 +94,18 @@ impl Member {
             Ok(Some(worker.check_objects(*name, objects, depth)))
         };
         for _time in 0..=RETRIES {
-            let ObjectList { login_epoch, objects, .. } = self.all_objects().await?;
+            let kind = QueueKind::Use;
+            let ObjectList { login_epoch, objects, .. } = self.all_objects(kind).await?;
             let attributes = self
-                .each_object(login_epoch, objects, |worker, object| worker.attributes_of(*object))
+                .each_object(kind, login_epoch, objects, |worker, object| {
+                    worker.attributes_of(*object)
+                })
                 .await?;
             let Some((attributes, unreadable)) = attributes else { continue };
             self.state.room.set_unreadable(unreadable);
             let named = by_name(attributes);
-            if let Some((inspected, _)) = self.each_object(login_epoch, named, inspect).await? {
+            let inspected = self.each_object(kind, login_epoch, named, inspect).await?;
+            if let Some((inspected, _)) = inspected {
                 return Ok(inspected);
             }
         }
@@ -109,6 +116,7 @@ impl Member {
     /// handles became invalid meanwhile.
     async fn each_object<I, T>(
         &self,
+        kind: QueueKind,
         login_epoch: LoginEpoch,
         items: Vec<I>,
         look: impl Fn(&mut Worker<'_>, &I) -> Result<Option<T>, TokenError> + Copy + Send + 'static,
@@ -122,7 +130,7 @@ impl Member {
         while done < items.len() {
             let items = Arc::clone(&items);
             let step = self
-                .retry_while_busy(move |worker| {
+                .retry_while_busy(kind, move |worker| {
                     worker.list_step(login_epoch, items.get(done..).unwrap_or_default(), look)
                 })
                 .await?;
@@ -138,19 +146,20 @@ impl Member {
         clippy::redundant_closure_for_method_calls,
         reason = "the method path is not general enough over the worker's lifetime"
     )]
-    async fn all_objects(&self) -> Result<ObjectList, TokenError> {
-        self.retry_while_busy(|worker| worker.all_objects()).await
+    async fn all_objects(&self, kind: QueueKind) -> Result<ObjectList, TokenError> {
+        self.retry_while_busy(kind, |worker| worker.all_objects()).await
     }
 
     /// Repeats a job while it is rejected because calls wait.
-    async fn retry_while_busy<T, F>(&self, job: F) -> Result<T, TokenError>
+    async fn retry_while_busy<T, F>(&self, kind: QueueKind, job: F) -> Result<T, TokenError>
     where
         T: Send + 'static,
         F: Fn(&mut Worker<'_>) -> Result<T, TokenError> + Clone + Send + 'static,
     {
         let budget = Budget::new(TIMEOUT);
         loop {
-            match self.run(&budget, job.clone()).await.map_err(|failed| failed.error) {
+            let run = self.run_in(kind, &budget, job.clone());
+            match run.await.map_err(|failed| failed.error) {
                 Err(TokenError::Busy) if clock::monotonic() < budget.deadline() => {
                     tokio::time::sleep(PAUSE).await;
                 }
