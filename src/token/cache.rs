@@ -32,7 +32,8 @@ pub(super) struct LoginEpoch {
 pub(super) enum SessionCopy {
     /// It would be no faster, or the token cannot copy keys.
     Never,
-    /// To be requested when the key is first used.
+    /// To be requested when the key is in frequent use. Each copy takes memory of the token, with SoftHSM2
+    /// 7 KB, and the check of one that was not used for a while takes as long as a use of the original.
     Wanted,
     /// The thread for changes makes it as soon as it has no change to make.
     Requested,
@@ -57,6 +58,8 @@ pub(super) struct Handles {
     pub(super) is_compared: bool,
     /// When `main` was last seen in the token.
     pub(super) seen: Instant,
+    /// When the key was last used, while a copy is wanted.
+    pub(super) used: Option<Instant>,
 }
 
 impl Handles {
@@ -72,7 +75,13 @@ impl Handles {
             is_copy_verified: false,
             is_compared: false,
             seen: clock::monotonic(),
+            used: None,
         })
+    }
+
+    /// Whether a key without a copy is in such frequent use that a copy pays.
+    pub(super) fn is_in_frequent_use(&self) -> bool {
+        self.used.is_some_and(|used| clock::since(used) <= COPY_MAX_AGE)
     }
 
     /// The handle for the hot path.
@@ -169,6 +178,11 @@ impl KeyCache {
         let same =
             known.filter(|known| known.login_epoch == of.login_epoch && known.main == of.main);
         same.map(change).is_some()
+    }
+
+    /// Records a use of a key without a copy.
+    pub(super) fn note_use(&self, key: KeyIdentity, handles: Handles) {
+        self.change(key, handles, |known| known.used = Some(clock::monotonic()));
     }
 
     /// Records that the copy of a key was requested.

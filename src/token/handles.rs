@@ -45,10 +45,15 @@ impl Worker<'_> {
         self.requires_comparison = self.state.module.name().is_some();
     }
 
-    /// Requests the session copy of a key that lacks one. The original is used meanwhile: calls would
-    /// wait for the copy, which takes some tokens longer than a hundred calls.
+    /// Requests the session copy of a key that lacks one and is in frequent use. The original is used
+    /// meanwhile: calls would wait for the copy, which takes some tokens longer than a hundred calls.
     fn request_copy(&self, key: KeyIdentity, handles: Handles) {
-        if handles.copy == SessionCopy::Wanted && self.state.copy_requests.send(key) {
+        if handles.copy != SessionCopy::Wanted {
+            return;
+        }
+        if !handles.is_in_frequent_use() {
+            self.state.keys.note_use(key, handles);
+        } else if self.state.copy_requests.send(key) {
             self.state.keys.note_copy_requested(key, handles);
         }
     }
@@ -205,9 +210,9 @@ impl Worker<'_> {
         Handles { copy, is_copy_verified: false, seen: clock::monotonic(), ..handles }
     }
 
-    /// Checks that the original of a copy still exists.
+    /// Checks that the original of a copy still exists. Its label was checked when it was found.
     fn revalidate(&mut self, key: KeyIdentity, handles: Handles) -> Result<Handles, TokenError> {
-        match query::check_id_and_label(self.session()?, handles.main, key) {
+        match query::check_id(self.session()?, handles.main, key) {
             Ok(()) => {
                 let handles = Handles { seen: clock::monotonic(), ..handles };
                 self.state.keys.keep(key, handles);

@@ -158,6 +158,20 @@ pub(crate) fn check_id_and_label(
     }
 }
 
+/// Fails if the id of an object is not that of this key.
+pub(crate) fn check_id(
+    session: &Session,
+    object: ObjectHandle,
+    key: KeyIdentity,
+) -> Result<(), TokenError> {
+    let attributes = session.get_attributes(object, &[AttributeType::Id])?;
+    if attributes.contains(&Attribute::Id(key.id().as_bytes().to_vec())) {
+        Ok(())
+    } else {
+        Err(TokenError::WrongAttributes("CKA_ID".to_owned()))
+    }
+}
+
 /// The class and the label of an object; an empty label if it has none.
 pub(crate) fn class_and_label(
     session: &Session,
