@@ -77,6 +77,9 @@ pub(super) struct Catalogue {
     /// Those of `by_age` that callers see. A listing that lasts keeps the list as it was.
     visible: Arc<SortedList<KeyRecord>>,
     aliases: SortedList<AliasRecord>,
+    /// The same aliases by name, for requests: a search in the list compares a dozen names that are not in
+    /// the caches of the processor if there are many.
+    aliases_by_name: HashMap<Alias, Arc<AliasRecord>>,
     names_by_key: HashMap<KeyId, BTreeSet<Alias>>,
     pub(super) documents: DocumentCache,
     /// By name.
@@ -156,7 +159,7 @@ impl Catalogue {
     }
 
     pub(super) fn alias(&self, name: &Alias) -> Option<&AliasRecord> {
-        self.aliases.find(name).map(|alias| &**alias)
+        self.aliases_by_name.get(name).map(|alias| &**alias)
     }
 
     /// Sorted by name.
@@ -213,6 +216,7 @@ impl Catalogue {
         self.forget_record(id);
         for name in self.names_by_key.remove(&id).unwrap_or_default() {
             self.aliases.remove(&name);
+            self.aliases_by_name.remove(&name);
         }
     }
 
@@ -225,12 +229,15 @@ impl Catalogue {
     pub(super) fn put_alias(&mut self, alias: AliasRecord) {
         self.remove_alias(&alias.name);
         self.names_by_key.entry(alias.key).or_default().insert(alias.name.clone());
-        self.aliases.put(Arc::new(alias));
+        let alias = Arc::new(alias);
+        self.aliases_by_name.insert(alias.name.clone(), Arc::clone(&alias));
+        self.aliases.put(alias);
     }
 
     /// Removes an alias.
     pub(super) fn remove_alias(&mut self, name: &Alias) {
         let Some(alias) = self.aliases.remove(name) else { return };
+        self.aliases_by_name.remove(name);
         let Some(names) = self.names_by_key.get_mut(&alias.key) else { return };
         names.remove(name);
         if names.is_empty() {

@@ -55,11 +55,6 @@ impl<T: Sorted> SortedList<T> {
         self.position(key).ok().map(|at| self.0.remove(at))
     }
 
-    /// The record with this sort key.
-    pub(super) fn find(&self, key: &T::SortKey) -> Option<&Arc<T>> {
-        self.0.get(self.position(key).ok()?)
-    }
-
     /// All records, in order.
     pub(super) fn as_slice(&self) -> &[Arc<T>] {
         &self.0
