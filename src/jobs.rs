@@ -68,6 +68,8 @@ const KEY_SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 const CAPABILITY_TESTS_DELAY: Duration = Duration::from_mins(1);
 /// Interval for storing the hours of last use.
 const LAST_USED_INTERVAL: Duration = Duration::from_mins(1);
+/// Maximum time until the answers of key versions that were not known are stored.
+const ANSWERS_INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum time that expired nonces are kept.
 const NONCE_CLEANUP_INTERVAL: Duration = Duration::from_secs(10);
 /// How long temporary credentials stay known after expiry, to be refused as expired.
@@ -213,6 +215,7 @@ impl Jobs {
         jobs.run(PURGE_INTERVAL, "deletion of secrets", of_changes(), purge_secrets);
         let name = "removal of incomplete key versions";
         jobs.run(CLEANUP_INTERVAL, name, of_keys(), remove_incomplete_versions);
+        jobs.run(CLEANUP_INTERVAL, "destruction of late copies", of_keys(), destroy_late_copies);
         let name = "destruction of remaining imported material";
         jobs.run(CLEANUP_INTERVAL, name, own_of_keys(), destroy_pending_material);
         let name = "expiry of imported material";
@@ -232,6 +235,7 @@ impl Jobs {
         jobs.run_refresh(own());
         jobs.run(LAST_USED_INTERVAL, "last uses of AccessKeys", own(), store_access_key_uses);
         jobs.run(LAST_USED_INTERVAL, "last uses of key versions", own(), store_version_uses);
+        jobs.run(ANSWERS_INTERVAL, "answers of key versions", own(), store_key_answers);
         jobs.run(LAST_USED_INTERVAL, "expired sessions", of_changes(), remove_expired_sessions);
         jobs.run(LAST_USED_INTERVAL, "last uses of client keys", own(), store_client_key_uses);
         jobs.run(NONCE_CLEANUP_INTERVAL, "removal of expired nonces", own(), remove_expired_nonces);
@@ -440,6 +444,14 @@ async fn store_access_key_uses(job: Job) -> Result<(), JobError> {
 
 async fn store_version_uses(job: Job) -> Result<(), JobError> {
     Ok(job.context.store.flush_version_uses().await?)
+}
+
+async fn destroy_late_copies(job: Job) -> Result<(), JobError> {
+    Ok(job.context.keyring.destroy_late_copies().await?)
+}
+
+async fn store_key_answers(job: Job) -> Result<(), JobError> {
+    Ok(job.context.keyring.store_learned_answers().await?)
 }
 
 async fn remove_expired_sessions(job: Job) -> Result<(), JobError> {

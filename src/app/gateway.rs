@@ -389,6 +389,8 @@ impl Gateway {
         }
         let returned = self.services.keyring.return_leases().await;
         warn_failed(returned, "iv_budget.leases_not_returned", "return unused IV leases");
+        let stored = self.services.keyring.store_learned_answers().await;
+        warn_failed(stored, "key.answers_not_stored", "store what key versions answer");
         let stored = self.backend.access_keys.flush_last_used().await;
         warn_failed(stored, "access_key.last_use_not_stored", "store the last uses of AccessKeys");
         let stored = self.client_keys.flush_last_used().await;

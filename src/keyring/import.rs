@@ -380,7 +380,8 @@ impl Keyring {
             record.state = KeyState::Enabled;
             Ok::<_, KeyringError>(())
         };
-        self.store.change_key(record.id, activate).await.map(drop)
+        let answer = self.answers.take(unwrapped.version.id);
+        self.store.change_key_with(record.id, answer, activate).await.map(drop)
     }
 
     /// The same material again: under the key's own version, unless it is still present.

@@ -200,8 +200,9 @@ impl Keyring {
         let (spec, usage, key) = (record.spec, record.usage, identity(record, version));
         let generate = move |worker: &mut Worker<'_>| worker.generate(&key.name, spec, usage);
         self.token.create(key, budget, generate).await?;
+        let answer = self.answers.take(version.id);
         self.store
-            .change_key(record.id, |record| {
+            .change_key_with(record.id, answer, |record| {
                 // The key may have been disabled meanwhile, which its callers have seen.
                 match record.state {
                     KeyState::Creating => record.state = KeyState::Enabled,

@@ -12,6 +12,7 @@ pub mod error;
 mod execution;
 mod import;
 mod invocations;
+mod known_answers;
 mod lifecycle;
 mod mac;
 mod metrics;
@@ -52,9 +53,10 @@ use crate::config::{KeyringSettings, TokenTimeouts};
 use crate::error::ErrorCode;
 use crate::model::{IvBudget, IvLength, KeyId, KeyRecord, KeySpec, KeyVersion, VerificationRate};
 use crate::store::{Store, StoreError};
-use crate::token::{KeyIdentity, Token};
+use crate::token::{KeyIdentity, KnownAnswers, Token};
 use data_key_pair::PairGenerator;
 use invocations::Invocations;
+use known_answers::StoredAnswers;
 use pending_versions::PendingVersions;
 use tokio::sync::watch;
 
@@ -69,6 +71,7 @@ pub struct Keyring {
     /// The number of encryptions, if only some of them are verified.
     encryptions: Arc<AtomicU64>,
     invocations: Arc<Invocations>,
+    answers: Arc<StoredAnswers>,
     metrics: KeyringMetrics,
     pending_versions: PendingVersions,
     pair_generator: PairGenerator,
@@ -107,6 +110,9 @@ impl Keyring {
         let KeyringSettings { timeouts, iv_budget, verify_data_keys, verify_encryptions } =
             settings;
         let invocations = Arc::new(Invocations::new(store.clone(), iv_budget, metrics.clone()));
+        let answers = StoredAnswers::new(store.clone());
+        let known: Arc<dyn KnownAnswers> = Arc::<StoredAnswers>::clone(&answers);
+        token.set_known_answers(&known);
         Self {
             store,
             token,
@@ -115,6 +121,7 @@ impl Keyring {
             verified_encryptions: verify_encryptions,
             encryptions: Arc::default(),
             invocations,
+            answers,
             metrics,
             pending_versions: PendingVersions::default(),
             pair_generator: PairGenerator::default(),

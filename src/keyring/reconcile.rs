@@ -100,6 +100,7 @@ impl Keyring {
             Err(error) => return Err(error.into()),
         }
         self.destroy_object(version, budget).await?;
+        self.answers.take(version.id());
         let removed = self
             .store
             .change_key(key, |record| {

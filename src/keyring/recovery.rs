@@ -13,8 +13,8 @@ use crate::model::{
 };
 use crate::store::{MetadataValue, Store};
 use crate::token::{
-    Budget, Depth, Inspected, KeyIdentity, ObjectKind, ObjectName, ObjectOwner, ServiceKey, Token,
-    Worker,
+    Budget, Depth, Inspected, KeyClass, KeyIdentity, ObjectKind, ObjectName, ObjectOwner,
+    ServiceKey, Token, Worker,
 };
 
 /// The timeout of one call about one key.
@@ -63,8 +63,10 @@ impl Keyring {
         let mut orphans = Vec::new();
         for name in names {
             let ObjectOwner::Key(key) = name.owner else { continue };
-            let is_known = known.has(&name) || store.key_of_version(name.version).is_some();
-            if !is_known && !store.is_damaged_key(key) && store.removed_at(key).await?.is_none() {
+            if known.has(&name) || store.key_of_version(name.version).is_some() {
+                continue;
+            }
+            if !self.destroy_late_copy(key, name).await? && !store.is_damaged_key(key) {
                 orphans.push(name);
             }
         }
@@ -76,13 +78,59 @@ impl Keyring {
         self.token.destroy_left_test_keys(&Budget::new(self.timeouts.generate)).await;
     }
 
-    /// Caches the handles of all keys in the token, so that no key has to be searched.
+    /// Caches the handles of all keys in the token, so that no key has to be searched. Of several tokens, one
+    /// that was away may have keys that were destroyed meanwhile: they are destroyed there too.
     ///
     /// # Errors
     /// When the token cannot be searched.
     pub async fn load_all_handles(&self) -> Result<(), KeyringError> {
-        self.token.list().await?;
+        let names = self.token.list().await?;
+        if self.token.is_group() {
+            for name in names {
+                if let ObjectOwner::Key(key) = name.owner
+                    && self.store.key_of_version(name.version).is_none()
+                {
+                    self.destroy_late_copy(key, name).await?;
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// Destroys the keys of the last hour that were destroyed and that a late copy has brought back to one of
+    /// several tokens.
+    ///
+    /// # Errors
+    /// When a token fails; the next call continues.
+    pub async fn destroy_late_copies(&self) -> Result<(), KeyringError> {
+        Ok(self.token.destroy_late_copies().await?)
+    }
+
+    /// Whether the key of an object that the store does not know was destroyed. In several tokens the object
+    /// came back by a late copy of the vendor's replication, and is destroyed again.
+    async fn destroy_late_copy(&self, key: KeyId, name: ObjectName) -> Result<bool, KeyringError> {
+        if self.store.removed_at(key).await?.is_none() {
+            return Ok(false);
+        }
+        if self.token.is_group() && self.store.key(key).is_none() && self.store.accepts_changes() {
+            // All objects with the id and the label are found, whatever their class.
+            let version = KeyIdentity { name, class: KeyClass::Secret };
+            match self.token.destroy(version, &Budget::new(CALL)).await {
+                Ok(()) => tracing::warn!(
+                    event = "token.late_copy_destroyed",
+                    key = %name,
+                    "a token showed a key again that was destroyed: a late copy, which was destroyed too"
+                ),
+                // It is tried again when a token is back.
+                Err(error) => tracing::warn!(
+                    event = "token.late_copy_kept",
+                    key = %name,
+                    %error,
+                    "a token shows a key again that was destroyed, and it could not be destroyed there"
+                ),
+            }
+        }
+        Ok(true)
     }
 }
 

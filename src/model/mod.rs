@@ -20,6 +20,7 @@ pub mod iv;
 pub mod iv_budget;
 pub mod json_text;
 pub mod key;
+mod key_answer;
 pub mod key_ref;
 pub mod last_use;
 mod list;
@@ -65,6 +66,7 @@ pub use json_text::JsonText;
 pub use key::{
     KeyRecord, KeyState, KeyStorage, KeyVersion, MAX_KEY_POLICY_BYTES, Origin, ProtectionLevel,
 };
+pub use key_answer::{AnswerKind, KeyAnswer};
 pub use key_ref::KeyRef;
 pub use last_use::LastUse;
 pub use list::BoundedList;

@@ -8,7 +8,9 @@ use super::document_cache::DocumentCache;
 use super::row_group::{ChangedGroups, KnownRows};
 use super::row_key::{Mac, is_mac};
 use super::sorted::{Sorted, SortedList};
-use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId, SecretName, SecretRecord, Time};
+use crate::model::{
+    Alias, KeyAnswer, KeyId, KeyRecord, KeyVersionId, SecretName, SecretRecord, Time,
+};
 
 /// An alias of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +76,8 @@ pub(super) struct Catalogue {
     keys: HashMap<KeyId, Arc<KeyRecord>>,
     by_version: HashMap<KeyVersionId, KeyId>,
     by_age: SortedList<KeyRecord>,
+    /// What the versions answer, as far as it is known.
+    answers: HashMap<KeyVersionId, KeyAnswer>,
     /// Those of `by_age` that callers see. A listing that lasts keeps the list as it was.
     visible: Arc<SortedList<KeyRecord>>,
     aliases: SortedList<AliasRecord>,
@@ -211,9 +215,19 @@ impl Catalogue {
         self.keys.insert(record.id, Arc::clone(record));
     }
 
+    /// What a version answers, if it is known.
+    pub(super) fn answer(&self, version: KeyVersionId) -> Option<&KeyAnswer> {
+        self.answers.get(&version)
+    }
+
+    /// Sets what a version answers.
+    pub(super) fn put_answer(&mut self, version: KeyVersionId, answer: KeyAnswer) {
+        self.answers.insert(version, answer);
+    }
+
     /// Removes a key and its aliases.
     pub(super) fn remove_key(&mut self, id: KeyId) {
-        self.forget_record(id);
+        self.forget_key(id);
         for name in self.names_by_key.remove(&id).unwrap_or_default() {
             self.aliases.remove(&name);
             self.aliases_by_name.remove(&name);
@@ -222,6 +236,10 @@ impl Catalogue {
 
     /// Removes a key without its aliases, which are rows of their own.
     pub(super) fn forget_key(&mut self, id: KeyId) {
+        let versions = self.keys.get(&id).into_iter().flat_map(|record| &record.versions);
+        for version in versions {
+            self.answers.remove(&version.id);
+        }
         self.forget_record(id);
     }
 

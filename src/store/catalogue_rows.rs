@@ -6,16 +6,20 @@ use std::sync::Arc;
 use super::aliases::read_alias;
 use super::catalogue::{AliasRecord, Catalogue, CatalogueSecret};
 use super::document_cache::DocumentCache;
+use super::key_answers::read_answer;
 use super::keys::KeyRows;
 use super::row_group::{RowGroup, Selected};
 use super::scope_reading::{ScopeCheck, ScopeReading, TableRows};
-use super::tables::{ALIASES, DOCUMENTS, KEYS, SECRET_TOMBSTONES, SECRETS, TOMBSTONES};
+use super::tables::{
+    ALIASES, DOCUMENTS, KEY_ANSWERS, KEYS, SECRET_TOMBSTONES, SECRETS, TOMBSTONES,
+};
 use super::{DamagedRow, StoreError, documents, secrets};
-use crate::model::KeyRecord;
+use crate::model::{KeyAnswer, KeyRecord, KeyVersionId};
 
 /// The rows as they were read.
 pub(super) struct CatalogueRows {
     keys: KeyRows,
+    answers: TableRows,
     aliases: TableRows,
     documents: TableRows,
     tombstones: TableRows,
@@ -26,6 +30,7 @@ pub(super) struct CatalogueRows {
 /// What the rows that may be used say.
 pub(super) struct CatalogueRecords {
     pub(super) keys: Vec<KeyRecord>,
+    answers: Vec<(KeyVersionId, KeyAnswer)>,
     aliases: Vec<AliasRecord>,
     documents: DocumentCache,
     secrets: Vec<CatalogueSecret>,
@@ -39,6 +44,7 @@ impl CatalogueRows {
     ) -> Result<Self, StoreError> {
         Ok(Self {
             keys: KeyRows::read(reading, selected).await?,
+            answers: reading.selected_rows(&KEY_ANSWERS, selected, "").await?,
             aliases: reading.selected_rows(&ALIASES, selected, "").await?,
             documents: reading.selected_rows(&DOCUMENTS, selected, "").await?,
             tombstones: reading.selected_rows(&TOMBSTONES, selected, "").await?,
@@ -50,6 +56,7 @@ impl CatalogueRows {
     /// The number of rows.
     pub(super) fn count(&self) -> usize {
         let tables = [
+            &self.answers,
             &self.aliases,
             &self.documents,
             &self.tombstones,
@@ -65,6 +72,7 @@ impl CatalogueRows {
         check: &ScopeCheck,
     ) -> Result<(CatalogueRecords, Vec<DamagedRow>), StoreError> {
         let keys = self.keys.load(check)?;
+        let answers = self.answers.read(check, read_answer)?;
         let aliases = self.aliases.read(check, read_alias)?;
         let (documents, damaged_documents) = documents::load(self.documents, check)?;
         let tombstones = self.tombstones.read(check, |_row| Ok(()))?;
@@ -72,6 +80,7 @@ impl CatalogueRows {
         let secret_tombstones = self.secret_tombstones.read(check, |_row| Ok(()))?;
         let damaged = [
             keys.damaged,
+            answers.damaged,
             aliases.damaged,
             damaged_documents,
             tombstones.damaged,
@@ -79,7 +88,8 @@ impl CatalogueRows {
             secret_tombstones.damaged,
         ];
         let (keys, aliases, secrets) = (keys.whole, aliases.whole, secrets.whole);
-        Ok((CatalogueRecords { keys, aliases, documents, secrets }, damaged.concat()))
+        let answers = answers.whole.into_iter().flatten().collect();
+        Ok((CatalogueRecords { keys, answers, aliases, documents, secrets }, damaged.concat()))
     }
 }
 
@@ -87,6 +97,7 @@ impl CatalogueRecords {
     /// Puts the records of all rows into an empty catalogue.
     pub(super) fn fill(self, catalogue: &mut Catalogue) {
         catalogue.put_all(self.keys, self.aliases);
+        put_answers(catalogue, self.answers);
         catalogue.documents = self.documents;
         catalogue.secrets = self.secrets.into_iter().map(CatalogueSecret::into_entry).collect();
     }
@@ -99,11 +110,21 @@ impl CatalogueRecords {
         for key in self.keys {
             catalogue.put_key(&Arc::new(key));
         }
+        put_answers(catalogue, self.answers);
         for alias in self.aliases {
             catalogue.put_alias(alias);
         }
         catalogue.documents.extend(self.documents);
         catalogue.secrets.extend(self.secrets.into_iter().map(CatalogueSecret::into_entry));
+    }
+}
+
+/// Puts answers into the catalogue. One of a key that an earlier program has deleted is left.
+fn put_answers(catalogue: &mut Catalogue, answers: Vec<(KeyVersionId, KeyAnswer)>) {
+    for (version, answer) in answers {
+        if catalogue.key_of_version(version).is_some() {
+            catalogue.put_answer(version, answer);
+        }
     }
 }
 

@@ -42,9 +42,10 @@ const fn table(name: &'static str, key: &'static [&'static str]) -> CopiedTable 
 }
 
 /// Every table that is copied. A row follows the rows to which it refers.
-static COPIED: [CopiedTable; 16] = [
+static COPIED: [CopiedTable; 17] = [
     table("keys", &["id", "account"]),
     table("key_versions", &["id", "account"]),
+    table("key_answers", &["version_id", "account"]),
     table("aliases", &["name", "account"]),
     table("key_tombstones", &["key_id", "account"]),
     table("documents", &["name", "kind", "account"]),

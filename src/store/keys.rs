@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sqlx::Row as _;
 
+use super::catalogue::Catalogue;
 use super::connection::Connection;
 use super::damage::{ReadRows, from_hex};
 use super::key_row::{key_values, read_key, read_version, version_changes, version_values};
@@ -12,11 +13,11 @@ use super::last_use;
 use super::row_group::Selected;
 use super::scope_reading::{ScopeCheck, ScopeReading, TableRows};
 use super::signature::StoredRow;
-use super::tables::{ALIASES, KEYS, TOMBSTONES, VERSIONS};
+use super::tables::{ALIASES, KEY_ANSWERS, KEYS, TOMBSTONES, VERSIONS};
 use super::value::Value;
 use super::write::Write;
 use super::{DamagedRow, Store, StoreError};
-use crate::model::{KeyId, KeyRecord, KeyVersion, KeyVersionId, Time, clock};
+use crate::model::{KeyAnswer, KeyId, KeyRecord, KeyVersion, KeyVersionId, Time, clock};
 
 impl Store {
     /// Inserts a key with its versions.
@@ -47,6 +48,24 @@ impl Store {
         E: From<StoreError>,
         F: FnOnce(&mut KeyRecord) -> Result<(), E>,
     {
+        self.change_key_with(id, None, change).await
+    }
+
+    /// As [`Store::change_key`], and stores what a version of the key answers, if it is given and the record
+    /// changes.
+    ///
+    /// # Errors
+    /// As [`Store::change_key`].
+    pub async fn change_key_with<E, F>(
+        &self,
+        id: KeyId,
+        answer: Option<(KeyVersionId, KeyAnswer)>,
+        change: F,
+    ) -> Result<Arc<KeyRecord>, E>
+    where
+        E: From<StoreError>,
+        F: FnOnce(&mut KeyRecord) -> Result<(), E>,
+    {
         let mut write = self.write().await?;
         let before = write.lock_key(id).await?;
         let mut after = before.clone();
@@ -57,7 +76,10 @@ impl Store {
             return Ok(Arc::new(before));
         }
         write.save_key(&before, &after).await?;
-        Ok(write.commit_key(after).await?)
+        if let Some((version, answer)) = &answer {
+            write.put_answer(id, *version, answer).await?;
+        }
+        Ok(write.commit_key_with(after, answer).await?)
     }
 
     /// Reads the key from disk. The catalogue may be older if a commit reported an error but took
@@ -132,7 +154,7 @@ impl Store {
 impl Write {
     /// Deletes a key with its versions and aliases. Returns whether it existed.
     pub(super) async fn delete_key(&mut self, id: &str) -> Result<bool, StoreError> {
-        for table in [&ALIASES, &VERSIONS] {
+        for table in [&ALIASES, &KEY_ANSWERS, &VERSIONS] {
             self.delete_rows(table, "key_id = $1", vec![id.into()]).await?;
         }
         Ok(self.delete_rows(&KEYS, "id = $1", vec![id.into()]).await? > 0)
@@ -180,7 +202,9 @@ impl Write {
         after: &[KeyVersion],
     ) -> Result<(), StoreError> {
         for gone in before.iter().filter(|version| find(after, version.id).is_none()) {
-            self.delete_rows(&VERSIONS, "id = $1", vec![gone.id.to_string().into()]).await?;
+            let id = Value::from(gone.id.to_string());
+            self.delete_rows(&KEY_ANSWERS, "version_id = $1", vec![id.clone()]).await?;
+            self.delete_rows(&VERSIONS, "id = $1", vec![id]).await?;
         }
         for version in after {
             match find(before, version.id) {
@@ -196,14 +220,26 @@ impl Write {
     }
 
     /// Commits a key, and puts it into memory.
-    pub(super) async fn commit_key(
+    pub(super) async fn commit_key(self, record: KeyRecord) -> Result<Arc<KeyRecord>, StoreError> {
+        self.commit_key_with(record, None).await
+    }
+
+    /// As [`Write::commit_key`], with what a version of it answers.
+    async fn commit_key_with(
         self,
         mut record: KeyRecord,
+        answer: Option<(KeyVersionId, KeyAnswer)>,
     ) -> Result<Arc<KeyRecord>, StoreError> {
         self.inner().catalogue.read().share_last_uses(&mut record);
         let record = Arc::new(record);
         let remembered = Arc::clone(&record);
-        self.commit(move |catalogue| catalogue.put_key(&remembered)).await?;
+        let remember = move |catalogue: &mut Catalogue| {
+            catalogue.put_key(&remembered);
+            if let Some((version, answer)) = answer {
+                catalogue.put_answer(version, answer);
+            }
+        };
+        self.commit(remember).await?;
         Ok(record)
     }
 }

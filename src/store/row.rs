@@ -31,6 +31,8 @@ pub(super) struct Signed {
     pub(super) part_by: PartBy,
     /// The names of the rows that are not signed.
     unsigned_rows: &'static [&'static str],
+    /// Whether the digests count its rows.
+    is_counted: bool,
 }
 
 /// What decides the part of a row.
@@ -99,6 +101,7 @@ impl Table {
                 key_columns,
                 part_by: PartBy { name, from: 0, columns: key_columns },
                 unsigned_rows: &[],
+                is_counted: true,
             }),
         }
     }
@@ -121,6 +124,20 @@ impl Table {
             Some(signed) => Self { signed: Some(Signed { unsigned_rows, ..signed }), ..self },
             None => self,
         }
+    }
+
+    /// The table with rows that no digest counts: an earlier program that works with the database does not
+    /// know them. A missing row does not show.
+    pub(super) const fn uncounted(self) -> Self {
+        match self.signed {
+            Some(signed) => Self { signed: Some(Signed { is_counted: false, ..signed }), ..self },
+            None => self,
+        }
+    }
+
+    /// Whether the digests count its rows.
+    pub(super) fn is_counted(&self) -> bool {
+        self.signed.is_some_and(|signed| signed.is_counted)
     }
 
     /// Whether a row is signed.

@@ -147,6 +147,9 @@ impl<'c> ScopeReading<'c> {
         match StoredRow::read(table, &row, key) {
             Ok(mut stored) => {
                 let (part, is_valid) = (stored.part, stored.is_valid);
+                if !table.is_counted() {
+                    return SeenRow { row, part, is_valid };
+                }
                 if let Some(known) = self.known_rows.as_mut().filter(|_| is_valid)
                     && let Some(group) = RowGroup::of_row(table, &stored.values)
                 {
@@ -199,7 +202,7 @@ impl<'c> ScopeReading<'c> {
     }
 
     fn see_unreadable(&mut self, table: &Table, values: &[Value], stored_mac: Vec<u8>) {
-        let (Some(key), Some(_signed)) = (&self.key, table.signed) else { return };
+        let Some(key) = self.key.as_ref().filter(|_key| table.is_counted()) else { return };
         let part = part(table, values, key);
         let (values, is_own) = (Vec::new(), false);
         let row = StoredRow { values, stored_mac, is_own, is_valid: false, part };

@@ -214,8 +214,13 @@ impl Write {
         part: u8,
         change: impl Fn(&mut RowSet),
     ) {
-        change(self.set_changes().entry((scope(table), part)).or_default());
-        self.changed_groups().note(table, values, part, change);
+        if table.is_counted() {
+            change(self.set_changes().entry((scope(table), part)).or_default());
+            self.changed_groups().note(table, values, part, change);
+        } else {
+            // The others read the row, and no digest changes.
+            self.changed_groups().note(table, values, part, |_set| {});
+        }
     }
 
     async fn execute_with(

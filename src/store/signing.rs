@@ -171,7 +171,9 @@ async fn sign_table(
     for row in found.rows {
         let mac = mac(table, &row.values, key);
         signed.rows += 1;
-        sets.entry(row.part).or_default().add(key, &mac);
+        if table.is_counted() {
+            sets.entry(row.part).or_default().add(key, &mac);
+        }
         if !row.is_valid {
             signed.changed += 1;
             let row_key: Vec<_> = row.values.into_iter().take(table.key_columns()).collect();

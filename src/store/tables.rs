@@ -23,6 +23,13 @@ pub(super) static VERSIONS: Table = Table::signed(
 )
 .in_part_of("keys", 1);
 
+/// What each version of a key answers to a fixed question. The answer of a version never changes, so an older
+/// row is no other row; one that is missing is learned from the token again.
+pub(super) static KEY_ANSWERS: Table =
+    Table::signed("key_answers", "version_id, key_id, answer", Scope::Catalogue, 1)
+        .in_part_of("keys", 1)
+        .uncounted();
+
 /// The aliases.
 pub(super) static ALIASES: Table =
     Table::signed("aliases", "name, key_id, created", Scope::Catalogue, 1);
@@ -103,9 +110,10 @@ const UNSIGNED_METADATA: &[&str] = &[
 ];
 
 /// Every signed table.
-pub(super) static SIGNED: [&Table; 11] = [
+pub(super) static SIGNED: [&Table; 12] = [
     &KEYS,
     &VERSIONS,
+    &KEY_ANSWERS,
     &ALIASES,
     &DOCUMENTS,
     &TOMBSTONES,

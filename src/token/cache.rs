@@ -54,7 +54,7 @@ pub(super) struct Handles {
     pub(super) copy: SessionCopy,
     /// Whether a ciphertext of the copy was decrypted with `main`. Only of a copy that was made.
     pub(super) is_copy_verified: bool,
-    /// Whether the key gives the answer that it gives in the other tokens of its group.
+    /// Whether the key gives its known answer.
     pub(super) is_compared: bool,
     /// When `main` was last seen in the token.
     pub(super) seen: Instant,
@@ -200,7 +200,8 @@ impl KeyCache {
         self.change(key, handles, |known| {
             is_kept = known.lacks_copy();
             if is_kept {
-                *known = handles;
+                // It may have been compared since.
+                *known = Handles { is_compared: known.is_compared, ..handles };
             }
         });
         is_kept
@@ -213,9 +214,16 @@ impl KeyCache {
         });
     }
 
-    /// Records that the key with these handles gives the answer of the other tokens of its group.
+    /// Records that the key with these handles gives its known answer.
     pub(super) fn note_compared(&self, key: KeyIdentity, handles: Handles) {
         self.change(key, handles, |known| known.is_compared = true);
+    }
+
+    /// The key is compared again before its next use.
+    pub(super) fn forget_comparison(&self, key: KeyIdentity) {
+        if let Some(entry) = self.0.write().get_mut(&key) {
+            entry.handles.is_compared = false;
+        }
     }
 
     /// Stores handles that a listing has found, unless the key is known in that login epoch.

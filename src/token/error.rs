@@ -39,6 +39,15 @@ pub enum TokenError {
         /// The label found.
         label: String,
     },
+    /// The key with the key version's id gives another answer than the database knows of this version. It is
+    /// not used.
+    #[error(
+        "the key with the id of {wanted} is another one: it gives another answer than the database knows"
+    )]
+    OtherKey {
+        /// The expected name.
+        wanted: ObjectName,
+    },
     /// The token has more than one object of a class with the key version's id. None is used.
     #[error("the token has more than one key with this id")]
     Duplicate,
@@ -141,8 +150,8 @@ pub enum UnavailableReason {
     /// It could not be opened yet.
     #[error("it was not opened yet")]
     NotOpened,
-    /// It has another key than the other tokens of its group under the same id.
-    #[error("it has another key than the other tokens under the id of one")]
+    /// It has another key than the database or the other tokens of its group know, under the same id.
+    #[error("it has another key under the id of one that the database or the other tokens know")]
     Disagrees,
     /// Another token of its group, which is required, is away.
     #[error("a required token of the group is away")]
@@ -186,7 +195,8 @@ impl TokenError {
             | Self::BadKeyMaterial
             | Self::BadInput(_)
             | Self::NotFound
-            | Self::KeyMismatch { .. } => ErrorClass::BadInput,
+            | Self::KeyMismatch { .. }
+            | Self::OtherKey { .. } => ErrorClass::BadInput,
             Self::Busy | Self::Deadline | Self::NotCompared => ErrorClass::OutOfResources,
             Self::PinNotTried(_) => ErrorClass::Pin,
             Self::Unavailable(_) | Self::Untrusted(_) => ErrorClass::DeviceGone,
@@ -222,6 +232,7 @@ impl TokenError {
             self,
             Self::NotFound
                 | Self::KeyMismatch { .. }
+                | Self::OtherKey { .. }
                 | Self::Duplicate
                 | Self::Call {
                     code: RvError::KeyTypeInconsistent

@@ -1,10 +1,12 @@
 //! The tokens that hold the same keys: which of them runs a job.
 //!
 //! A job runs at a token that is ready, is not known to lack the key, and has the fewest jobs. One that
-//! was not started there runs at another. A key is used in a token only after it has given the answer
-//! that it gives in the others; a token that disagrees is left out until an operator removes a file.
+//! was not started there runs at another. A key is used in a token only after it has given its known answer,
+//! or, if none is known, the one that it gives in the others; a token that disagrees is left out until an
+//! operator removes a file.
 //!
-//! A single token is a group of one, without comparisons.
+//! A single token is a group of one. Its keys are compared with their known answers alone, by the threads
+//! that use them; one that gives another answer is not used.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, Write as _};
@@ -20,8 +22,8 @@ use tokio::sync::watch;
 
 use super::budget::Budget;
 use super::completion::Completion;
-use super::crypto::key_answer::KeyAnswer;
 use super::error::{ErrorClass, TokenError, UnavailableReason};
+use super::known_answers::{KnownAnswers, is_of_version};
 use super::member::Member;
 use super::metrics::TokenMetrics;
 use super::objects::destroy::Unlabelled;
@@ -30,7 +32,7 @@ use super::pool::FailedJob;
 use super::settings::{TokenGroupSettings, TokenSettings};
 use super::state_file;
 use super::worker::Worker;
-use crate::model::clock;
+use crate::model::{KeyAnswer, clock};
 use crate::telemetry::Gauge;
 
 /// The pause before a token that could not be opened is tried again.
@@ -41,6 +43,12 @@ const OPENING: Duration = Duration::from_secs(10);
 const COMPARISON: Duration = Duration::from_secs(5);
 /// How long a token that lacks a key is not asked for it.
 const ABSENT: Duration = Duration::from_secs(5);
+/// How long a key that was destroyed is looked for: a late copy by the vendor's replication brings it back.
+const LATE_COPIES: Duration = Duration::from_hours(1);
+/// The first pause between two such searches. Each is twice as long as the one before.
+const LATE_COPY_PAUSE: Duration = Duration::from_secs(5);
+/// The maximum number of keys that are looked for.
+const MAX_DESTROYED: usize = 10_000;
 /// The maximum number of keys that a token lacks and that are logged.
 const MAX_REPORTED: usize = 1_000;
 /// The pauses between two looks for a new key in another token: the first, and the longest.
@@ -52,8 +60,11 @@ pub(super) struct Group {
     slots: Vec<Arc<Slot>>,
     pub(super) metrics: TokenMetrics,
     replication: Duration,
-    /// What each key answers, by the first token that was asked. Empty for a single token.
+    /// What each key answers, by the first token that was asked, if that is not known otherwise. Empty for a
+    /// single token.
     answers: Mutex<HashMap<KeyIdentity, KeyAnswer>>,
+    /// The keys that were destroyed in all tokens not long ago.
+    destroyed: Mutex<HashMap<KeyIdentity, Destroyed>>,
     /// Where the next choice among tokens with equally many jobs begins.
     turn: AtomicUsize,
     shared: Arc<Shared>,
@@ -63,6 +74,7 @@ pub(super) struct Group {
 struct Shared {
     reconnects: Arc<watch::Sender<()>>,
     identity_key: OnceLock<KeyIdentity>,
+    known_answers: OnceLock<Arc<dyn KnownAnswers>>,
     is_closed: Mutex<bool>,
     closed: Condvar,
 }
@@ -86,6 +98,15 @@ struct Slot {
     mismatched: Mutex<HashMap<KeyIdentity, Instant>>,
     /// Whether a thread is in its module to open it.
     is_opening: AtomicBool,
+}
+
+/// A key that was destroyed in all tokens.
+#[derive(Debug, Clone, Copy)]
+struct Destroyed {
+    since: Instant,
+    /// When it is looked for next.
+    next: Instant,
+    pause: Duration,
 }
 
 /// Counts a job of a token.
@@ -179,8 +200,8 @@ impl Slot {
             key = %key.name,
             file = file.map(|file| tracing::field::display(file.display())),
             error = written.err().map(tracing::field::display),
-            "a token of the group has another key than the others under the id of one; the token is \
-             not used until this file is removed and the gateway is started again"
+            "a token of the group has another key under the id of one than the database or the others know; \
+             the token is not used until this file is removed and the gateway is started again"
         );
     }
 
@@ -221,6 +242,11 @@ impl Slot {
                         (shared.identity_key.get(), self.member.get())
                     {
                         member.state.set_identity_key(*key);
+                    }
+                    if let (Some(answers), Some(member)) =
+                        (shared.known_answers.get(), self.member.get())
+                    {
+                        member.state.set_known_answers(Arc::clone(answers));
                     }
                     self.is_opening.store(false, Ordering::SeqCst);
                     // The start may not wait any more.
@@ -274,6 +300,7 @@ impl Group {
         let shared = Arc::new(Shared {
             reconnects: Arc::default(),
             identity_key: OnceLock::new(),
+            known_answers: OnceLock::new(),
             is_closed: Mutex::new(false),
             closed: Condvar::new(),
         });
@@ -283,6 +310,7 @@ impl Group {
             metrics,
             replication,
             answers: Mutex::default(),
+            destroyed: Mutex::default(),
             turn: AtomicUsize::new(0),
             shared,
         };
@@ -416,6 +444,21 @@ impl Group {
         let _is_first = self.shared.identity_key.set(key);
         for member in self.opened() {
             member.state.set_identity_key(key);
+        }
+    }
+
+    pub(super) fn set_known_answers(&self, answers: &Arc<dyn KnownAnswers>) {
+        let _is_first = self.shared.known_answers.set(Arc::clone(answers));
+        for member in self.opened() {
+            member.state.set_known_answers(Arc::clone(answers));
+        }
+    }
+
+    /// Compares a key again before its next use.
+    pub(super) fn compare_again(&self, key: KeyIdentity) {
+        self.answers.lock().remove(&key);
+        for member in self.opened() {
+            member.state.keys.forget_comparison(key);
         }
     }
 
@@ -555,7 +598,7 @@ impl Group {
         match error {
             TokenError::NotFound => slot.report_absent(key),
             // The other key may be in the token that was asked first.
-            TokenError::KeyMismatch { .. } if self.answers.lock().contains_key(&key) => {
+            TokenError::KeyMismatch { .. } if self.known_answer(key).is_some() => {
                 slot.note_mismatch(key, self.replication);
             }
             _ => {}
@@ -576,19 +619,47 @@ impl Group {
         self.first().change(budget, find).await.map_err(|failed| failed.error)
     }
 
-    /// Compares a key of one token with the answer of the first token that has the key. A token that
-    /// disagrees is left out.
+    /// The answer of a key that is known outside the tokens.
+    fn known_answer_outside(&self, key: KeyIdentity) -> Option<KeyAnswer> {
+        let known = self.shared.known_answers.get().filter(|_known| is_of_version(key));
+        known?.answer(key.id())
+    }
+
+    /// The answer of a key, if it is known: outside the tokens, or by the first token that was asked.
+    fn known_answer(&self, key: KeyIdentity) -> Option<KeyAnswer> {
+        self.known_answer_outside(key).or_else(|| self.answers.lock().get(&key).cloned())
+    }
+
+    /// Compares a key of one token with its known answer, or with that of the first token that has the key. A
+    /// token that disagrees is left out.
     async fn compare(
         &self,
         index: usize,
         key: KeyIdentity,
         budget: &Budget,
     ) -> Result<(), TokenError> {
+        if let Some(known) = self.known_answer_outside(key) {
+            match self.compare_with(index, key, known, budget).await {
+                // If no token has the mechanism any more, they are compared with each other.
+                Err(TokenError::Unsupported(_)) => {}
+                compared => return compared,
+            }
+        }
         let known = self.answers.lock().get(&key).cloned();
         let known = match known {
             Some(known) => known,
             None => self.ask(index, key, budget).await?,
         };
+        self.compare_with(index, key, known, budget).await
+    }
+
+    async fn compare_with(
+        &self,
+        index: usize,
+        key: KeyIdentity,
+        known: KeyAnswer,
+        budget: &Budget,
+    ) -> Result<(), TokenError> {
         let Some(slot) = self.slots.get(index) else { return Err(TokenError::NotFound) };
         let gives = move |worker: &mut Worker<'_>| worker.gives_answer(key, &known);
         match slot.ready()?.change(budget, gives).await.map_err(|failed| failed.error) {
@@ -618,7 +689,12 @@ impl Group {
             let answer = move |worker: &mut Worker<'_>| worker.answer_of(key);
             match member.change(budget, answer).await.map_err(|failed| failed.error) {
                 Ok(answer) => {
-                    return Ok(self.answers.lock().entry(key).or_insert(answer).clone());
+                    let answer = self.answers.lock().entry(key).or_insert(answer).clone();
+                    let known = self.shared.known_answers.get();
+                    if let Some(known) = known.filter(|_known| is_of_version(key)) {
+                        known.learn(key.id(), answer.clone());
+                    }
+                    return Ok(answer);
                 }
                 Err(error) if error.is_not_found() => {
                     slot.note_absent(key);
@@ -660,9 +736,17 @@ impl Group {
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
         if !self.is_group() {
-            return self.change(budget, job).await;
+            let create = move |worker: &mut Worker<'_>| {
+                let value = job(worker)?;
+                // Otherwise it is compared at its first use.
+                let _ = worker.learn_answer(key);
+                Ok(value)
+            };
+            return self.change(budget, create).await;
         }
         self.required().map(drop)?;
+        // Its material may be imported again.
+        self.destroyed.lock().remove(&key);
         let (index, member) = self.first_ready_slot()?;
         let value = Box::pin(member.change(budget, job)).await.map_err(|failed| failed.error)?;
         let mut copied = self.compare(index, key, &Budget::new(COMPARISON)).await;
@@ -718,7 +802,58 @@ impl Group {
                 return Err(TokenError::Unavailable(UnavailableReason::NotDestroyed));
             }
         }
+        self.note_destroyed(key);
         Ok(())
+    }
+
+    fn note_destroyed(&self, key: KeyIdentity) {
+        let since = clock::monotonic();
+        let pause = LATE_COPY_PAUSE;
+        let mut destroyed = self.destroyed.lock();
+        if destroyed.len() < MAX_DESTROYED {
+            destroyed.insert(key, Destroyed { since, next: since + pause, pause });
+        }
+    }
+
+    /// Destroys the keys that were destroyed and that a late copy has brought back to a token.
+    pub(super) async fn destroy_late_copies(&self) -> Result<(), TokenError> {
+        let now = clock::monotonic();
+        let due: Vec<_> = {
+            let mut destroyed = self.destroyed.lock();
+            destroyed.retain(|_key, one| now.saturating_duration_since(one.since) < LATE_COPIES);
+            destroyed.iter().filter(|(_key, one)| one.next <= now).map(|(key, _one)| *key).collect()
+        };
+        let mut failure = None;
+        for key in due {
+            let budget = Budget::new(COMPARISON);
+            let mut is_asked = true;
+            for slot in &self.slots {
+                // One that is away is asked when it is back.
+                let Ok(member) = slot.ready() else { continue };
+                let destroy = move |worker: &mut Worker<'_>| {
+                    let exists = worker.exists(key)?;
+                    worker.destroy_with(key, Unlabelled::Keep).map(|()| exists)
+                };
+                match member.change(&budget, destroy).await {
+                    Ok(true) => tracing::warn!(
+                        event = "token.late_copy_destroyed",
+                        token = slot.name.as_deref(),
+                        key = %key.name,
+                        "a token showed a key again that was destroyed: a late copy, which was destroyed too"
+                    ),
+                    Ok(false) => {}
+                    Err(failed) => {
+                        is_asked = false;
+                        failure = failure.or(Some(failed.error));
+                    }
+                }
+            }
+            if let Some(one) = self.destroyed.lock().get_mut(&key).filter(|_one| is_asked) {
+                one.pause = one.pause.saturating_mul(2);
+                one.next = clock::monotonic() + one.pause;
+            }
+        }
+        failure.map_or(Ok(()), Err)
     }
 
     /// Destroys a key in every token that is ready; the error is that of a required one.
@@ -833,8 +968,8 @@ fn disagreed(settings: &TokenSettings) -> bool {
         event = "token.disagrees",
         token = settings.name.as_deref(),
         file = %file.display(),
-        "a token of the group had another key than the others under the id of one; it is not used until \
-         this file is removed and the gateway is started again"
+        "a token of the group had another key under the id of one than the database or the others know; it \
+         is not used until this file is removed and the gateway is started again"
     );
     true
 }

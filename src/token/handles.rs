@@ -18,31 +18,46 @@ impl Worker<'_> {
     pub(super) fn handles(&mut self, key: KeyIdentity) -> Result<Handles, TokenError> {
         match self.cached(key) {
             Some(handles) if handles.is_stale() => {
-                let handles = self.check_compared(handles)?;
+                let handles = self.check_compared(key, handles)?;
                 self.revalidate(key, handles)
             }
             Some(handles) => {
                 self.request_copy(key, handles);
-                self.check_compared(handles)
+                self.check_compared(key, handles)
             }
             None => {
                 let handles = self.with_objects(|worker| worker.resolve(key))?;
-                self.check_compared(handles)
+                self.check_compared(key, handles)
             }
         }
     }
 
-    /// The handles of the key may have become invalid in a job that uses it, and the key found again.
-    fn check_compared(&self, handles: Handles) -> Result<Handles, TokenError> {
-        if self.requires_comparison && !handles.is_compared {
+    /// The handles of the key may have become invalid in a job that uses it, and the key found again. In a
+    /// group, the other tokens are asked then; a single token compares the key here.
+    fn check_compared(
+        &mut self,
+        key: KeyIdentity,
+        handles: Handles,
+    ) -> Result<Handles, TokenError> {
+        if !self.requires_comparison || handles.is_compared {
+            return Ok(handles);
+        }
+        if self.is_of_group() {
             return Err(TokenError::NotCompared);
         }
-        Ok(handles)
+        self.requires_comparison = false;
+        let compared = self.compare_with_known(key).and_then(|()| self.handles(key));
+        self.requires_comparison = true;
+        compared
     }
 
-    /// From now on this job uses only keys that give the answer of the other tokens of a group.
+    fn is_of_group(&self) -> bool {
+        self.state.module.name().is_some()
+    }
+
+    /// From now on this job uses only keys that give their known answer.
     pub(super) fn require_comparison(&mut self) {
-        self.requires_comparison = self.state.module.name().is_some();
+        self.requires_comparison = self.is_of_group() || self.state.has_known_answers();
     }
 
     /// Requests the session copy of a key that lacks one and is in frequent use. The original is used
@@ -58,11 +73,11 @@ impl Worker<'_> {
         }
     }
 
-    /// Looks up a key in the cache before a job that uses it. False if its handles are not cached, or not
-    /// compared with those of the other tokens of a group.
+    /// Looks up a key in the cache before a job that uses it. False if its handles are not cached, or, in a
+    /// group, the key was not compared.
     pub(super) fn fetch_handles(&mut self, key: KeyIdentity) -> bool {
         self.require_comparison();
-        let requires = self.requires_comparison;
+        let requires = self.is_of_group();
         let usable = self.cached(key).filter(|handles| !requires || handles.is_compared);
         self.fetched = usable.map(|handles| (key, handles));
         self.fetched.is_some()
@@ -88,7 +103,7 @@ impl Worker<'_> {
         self.with_retry(Some(key), |worker| worker.handles(key).map(drop))
     }
 
-    /// Records that this key gives the answer of the other tokens of its group.
+    /// Records that this key gives its known answer.
     pub(super) fn note_compared(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
         let handles = self.handles(key)?;
         self.state.keys.note_compared(key, handles);
@@ -223,7 +238,7 @@ impl Worker<'_> {
                     worker.drop_copy(key);
                     worker.resolve(key)
                 })?;
-                self.check_compared(handles)
+                self.check_compared(key, handles)
             }
             Err(error) => Err(error),
         }

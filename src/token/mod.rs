@@ -19,6 +19,7 @@ mod group;
 mod handles;
 mod hang_detector;
 mod initialization;
+mod known_answers;
 mod library;
 mod mean;
 mod member;
@@ -58,6 +59,7 @@ pub use crypto::cipher::{EncryptOptions, Encrypted, MAX_USES};
 pub use crypto::mechanism::{Capability, MacAlgorithm, OaepHash, SignAlgorithm};
 pub use crypto::public_key::PublicKey;
 pub use error::{ErrorClass, TokenError, UnavailableReason};
+pub use known_answers::KnownAnswers;
 pub use metrics::TokenMetrics;
 pub use objects::inspect::{Depth, Inspected, ObjectKind};
 pub use objects::name::{KeyClass, KeyIdentity, ObjectName, ObjectOwner, ServiceKey};
@@ -229,6 +231,17 @@ impl Token {
         self.0.set_identity_key(key);
     }
 
+    /// Sets the known answers of key versions. A key that gives another one is not used, and, of several
+    /// tokens, that token neither.
+    pub fn set_known_answers(&self, answers: &Arc<dyn KnownAnswers>) {
+        self.0.set_known_answers(answers);
+    }
+
+    /// Compares a key with its known answer again, before its next use.
+    pub fn compare_again(&self, key: KeyIdentity) {
+        self.0.compare_again(key);
+    }
+
     /// Notifies of each recovery or new login of a token: every key has to be found again.
     /// [`Token::list`] finds all of them.
     pub fn reconnects(&self) -> watch::Receiver<()> {
@@ -371,6 +384,15 @@ impl Token {
         budget: &Budget,
     ) -> Result<(), TokenError> {
         self.0.destroy(key, budget, Unlabelled::Destroy).await
+    }
+
+    /// Destroys, in several tokens, the keys of the last hour that were destroyed and that a late copy of the
+    /// vendor's replication has brought back.
+    ///
+    /// # Errors
+    /// When a token fails; the next call continues.
+    pub async fn destroy_late_copies(&self) -> Result<(), TokenError> {
+        self.0.destroy_late_copies().await
     }
 
     /// Whether this key is in the token and usable. Of several tokens, whether one has it: it is absent

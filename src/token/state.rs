@@ -22,6 +22,7 @@ use super::copy_requests::CopyRequests;
 use super::crypto::mechanism::Capability;
 use super::error::{ErrorClass, TokenError};
 use super::initialization::{Initialization, Module};
+use super::known_answers::KnownAnswers;
 use super::metrics::TokenMetrics;
 use super::objects::name::KeyIdentity;
 use super::room::Room;
@@ -49,6 +50,10 @@ pub(super) struct TokenState {
     job_time: Mutex<JobTime>,
     /// A key that identifies the token.
     identity_key: OnceLock<KeyIdentity>,
+    /// The answers that are known outside the token.
+    known_answers: OnceLock<Arc<dyn KnownAnswers>>,
+    /// Keys that are used without a comparison, because the token does not answer the question.
+    unanswered_keys: Mutex<HashSet<KeyIdentity>>,
     /// Keys with a mismatch, each logged once.
     reported_keys: Mutex<HashSet<KeyIdentity>>,
     logins: Mutex<()>,
@@ -103,6 +108,8 @@ impl TokenState {
             capabilities,
             info,
             identity_key: OnceLock::new(),
+            known_answers: OnceLock::new(),
+            unanswered_keys: Mutex::default(),
             reported_keys: Mutex::default(),
             logins: Mutex::default(),
             relogins: AtomicU64::new(0),
@@ -214,7 +221,7 @@ impl TokenState {
 
     /// Logs, once for each key, that its objects belong to another key.
     pub(super) fn report_key_mismatch(&self, key: KeyIdentity, error: &TokenError) {
-        if !matches!(error, TokenError::KeyMismatch { .. }) {
+        if !matches!(error, TokenError::KeyMismatch { .. } | TokenError::OtherKey { .. }) {
             return;
         }
         let mut reported = self.reported_keys.lock();
@@ -227,6 +234,35 @@ impl TokenState {
                 "an object of the token is not the key in the database; it is not used"
             );
         }
+    }
+
+    /// Logs, once for each key, that it cannot be compared with its known answer.
+    pub(super) fn report_unanswered(&self, key: KeyIdentity, error: &TokenError) {
+        let mut reported = self.unanswered_keys.lock();
+        if reported.len() < MAX_REPORTED && reported.insert(key) {
+            tracing::warn!(
+                event = "token.key_not_compared",
+                token = self.module.name(),
+                key_version_id = %key.id(),
+                %error,
+                "the token does not answer the question by which another key is recognized; the key is used"
+            );
+        }
+    }
+
+    /// The answers that are known outside the token.
+    pub(super) fn known_answers(&self) -> Option<Arc<dyn KnownAnswers>> {
+        self.known_answers.get().map(Arc::clone)
+    }
+
+    /// Whether there are any.
+    pub(super) fn has_known_answers(&self) -> bool {
+        self.known_answers.get().is_some()
+    }
+
+    /// Sets them, once.
+    pub(super) fn set_known_answers(&self, answers: Arc<dyn KnownAnswers>) {
+        let _is_first = self.known_answers.set(answers);
     }
 
     /// Notifies the subscribers of a new login epoch.

@@ -36,7 +36,7 @@ pub struct Worker<'a> {
     pub(super) thread_state: &'a mut ThreadState,
     session: &'a mut Option<Session>,
     holds_objects: bool,
-    /// Whether the job uses only keys that were compared with those of the other tokens of a group.
+    /// Whether the job uses only keys that were compared with their known answers.
     pub(super) requires_comparison: bool,
     /// The cached handles of the job's key from before the job, for its first use.
     pub(super) fetched: Option<(KeyIdentity, Handles)>,

@@ -22,7 +22,7 @@ use crate::setup::PLAINTEXT;
 use crate::support::admin_client;
 use crate::support::gateway::text;
 use crate::support::installation::{AccessKey, Installation, LABEL, Server};
-use crate::support::process::LIMIT;
+use crate::support::process::{LIMIT, until};
 use crate::support::softhsm;
 
 /// A file of an object is copied when it was not written for so long: SoftHSM2 writes the attributes of a
@@ -403,7 +403,7 @@ async fn a_new_key_is_used_only_after_every_required_token_has_it() {
     assert_eq!(server.stop(), Some(0));
 }
 
-/// The other key of a token is never used, and the token is left out with an alarm.
+/// The other key of the second token is never used, and the token is left out with an alarm.
 #[tokio::test]
 async fn a_token_with_another_key_under_an_id_is_left_out() {
     let group = Group::new();
@@ -445,6 +445,171 @@ async fn a_token_with_another_key_under_an_id_is_left_out() {
     let refused = group.installation.run_under(&["timeout", "20"], &serve);
     assert_ne!(refused.code, Some(0));
     assert!(refused.stderr.contains("token-disagrees.b"), "{refused:?}");
+}
+
+/// The first token has another key: the database knows which token is right, also if it has learned that from an
+/// answer at a later use, as after an upgrade.
+#[tokio::test]
+async fn the_database_knows_that_the_first_token_is_the_wrong_one() {
+    let group = Group::new();
+    let server = group.installation.serve();
+    let client = server.client(&group.user);
+    let token = only_directory(&group.installation.path("a").join("tokens"));
+    let mut files = Vec::new();
+    let mut keys = Vec::new();
+    for _key in 0..3 {
+        let before = group.objects("a");
+        keys.push(create_key(&client).await.unwrap());
+        group.until_objects(|a, b| a == b).await;
+        let new = group.objects("a").difference(&before).map(|name| token.join(name)).collect();
+        files.push(lasting(new).await);
+    }
+    assert_eq!(server.stop(), Some(0));
+    group.installation.tamper("DELETE FROM key_answers").await;
+    let server = group.installation.serve();
+    let client = server.client(&group.user);
+    let blob = round_trip(&client, &keys[0]).await.unwrap();
+    let third = round_trip(&client, &keys[2]).await.unwrap();
+    assert_eq!(server.stop(), Some(0));
+    group.replication.set(false);
+    copy_material(&files[1], &files[0]);
+
+    let server = group.installation.serve();
+    let client = server.client(&group.user);
+    for _call in 0..20 {
+        decrypts(&client, &blob).await.unwrap();
+        round_trip(&client, &keys[0]).await.unwrap();
+    }
+    until_ready(&server, "a", 0.0).await;
+    until_ready(&server, "b", 1.0).await;
+    decrypts(&client, &third).await.unwrap();
+    assert_eq!(server.count_logged("token.disagrees"), 1, "{}", server.log());
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// The secret key among these files that stays: the gateway also makes objects for its tests, and its counter.
+async fn lasting(mut files: Vec<PathBuf>) -> PathBuf {
+    let end = Instant::now() + LIMIT;
+    loop {
+        files.retain(|file| is_secret_key(file));
+        if files.len() == 1 {
+            return files.remove(0);
+        }
+        assert!(Instant::now() < end, "{files:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Whether the CKA_CLASS of an object file is CKO_SECRET_KEY: attribute number, type of a number, and value, 8
+/// bytes each.
+fn is_secret_key(file: &Path) -> bool {
+    let class = [0_u64, 2, 4].map(u64::to_be_bytes).concat();
+    fs::read(file).is_ok_and(|bytes| bytes.windows(24).any(|window| window == class))
+}
+
+/// A key that was replaced in a single token is not used, and all others are.
+#[tokio::test]
+async fn a_key_that_was_replaced_in_a_single_token_is_refused() {
+    let (installation, user) = Installation::prepared();
+    let token = only_directory(&installation.path("tokens"));
+    let server = installation.serve();
+    let client = server.client(&user);
+    let (mut files, mut keys) = (Vec::new(), Vec::new());
+    for _key in 0..3 {
+        let before = object_names(&token);
+        keys.push(create_key(&client).await.unwrap());
+        let new = object_names(&token).difference(&before).map(|name| token.join(name)).collect();
+        files.push(lasting(new).await);
+    }
+    assert_eq!(server.stop(), Some(0));
+    // One answer is that of the creation, the other was learned at the next use.
+    installation.tamper("DELETE FROM key_answers WHERE key_id = (SELECT MAX(id) FROM keys)").await;
+    let server = installation.serve();
+    let client = server.client(&user);
+    let mut blobs = Vec::new();
+    for key in &keys {
+        blobs.push(round_trip(&client, key).await.unwrap());
+    }
+    assert_eq!(server.stop(), Some(0));
+    copy_material(&files[2], &files[0]);
+    copy_material(&files[2], &files[1]);
+
+    let server = installation.serve();
+    let client = server.client(&user);
+    for (key, blob) in keys.iter().zip(&blobs).take(2) {
+        let encrypted = client.call("Encrypt", &[("KeyId", key), ("Plaintext", PLAINTEXT)]).await;
+        assert!(matches!(encrypted, Err(CallError::Refused { .. })), "{encrypted:?}");
+        assert!(decrypts(&client, blob).await.is_err());
+    }
+    decrypts(&client, &blobs[2]).await.unwrap();
+    round_trip(&client, &keys[2]).await.unwrap();
+    assert_eq!(server.count_logged("token.key_mismatch"), 2, "{}", server.log());
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// A scheduled deletion is complete only when every required token has destroyed the key. One that is away
+/// delays it, and a late copy is destroyed again, also one that came while no gateway ran.
+#[tokio::test]
+async fn a_deletion_ends_when_every_token_has_destroyed_the_key() {
+    let group = Group::new();
+    let server = group.installation.serve();
+    let client = server.client(&group.user);
+    let before = group.objects("b");
+    let key = create_key(&client).await.unwrap();
+    group.until_objects(|a, b| a == b).await;
+    let tokens =
+        ["a", "b"].map(|name| only_directory(&group.installation.path(name).join("tokens")));
+    let new = group.objects("b").difference(&before).map(|name| tokens[1].join(name)).collect();
+    let file = lasting(new).await;
+    let (name, copy) = (file.file_name().unwrap().to_owned(), fs::read(&file).unwrap());
+    let blob = round_trip(&client, &key).await.unwrap();
+    let days = [("KeyId", &*key), ("PendingWindowInDays", "7")];
+    client.call("ScheduleKeyDeletion", &days).await.unwrap();
+    assert_eq!(server.stop(), Some(0));
+    group.installation.change("UPDATE keys SET delete_at = 1 WHERE delete_at IS NOT NULL").await;
+
+    group.replication.set(false);
+    group.rules("b", &[rule("CKR_DEVICE_ERROR")]);
+    let server = group.installation.serve();
+    let client = server.client(&group.user);
+    until(|| server.has_logged("a required token of the group is away")).await;
+    assert!(tokens.iter().all(|token| token.join(&name).exists()), "{}", server.log());
+    let tombstones = async || -> i64 {
+        let mut database = group.installation.database().await;
+        let count = sqlx::query_scalar("SELECT COUNT(*) FROM key_tombstones");
+        count.fetch_one(&mut database).await.unwrap()
+    };
+    assert_eq!(tombstones().await, 0);
+    assert!(decrypts(&client, &blob).await.is_err());
+    group.rules("b", &[]);
+    let is_gone = |a: BTreeSet<OsString>, b: BTreeSet<OsString>| {
+        ![a, b].iter().any(|one| one.contains(&name))
+    };
+    group.until_objects(is_gone).await;
+    let end = Instant::now() + LIMIT;
+    while tombstones().await == 0 {
+        assert!(Instant::now() < end, "{}", server.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    // SoftHSM2 does not see a file again whose name it has deleted itself.
+    let copy_late = |name: &str| {
+        fs::write(tokens[1].join(name), &copy).unwrap();
+        change_generation(&tokens[1]);
+    };
+    let is_late_gone = |_a: BTreeSet<OsString>, b: BTreeSet<OsString>| {
+        !b.iter().any(|name| name.to_string_lossy().starts_with("late-"))
+    };
+    copy_late("late-1.object");
+    group.until_objects(is_late_gone).await;
+    until(|| server.has_logged("token.late_copy_destroyed")).await;
+    assert_eq!(server.stop(), Some(0));
+    copy_late("late-2.object");
+    let server = group.installation.serve();
+    group.until_objects(is_late_gone).await;
+    until(|| server.has_logged("token.late_copy_destroyed")).await;
+    assert!(!server.has_logged("token.unknown_keys"), "{}", server.log());
+    assert_eq!(server.stop(), Some(0));
 }
 
 /// A gateway starts with one of its tokens, and uses the other as soon as that can be opened.

@@ -4,6 +4,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::model::{NetworkRule, Time};
+use crate::store::key_answers::tests::store_sample_answers;
 use crate::store::secrets::tests::insert_sample_secret;
 use crate::store::tests::{Bench, TestDatabase, open, row_key, sample_key};
 use crate::store::{AccessKeyRow, Principal, Revocation};
@@ -32,6 +33,7 @@ async fn fill(bench: &Bench) {
     }
     store.create_alias(&"alias/orders".parse().unwrap(), keys[0]).await.unwrap();
     store.remove_key(keys[4]).await.unwrap();
+    store_sample_answers(store).await;
     let source_private_ip = crate::model::FromParam::from_param(r#"["10.0.0.0/8"]"#).unwrap();
     let description = "о".to_owned();
     let name = "office".parse().unwrap();

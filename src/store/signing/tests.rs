@@ -8,6 +8,7 @@ use crate::model::{
     AccessPoint, ApprovalSubject, FromParam, IdentityProvider, KeyId, KeyRecord, KeyState,
     PrincipalDetails, PrincipalName, Time,
 };
+use crate::store::key_answers::tests::store_sample_answers;
 use crate::store::secrets::tests::insert_sample_secret;
 use crate::store::tests::{Bench, TestDatabase, open, sample_key};
 use crate::store::{AccessKeyRow, Principal, Revocation};
@@ -28,6 +29,7 @@ async fn filled(bench: Bench, keys: usize) -> Bench {
     }
     let gone = store.insert_key(sample_key()).await.unwrap();
     store.remove_key(gone.id).await.unwrap();
+    store_sample_answers(store).await;
     for name in ["user/alice", "user/bob"] {
         let policies = vec![AttachedPolicy::system("AliyunKMSFullAccess").unwrap()];
         let created = Time::from_unix(1_700_000_000);
@@ -358,7 +360,8 @@ async fn random_tampering(bench: &Bench, random: [u64; 5]) -> String {
     let columns: Vec<_> = table.column_names().skip(table.key_columns()).collect();
     let (name, column) = (table.name, pick(&columns, random[3]));
     match random[4] % 4 {
-        0 => format!("DELETE FROM {name} WHERE {row}"),
+        // A row that no digest counts may be missing.
+        0 if table.is_counted() => format!("DELETE FROM {name} WHERE {row}"),
         1 if row != other => format!(
             "CREATE TEMP TABLE swap AS SELECT {column} AS one FROM {name} WHERE {row}; \
              UPDATE {name} SET {column} = (SELECT {column} FROM {name} WHERE {other}), \

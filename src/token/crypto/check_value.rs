@@ -8,7 +8,7 @@ use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 
 use super::mechanism::MacAlgorithm;
-use crate::model::{Iv, IvLength, KeySpec};
+use crate::model::{AnswerKind, Iv, IvLength, KeySpec};
 use crate::token::error::TokenError;
 use crate::token::objects::generate::GenerationParams;
 use crate::token::objects::name::KeyIdentity;
@@ -76,7 +76,16 @@ impl Worker<'_> {
         if known.len() == NUMBER_BYTES {
             return Ok(self.check_number(key, spec)?.is_some_and(|number| number == known));
         }
-        let Some((iv, ciphertext)) = split_message(known) else { return Ok(false) };
+        self.decrypts_check_message(key, known)
+    }
+
+    /// Whether an AES key decrypts this message of [`Worker::check_message`].
+    pub(super) fn decrypts_check_message(
+        &mut self,
+        key: KeyIdentity,
+        message: &[u8],
+    ) -> Result<bool, TokenError> {
+        let Some((iv, ciphertext)) = split_message(message) else { return Ok(false) };
         match self.decrypt(key, &iv, Some(CHECK_MESSAGE), ciphertext) {
             Ok(message) => Ok(*message == CHECK_MESSAGE),
             Err(TokenError::BadCiphertext) => Ok(false),
@@ -95,21 +104,38 @@ impl Worker<'_> {
         else {
             return Err(TokenError::BadInput("a key pair has no check value"));
         };
+        if secret_use == SecretUse::Cipher {
+            return Ok(self.aes_number(key, None)?.map(|(_kind, number)| number));
+        }
+        self.with_retry(Some(key), |worker| {
+            let handles = worker.handles(key)?;
+            let mechanism = MacAlgorithm::of_key(*bytes)?.mechanism();
+            let mac = worker.session()?.sign(&mechanism, handles.preferred(), CHECK_MESSAGE)?;
+            Ok(mac.first_chunk().copied())
+        })
+    }
+
+    /// A number that depends on an AES key alone, in the first way that the token has, or only in `wanted`.
+    /// `None` if it has none.
+    pub(super) fn aes_number(
+        &mut self,
+        key: KeyIdentity,
+        wanted: Option<AnswerKind>,
+    ) -> Result<Option<(AnswerKind, [u8; NUMBER_BYTES])>, TokenError> {
         self.with_retry(Some(key), |worker| {
             let handles = worker.handles(key)?;
             let mechanisms = &worker.initialization.mechanisms;
             let session = worker.session()?;
-            if secret_use == SecretUse::Mac {
-                let mechanism = MacAlgorithm::of_key(*bytes)?.mechanism();
-                let mac = session.sign(&mechanism, handles.preferred(), CHECK_MESSAGE)?;
-                return Ok(mac.first_chunk().copied());
-            }
             for way in [Way::Ecb, Way::Cbc, Way::Cmac] {
-                if !mechanisms.contains(&way.mechanism_type()) {
+                let is_wanted = wanted.is_none_or(|wanted| wanted == way.kind());
+                if !is_wanted || !mechanisms.contains(&way.mechanism_type()) {
                     continue;
                 }
                 match way.compute(session, handles.preferred()) {
-                    Ok(number) => return Ok(number.first_chunk().copied()),
+                    Ok(number) => {
+                        let number = number.first_chunk().copied();
+                        return Ok(number.map(|number| (way.kind(), number)));
+                    }
                     Err(error) if is_refused(&error) => {}
                     Err(error) => return Err(error),
                 }
@@ -121,7 +147,7 @@ impl Worker<'_> {
     }
 
     /// A message that only this key decrypts.
-    fn check_message(&mut self, key: KeyIdentity) -> Result<CheckValue, TokenError> {
+    pub(super) fn check_message(&mut self, key: KeyIdentity) -> Result<CheckValue, TokenError> {
         let encrypted = self.encrypt(key, Some(CHECK_MESSAGE), CHECK_MESSAGE)?;
         Ok(CheckValue([encrypted.iv.as_slice(), &encrypted.ciphertext].concat()))
     }
@@ -143,6 +169,14 @@ enum Way {
 }
 
 impl Way {
+    /// AES-CBC of one block with a zero IV is the same number as AES-ECB.
+    const fn kind(self) -> AnswerKind {
+        match self {
+            Self::Ecb | Self::Cbc => AnswerKind::AesBlock,
+            Self::Cmac => AnswerKind::AesCmac,
+        }
+    }
+
     const fn mechanism_type(self) -> MechanismType {
         match self {
             Self::Ecb => MechanismType::AES_ECB,
