@@ -77,6 +77,8 @@ pub(super) struct Accept {
 #[derive(Serialize, Deserialize)]
 pub(super) struct AcceptLostChanges {
     reason: String,
+    /// The count of encryptions above which none is raised.
+    most_encryptions: u64,
     json: bool,
 }
 
@@ -127,8 +129,11 @@ impl Accept {
             shown.push("They stay lost. Changes are possible again.".to_owned());
             confirm::ask(&shown, "accept")?;
         }
-        let command =
-            AcceptLostChanges { reason: self.reason.as_str().to_owned(), json: self.json };
+        let command = AcceptLostChanges {
+            reason: self.reason.as_str().to_owned(),
+            most_encryptions: config.keyring.iv_budget.rotate_at,
+            json: self.json,
+        };
         execute_with(config, Some(&self.reason), &command)
     }
 }
@@ -140,12 +145,14 @@ impl OperatorCommand for AcceptLostChanges {
 
     async fn run(&self, on: &Backend, _: &Operator, output: &mut Output) -> anyhow::Result<()> {
         let store = on.store();
-        let accepted = match store.accept_lost_changes(&self.reason, clock::now()).await {
+        let accepted = match store
+            .accept_lost_changes(&self.reason, clock::now(), self.most_encryptions)
+            .await
+        {
             Err(StoreError::NotFound) => return Err(no_loss().into()),
             accepted => accepted?,
         };
-        // The token may know a later state, which a start would miss. Gateways count on from what they have
-        // leased.
+        // The token may know a later state, which a start would miss.
         store_counter::accept(store, on.token(), 0).await?;
         let AcceptedLoss { lost, incomplete, postponed } = accepted;
         output.record("FoundRevision", lost.found.to_string());

@@ -97,7 +97,7 @@ impl Recover {
             let findings = recovery::find_missing(store, token).await?;
             let mut postponed = Vec::new();
             if !self.dry_run {
-                self.accept_loss(store, now).await?;
+                self.accept_loss(store, now, rotate_at).await?;
                 self.record(store, &findings).await?;
                 recovery::import(store, token, &findings, rotate_at, now).await?;
                 // Nothing tells whether the database lacks the last leases.
@@ -118,9 +118,14 @@ impl Recover {
     }
 
     /// Accepts changes that were lost by a promotion of the database.
-    async fn accept_loss(&self, store: &Store, now: Time) -> Result<(), StoreError> {
+    async fn accept_loss(
+        &self,
+        store: &Store,
+        now: Time,
+        rotate_at: u64,
+    ) -> Result<(), StoreError> {
         let reason = self.reason.as_ref().map(ToString::to_string).unwrap_or_default();
-        match store.accept_lost_changes(&reason, now).await {
+        match store.accept_lost_changes(&reason, now, rotate_at).await {
             Ok(_) | Err(StoreError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }

@@ -15,7 +15,7 @@ use super::KeyringError;
 use super::metrics::{BudgetEvent, BudgetEventLabels, KeyringMetrics};
 use crate::error::ErrorCode;
 use crate::model::{IvBudget, KeyVersionId};
-use crate::store::{Lease, Remainder, Store, StoreError};
+use crate::store::{KnownCount, Lease, Remainder, Store, StoreError};
 use crate::token::{MAX_USES, TokenError};
 
 /// The pause of the background task after a failure of the store.
@@ -55,7 +55,7 @@ struct InvocationCounter {
     version: KeyVersionId,
     /// Leased and unused encryptions.
     left: AtomicU64,
-    /// The count in the store, including `left`.
+    /// The count in the store and `at_standby`, including `left`.
     total: AtomicU64,
     /// Nothing more can be leased.
     is_exhausted: AtomicBool,
@@ -64,7 +64,7 @@ struct InvocationCounter {
     is_refilling: AtomicBool,
     /// Held while a lease is taken.
     lease_lock: tokio::sync::Mutex<()>,
-    /// Encryptions that were leased while the database was a standby.
+    /// Encryptions that were leased while the database was a standby, and that it has not counted since.
     at_standby: AtomicU64,
     failures: AtomicU64,
     /// Encryptions in sequence that failed although the token works.
@@ -218,11 +218,15 @@ impl Invocations {
     /// Takes a lease. The caller holds `lease_lock`.
     async fn lease(&self, counter: &InvocationCounter) -> Result<(), StoreError> {
         let IvBudget { lease, refuse_at, .. } = self.limits;
-        let known = counter.total.load(Ordering::Relaxed);
+        let uncounted = counter.at_standby.load(Ordering::Relaxed);
+        let known = KnownCount { counted: counter.counted(), uncounted };
         let leased =
             self.store.lease_invocations_above(known, counter.version, lease, refuse_at).await;
+        if leased.is_ok() {
+            counter.at_standby.fetch_sub(uncounted, Ordering::Relaxed);
+        }
         let leased = match leased {
-            Err(StoreError::Standby) => self.lease_at_standby(counter, known).await,
+            Err(StoreError::Standby) => self.lease_at_standby(counter).await,
             leased => leased,
         };
         let leased = leased.inspect_err(|_error| {
@@ -235,16 +239,14 @@ impl Invocations {
         Ok(())
     }
 
-    /// Takes a lease that a standby of the database cannot count. The next lease after its promotion counts it
-    /// too. A process that ends before that takes its count with it.
-    async fn lease_at_standby(
-        &self,
-        counter: &InvocationCounter,
-        known: u64,
-    ) -> Result<Lease, StoreError> {
+    /// Takes a lease that a standby of the database cannot count. The next lease after its promotion, or an
+    /// orderly stop, adds it to the count. A process that ends before that takes its count with it.
+    async fn lease_at_standby(&self, counter: &InvocationCounter) -> Result<Lease, StoreError> {
         let IvBudget { lease, refuse_at, .. } = self.limits;
-        let before = self.store.leased_invocations(counter.version).await?.max(known);
-        let left = MAX_AT_STANDBY.saturating_sub(counter.at_standby.load(Ordering::Relaxed));
+        let uncounted = counter.at_standby.load(Ordering::Relaxed);
+        let stored = self.store.leased_invocations(counter.version).await?;
+        let before = stored.max(counter.counted()).saturating_add(uncounted);
+        let left = MAX_AT_STANDBY.saturating_sub(uncounted);
         let granted = lease.min(left).min(refuse_at.saturating_sub(before));
         if left == 0 {
             return Err(StoreError::Standby);
@@ -315,8 +317,16 @@ impl InvocationCounter {
         before.checked_sub(MAX_USES)
     }
 
+    /// What the store has counted, as far as this process knows.
+    fn counted(&self) -> u64 {
+        let uncounted = self.at_standby.load(Ordering::Relaxed);
+        self.total.load(Ordering::Relaxed).saturating_sub(uncounted)
+    }
+
     fn remainder(&self) -> Remainder {
         let unused = self.left.swap(0, Ordering::Relaxed);
-        Remainder { version: self.version, unused, total: self.total.load(Ordering::Relaxed) }
+        let uncounted = self.at_standby.load(Ordering::Relaxed);
+        let known = KnownCount { counted: self.counted(), uncounted };
+        Remainder { version: self.version, unused, known }
     }
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 
 use super::key_row::read_invocations;
+use super::signature::StoredRow;
 use super::tables::VERSIONS;
 use super::value::Value;
 use super::write::Write;
@@ -34,8 +35,29 @@ pub struct Remainder {
     pub version: KeyVersionId,
     /// The number of unused invocations.
     pub unused: u64,
-    /// The total of the last lease.
-    pub total: u64,
+    /// What the process knows of the count.
+    pub known: KnownCount,
+}
+
+/// What a process knows of the count of a version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KnownCount {
+    /// What the store has counted at the last lease. A promotion of a standby may have lost it.
+    pub counted: u64,
+    /// What this process has leased since, while the database was a standby. Nobody else knows of it.
+    pub uncounted: u64,
+}
+
+impl Remainder {
+    /// The count after the return, if the store has this one.
+    fn total_after(&self, stored: u64) -> u64 {
+        let KnownCount { counted, uncounted } = self.known;
+        if stored > counted {
+            // Some of the unused ones may be in what others have counted on.
+            return stored.saturating_add(uncounted.saturating_sub(self.unused));
+        }
+        counted.saturating_add(uncounted).saturating_sub(self.unused)
+    }
 }
 
 impl Store {
@@ -51,17 +73,17 @@ impl Store {
         wanted: u64,
         most: u64,
     ) -> Result<Lease, StoreError> {
-        self.lease_invocations_above(0, version, wanted, most).await
+        self.lease_invocations_above(KnownCount::default(), version, wanted, most).await
     }
 
-    /// As [`Store::lease_invocations`], after `known`: the total of an earlier lease, which a promotion of a
-    /// standby may have lost.
+    /// As [`Store::lease_invocations`], after `known`, which a promotion of a standby may have lost, or the
+    /// standby did not count.
     ///
     /// # Errors
     /// As there.
     pub async fn lease_invocations_above(
         &self,
-        known: u64,
+        known: KnownCount,
         version: KeyVersionId,
         wanted: u64,
         most: u64,
@@ -69,7 +91,8 @@ impl Store {
         let mut write = self.write_record().await?;
         let row = write.lock_row(&VERSIONS, &[version.to_string().into()]).await?;
         let (row, _stored) = row.ok_or(StoreError::NotFound)?;
-        let before = read_invocations(&row)?.max(known);
+        let stored = read_invocations(&row)?;
+        let before = stored.max(known.counted).saturating_add(known.uncounted);
         let granted = wanted.min(most.saturating_sub(before));
         let total = before.saturating_add(granted);
         write.set_invocations(version.to_string().into(), total).await?;
@@ -114,8 +137,8 @@ impl Store {
         counts.collect()
     }
 
-    /// Returns unused invocations at an orderly shutdown. If another gateway leased some since, the
-    /// counter stays unchanged.
+    /// Returns unused invocations at an orderly shutdown, and adds those that were not counted. If another
+    /// gateway leased some since, the counter is not lowered.
     ///
     /// # Errors
     /// When the database cannot be written; counters are then too high.
@@ -136,10 +159,45 @@ impl Write {
         let id = Value::from(remainder.version.to_string());
         let row = self.lock_row(&VERSIONS, std::slice::from_ref(&id)).await?;
         let Some((row, _stored)) = row else { return Ok(()) };
-        if read_invocations(&row)? == remainder.total {
-            self.set_invocations(id, remainder.total.saturating_sub(remainder.unused)).await?;
+        let stored = read_invocations(&row)?;
+        let total = remainder.total_after(stored);
+        if total != stored {
+            self.set_invocations(id, total).await?;
         }
         Ok(())
+    }
+
+    /// Raises the counter of every version by `more`, but not above `most`. Returns how many counters changed.
+    /// A version with a wrong MAC stays unchanged and unused.
+    pub(super) async fn add_invocations(
+        &mut self,
+        more: u64,
+        most: u64,
+    ) -> Result<u64, StoreError> {
+        let rows = self.valid_mac_counts("WHERE invocations < $1", most).await?;
+        let mut changed = 0;
+        for (id, stored) in rows {
+            self.set_invocations(id, stored.saturating_add(more).min(most)).await?;
+            changed += 1;
+        }
+        Ok(changed)
+    }
+
+    /// The versions whose row is signed, each with its count.
+    async fn valid_mac_counts(
+        &mut self,
+        condition: &str,
+        value: u64,
+    ) -> Result<Vec<(Value, u64)>, StoreError> {
+        let rows = self.rows_with_valid_mac(&VERSIONS, condition, vec![count(value)?.into()]);
+        let read = |stored: StoredRow| {
+            let total = match stored.values.last() {
+                Some(Value::Integer(total)) => u64::try_from(*total).ok()?,
+                _ => return None,
+            };
+            Some((stored.values.into_iter().next()?, total))
+        };
+        Ok(rows.await?.into_iter().filter_map(read).collect())
     }
 
     async fn set_invocations(&mut self, version: Value, total: u64) -> Result<(), StoreError> {
@@ -155,11 +213,9 @@ impl Write {
     /// rotated at that count before the copy was lost, and is rotated immediately after the restore, so
     /// the sum of both periods stays below 2^32.
     pub(super) async fn raise_invocations(&mut self, at_least: u64) -> Result<u64, StoreError> {
-        let condition = "WHERE invocations < $1";
-        let rows = self.rows_with_valid_mac(&VERSIONS, condition, vec![count(at_least)?.into()]);
+        let rows = self.valid_mac_counts("WHERE invocations < $1", at_least).await?;
         let mut changed = 0;
-        for stored in rows.await? {
-            let Some(id) = stored.values.into_iter().next() else { continue };
+        for (id, _stored) in rows {
             self.set_invocations(id, at_least).await?;
             changed += 1;
         }
@@ -204,9 +260,49 @@ mod tests {
         let bench = Bench::new().await;
         let key = bench.store.insert_key(sample_key()).await.unwrap();
         let version = key.versions[0].id;
-        let lease = async |known| bench.store.lease_invocations_above(known, version, 8, 100).await;
-        assert_eq!(lease(50).await.unwrap(), Lease { granted: 8, total: 58 });
-        assert_eq!(lease(50).await.unwrap(), Lease { granted: 8, total: 66 });
+        let lease = async |counted, uncounted| {
+            let known = KnownCount { counted, uncounted };
+            bench.store.lease_invocations_above(known, version, 8, 100).await.unwrap()
+        };
+        assert_eq!(lease(50, 0).await, Lease { granted: 8, total: 58 });
+        assert_eq!(lease(50, 0).await, Lease { granted: 8, total: 66 });
+        // Two gateways at standbys have leased from the same count.
+        assert_eq!(lease(66, 10).await, Lease { granted: 8, total: 84 });
+        assert_eq!(lease(66, 5).await, Lease { granted: 8, total: 97 });
+    }
+
+    #[tokio::test]
+    async fn a_stop_adds_what_the_database_has_not_counted_and_a_promotion_has_lost() {
+        for (stored, counted, uncounted, unused, expected) in [
+            (50, 50, 10, 4, 56),
+            (60, 50, 10, 4, 66),
+            (60, 50, 10, 20, 60),
+            (30, 50, 0, 8, 42),
+            (30, 50, 10, 15, 45),
+        ] {
+            let bench = Bench::new().await;
+            let key = bench.store.insert_key(sample_key()).await.unwrap();
+            let version = key.versions[0].id;
+            bench.store.lease_invocations(version, stored, 100).await.unwrap();
+            let known = KnownCount { counted, uncounted };
+            bench.store.return_invocations(&[Remainder { version, unused, known }]).await.unwrap();
+            assert_eq!(bench.store.invocations(version).await.unwrap(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn adding_to_the_counters_ends_at_the_limit() {
+        let bench = Bench::new().await;
+        let key = bench.store.insert_key(sample_key()).await.unwrap();
+        for (version, leased) in key.versions.iter().zip([90, 10, 120]) {
+            bench.store.lease_invocations(version.id, leased, 200).await.unwrap();
+        }
+        let mut write = bench.store.write().await.unwrap();
+        assert_eq!(write.add_invocations(50, 100).await.unwrap(), 2);
+        write.finish().await.unwrap();
+        for (version, total) in key.versions.iter().zip([100, 60, 120]) {
+            assert_eq!(bench.store.invocations(version.id).await.unwrap(), total);
+        }
     }
 
     #[tokio::test]
@@ -217,11 +313,13 @@ mod tests {
         for expected in [5, 13] {
             let lease = bench.store.lease_invocations(version, 8, 100).await.unwrap();
             let unused = if expected == 5 { 3 } else { 0 };
-            let remainder = Remainder { version, unused, total: lease.total };
+            let known = KnownCount { counted: lease.total, uncounted: 0 };
+            let remainder = Remainder { version, unused, known };
             bench.store.return_invocations(&[remainder]).await.unwrap();
             assert_eq!(bench.store.invocations(version).await.unwrap(), expected);
         }
-        let stale = Remainder { version, unused: 1, total: 12 };
+        let known = KnownCount { counted: 12, uncounted: 0 };
+        let stale = Remainder { version, unused: 1, known };
         bench.store.return_invocations(&[stale]).await.unwrap();
         assert_eq!(bench.store.invocations(version).await.unwrap(), 13);
     }

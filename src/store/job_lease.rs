@@ -45,6 +45,13 @@ const IS_HELD: &str = concat!(
 );
 const RELEASE: &str =
     "UPDATE cluster_leases SET expires = 0 WHERE name = 'jobs' AND holder = $1 AND term = $2";
+/// Records, as the term, when a gateway has stopped.
+const NOTE_STOP: &str = concat!(
+    "INSERT INTO cluster_leases (name, holder, term, expires) VALUES ('stopped/' || $1, $1, ",
+    now!(),
+    ", 0) ON CONFLICT (name) DO UPDATE SET term = excluded.term"
+);
+const FORGET_STOP: &str = "DELETE FROM cluster_leases WHERE name = 'stopped/' || $1";
 /// Records that this gateway is there.
 const NOTE_MEMBER: &str = concat!(
     "INSERT INTO cluster_members (name, program, started, seen, own_clock, revision) \
@@ -112,6 +119,9 @@ impl JobLease {
             .bind(self.store.catalogue_revision())
             .bind(i64::from(is_start));
         write.execute(note).await?;
+        if is_start {
+            write.execute(sqlx::query(FORGET_STOP).bind(member)).await?;
+        }
         let millis = i64::try_from(DURATION.as_millis()).unwrap_or(i64::MAX);
         let take = sqlx::query(TAKE).bind(member).bind(millis);
         let taken = write.connection().row(take).await?;
@@ -147,15 +157,20 @@ impl JobLease {
         is_held.then(|| Store { term: Some(lease.term), ..self.store.clone() })
     }
 
-    /// Gives the lease up, so that another gateway need not wait for its end.
+    /// Gives the lease up, so that another gateway need not wait for its end, and records that this gateway
+    /// has stopped, which is the last change that it makes: a promotion that has it has all others, so no
+    /// gateway waits for this one then.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub async fn release(&self) -> Result<(), StoreError> {
         let Some(member) = self.store.member() else { return Ok(()) };
-        let Some(Lease { term, .. }) = self.held.lock().lease.take() else { return Ok(()) };
+        let lease = self.held.lock().lease.take();
         let mut write = self.store.write_record().await?;
-        write.execute(sqlx::query(RELEASE).bind(member).bind(term)).await?;
+        if let Some(Lease { term, .. }) = lease {
+            write.execute(sqlx::query(RELEASE).bind(member).bind(term)).await?;
+        }
+        write.execute(sqlx::query(NOTE_STOP).bind(member)).await?;
         write.finish().await
     }
 }

@@ -106,7 +106,7 @@ pub use damage::{DamagedRow, Part};
 pub use document_cache::{DanglingReference, Document, DocumentCache, DocumentIndex, Reference};
 pub use error::StoreError;
 pub use files::NO_LINK;
-pub use invocations::{Lease, Remainder};
+pub use invocations::{KnownCount, Lease, Remainder};
 pub use job_lease::JobLease;
 pub use key_answers::LearnedAnswer;
 pub use live_gateways::LiveGateways;

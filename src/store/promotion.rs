@@ -4,9 +4,12 @@
 //! A promotion begins a new timeline of the server. A gateway that finds one compares the revisions of the
 //! database with those that it has seen, in this process or, by a record in its state directory, in the one
 //! before. Nothing is changed by anyone until each gateway that served before has compared, or does not
-//! respond: otherwise new changes would raise the revisions above those that are missing. If changes are
-//! missing, the first gateway that finds out stores an entry, which all others follow: changes are refused
-//! until an operator accepts the loss.
+//! respond. The revisions that the database had then are kept, because new changes raise them: a gateway that
+//! comes later compares what it has seen with those. If changes are missing, the first gateway that finds out
+//! stores an entry, which all others follow: changes are refused until an operator accepts the loss.
+//!
+//! A timeline with a lower number than that which a gateway has seen is one that the server has left: a former
+//! primary, which lacks everything since its standby was promoted.
 //!
 //! Rows that are put back by statements begin no new timeline. They are refused as before.
 
@@ -52,11 +55,14 @@ const NOTE_COMPARISON: &str = "INSERT INTO cluster_leases (name, holder, term, e
      expires = excluded.expires WHERE cluster_leases.holder <> excluded.holder";
 /// The timeline that a gateway has compared last, by the database.
 const OWN_COMPARISON: &str = "SELECT holder FROM cluster_leases WHERE name = 'compared/' || $1";
-/// How many gateways have not compared a timeline that served until [`LAST_SEEN`].
+/// How many gateways have not compared a timeline that served until [`LAST_SEEN`]. One that has stopped in an
+/// orderly way since is not among them: what it committed before is there.
 macro_rules! missing {
     () => {
         "SELECT COUNT(*) FROM cluster_members AS member \
          WHERE seen >= $2 - 15000 \
+         AND NOT EXISTS (SELECT 1 FROM cluster_leases \
+         WHERE name = 'stopped/' || member.name AND term >= member.seen) \
          AND NOT EXISTS (SELECT 1 FROM cluster_leases \
          WHERE name = 'compared/' || member.name AND holder = $1)"
     };
@@ -68,6 +74,12 @@ const AWAITED: &str = concat!(
     " AND (SELECT MIN(expires) FROM cluster_leases WHERE name LIKE 'compared/%' AND holder = $1) \
      > CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) - 12000"
 );
+/// The last time at which a database that was left knew that a gateway was there.
+const LAST_SEEN_BEFORE: &str = "SELECT COALESCE((SELECT MAX(seen) FROM cluster_members), 0)";
+/// What the database had when a timeline was compared first, as JSON.
+const FIRST_FOUND: &str = "SELECT holder FROM cluster_leases WHERE name = 'first-found'";
+const NOTE_FIRST_FOUND: &str = "INSERT INTO cluster_leases (name, holder, term, expires) \
+     VALUES ('first-found', $1, 0, 0) ON CONFLICT (name) DO UPDATE SET holder = excluded.holder";
 const HAS_NONCE: &str = "SELECT COUNT(*) FROM used_nonces WHERE nonce = $1";
 
 /// What a gateway has to do about a promotion.
@@ -177,6 +189,8 @@ impl Store {
             return Ok(None);
         }
         let _comparing = promotion.comparing.lock().await;
+        // Before the timeline is read, so that it is what this timeline had.
+        let seen = self.seen();
         let view = View::read(&mut self.inner.connection().await?).await?;
         self.note_standby(view.timeline.is_empty());
         if view.timeline.is_empty() {
@@ -188,7 +202,9 @@ impl Store {
         };
         let (mut news, mut entry) = (None, view.entry);
         if is_compared {
-            promotion.state.lock().before = None;
+            let mut state = promotion.state.lock();
+            state.before = None;
+            state.confirmed = seen;
         }
         if !is_compared || view.compared != view.timeline {
             news = self.compare_timeline().await?;
@@ -258,16 +274,25 @@ impl Store {
         let is_first_sight =
             known.is_none() && !view.compared.is_empty() && view.compared != found.timeline;
         let known = known.unwrap_or_default();
+        let is_left = is_promotion && known.timeline > found.timeline;
         let mut news = None;
-        let last_seen = last_seen(write.connection(), &found.timeline).await?;
+        let last_seen = if is_left {
+            write.connection().value(sqlx::query(LAST_SEEN_BEFORE)).await?
+        } else {
+            last_seen(write.connection(), &found.timeline).await?
+        };
         if is_promotion {
             tracing::warn!(
                 event = "store.promoted",
                 timeline = found.timeline,
-                "the standby of the database was promoted"
+                former = known.timeline,
+                "the standby of the database was promoted, or the database is a former primary"
             );
         }
-        if is_promotion && known.is_ahead_of(&found) {
+        let is_first = view.compared != view.timeline;
+        let first = first_found(&mut write, &found, is_first).await?;
+        let lacks_seen = || self.is_ahead(&known, &found, first.as_ref(), is_first);
+        if is_left || is_promotion && lacks_seen() {
             self.store_loss(&mut write, &known, &found, last_seen).await?;
             news = Some(PromotionNews::LostNonces);
         } else if is_first_sight || is_promotion && self.has_lost_nonce(write.connection()).await? {
@@ -282,11 +307,11 @@ impl Store {
         let note = sqlx::query(NOTE_COMPARISON).bind(member).bind(&*found.timeline);
         write.execute(note.bind(last_seen)).await?;
         // Before the first gateway has noted one, there is nothing to wait for.
-        let is_first = view.compared.is_empty();
+        let is_new = view.compared.is_empty();
         let awaited = sqlx::query(AWAITED).bind(&*found.timeline).bind(last_seen);
-        if is_first || write.connection().value::<i64>(awaited).await? == 0 {
+        if is_new || write.connection().value::<i64>(awaited).await? == 0 {
             let missing = sqlx::query(MISSING).bind(&*found.timeline).bind(last_seen);
-            if !is_first && write.connection().value::<i64>(missing).await? > 0 {
+            if !is_new && write.connection().value::<i64>(missing).await? > 0 {
                 // What that gateway has accepted last is not known.
                 refuse_older_nonces(write.connection()).await?;
             }
@@ -304,6 +329,22 @@ impl Store {
         let was_before = state.before.take().is_some();
         state.follows_promotion |= is_first_sight || is_promotion && was_before;
         Ok(news)
+    }
+
+    /// Whether the database lacked something that this gateway has seen, when the timeline was compared first
+    /// or now.
+    fn is_ahead(&self, known: &Seen, found: &Seen, first: Option<&Seen>, is_first: bool) -> bool {
+        let Some(first) = first else { return known.is_ahead_of(found) };
+        if is_first {
+            // Nothing has changed since, except what recognized a loss.
+            return known.is_ahead_of(first);
+        }
+        // This process may have read changes of the new timeline before it compared it.
+        let confirmed = {
+            let state = self.inner.promotion.state.lock();
+            state.before.clone().or_else(|| state.confirmed.clone())
+        };
+        confirmed.is_some_and(|confirmed| confirmed.is_ahead_of(first)) || known.is_ahead_of(found)
     }
 
     /// Stores that changes were lost, and forgets what was seen: the rows that the database has are used.
@@ -513,10 +554,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when no lost changes are known; when the database fails.
+    ///
+    /// The count of encryptions of each key version is raised, but not above `most_encryptions`: a gateway that
+    /// has ended may have leased some in the lost time.
     pub async fn accept_lost_changes(
         &self,
         reason: &str,
         now: Time,
+        most_encryptions: u64,
     ) -> Result<AcceptedLoss, StoreError> {
         self.end_comparison_as_only_user().await?;
         let read = |text: &str| serde_json::from_str::<LostChanges>(text).ok();
@@ -527,6 +572,7 @@ impl Store {
         let acceptance = AcceptedAt { time: now.unix(), reason: reason.to_owned() };
         let accepted = LostChanges { accepted: Some(acceptance), ..lost.clone() };
         write.put_metadata(LOST_CHANGES, &to_text(&accepted)?).await?;
+        write.add_invocations(lost.most_encryptions(), most_encryptions).await?;
         let incomplete = write.delete_incomplete().await?;
         let postponed = write.postpone_deletions(now).await?;
         write.postpone_secret_deletions(now).await?;
@@ -576,6 +622,27 @@ impl Inner {
         for scope in [Scope::Catalogue, Scope::Access] {
             self.next_check.make_due(scope);
         }
+    }
+}
+
+/// What the database had when its timeline was compared first: now, if `is_first`. `None` if an earlier program
+/// has compared it.
+async fn first_found(
+    write: &mut Write,
+    found: &Seen,
+    is_first: bool,
+) -> Result<Option<Seen>, StoreError> {
+    let stored = write.connection().row(sqlx::query(FIRST_FOUND)).await?;
+    let stored: Option<String> = stored.map(|row| row.try_get(0)).transpose()?;
+    let stored = stored.and_then(|text| serde_json::from_str::<Seen>(&text).ok());
+    let is_same = |one: &Seen| (one.system, &one.timeline) == (found.system, &found.timeline);
+    match stored.filter(is_same) {
+        Some(first) => Ok(Some(first)),
+        None if is_first => {
+            write.execute(sqlx::query(NOTE_FIRST_FOUND).bind(to_text(found)?)).await?;
+            Ok(Some(found.clone()))
+        }
+        None => Ok(None),
     }
 }
 

@@ -75,6 +75,22 @@ pub struct LostChanges {
     pub accepted: Option<AcceptedAt>,
 }
 
+/// More encryptions in a second than all gateways of a cluster make with one key version.
+const MOST_ENCRYPTIONS_PER_SECOND: u64 = 1_000_000;
+/// By how much the clocks of a gateway and of the database may differ, in seconds, and the time of leases that
+/// were taken ahead.
+const CLOCK_MARGIN_SECONDS: u64 = 60;
+
+impl LostChanges {
+    /// More encryptions of a key version than may have been counted in the lost time.
+    pub(super) fn most_encryptions(&self) -> u64 {
+        let from = self.complete_until.div_euclid(1000);
+        let seconds = self.recognized.saturating_sub(from);
+        let seconds = u64::try_from(seconds).unwrap_or_default();
+        seconds.saturating_add(CLOCK_MARGIN_SECONDS).saturating_mul(MOST_ENCRYPTIONS_PER_SECOND)
+    }
+}
+
 /// How an operator has accepted that changes were lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AcceptedAt {
@@ -140,6 +156,9 @@ pub(super) struct State {
     pub(super) compared: Option<(i64, String)>,
     /// What the process before this one has seen, until it was compared.
     pub(super) before: Option<Seen>,
+    /// What this process has seen of the timeline that was compared last, without what it may have read after a
+    /// promotion.
+    pub(super) confirmed: Option<Seen>,
     /// The standby was promoted between that process and this one.
     pub(super) follows_promotion: bool,
     /// Where what this one has seen is recorded, and what is recorded there.

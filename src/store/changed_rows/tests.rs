@@ -437,7 +437,8 @@ async fn many_leases_that_are_returned_need_no_read_of_all_rows() {
     for _ in 0..3 {
         let version = there.insert_key(sample_key()).await.unwrap().versions[0].id;
         let total = there.lease_invocations(version, 8, 100).await.unwrap().total;
-        remainders.push(crate::store::Remainder { version, unused: 3, total });
+        let known = crate::store::KnownCount { counted: total, uncounted: 0 };
+        remainders.push(crate::store::Remainder { version, unused: 3, known });
     }
     refresh(here).await;
     let before = there.catalogue_revision();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -69,6 +70,12 @@ impl Site {
         until(|| self.standby.execute("keys", &has_key) == "1").await;
         let seen = || self.standby.execute("keys", "SELECT MIN(seen) FROM cluster_members");
         until(|| seen().parse::<i64>().unwrap() > now + 1000).await;
+    }
+
+    /// Waits until the standby knows that a gateway has stopped.
+    async fn has_stopped(&self, name: &str) {
+        let count = format!("SELECT COUNT(*) FROM cluster_leases WHERE name = 'stopped/{name}'");
+        until(|| self.standby.execute("keys", &count) == "1").await;
     }
 
     /// Ends the primary at once, and lets the standby take its place.
@@ -295,11 +302,16 @@ async fn a_gateway_at_a_standby_serves_what_needs_no_change_until_its_promotion(
     let later = create_key(&a, admin).await;
     until_async(async || code(&client, "DescribeKey", &[("KeyId", &later)]).await.is_empty()).await;
     assert_eq!(a.stop(), Some(0));
+    site.has_stopped("a").await;
 
     site.fail_over();
+    let promoted = Instant::now();
     until_async(async || code(&client, "CreateKey", &[]).await.is_empty()).await;
+    // Nobody waits for a gateway that has stopped.
+    assert!(promoted.elapsed() < Duration::from_secs(10), "{}", b.log());
     until_async(async || readiness(&b).await == (200, "ok".to_owned())).await;
-    assert!(decrypts(&b, admin, &of_b).await);
+    // Requests that were signed in the second of the promotion are refused.
+    until_decrypts(&b, admin, &of_b).await;
     encrypt(&b, admin, &kept).await;
     assert!(!b.has_logged("store.lost_changes"), "{}", b.log());
     assert_eq!(b.stop(), Some(0));
@@ -311,5 +323,67 @@ async fn a_gateway_at_a_standby_serves_what_needs_no_change_until_its_promotion(
     assert!(a.has_logged("cluster.nonces_lost"), "{}", a.log());
     let code = sent(&a, &request).await;
     assert!(REFUSED_AS_OLD.contains(&&*code), "{code}");
+    assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_gateway_finds_a_loss_that_changes_hide_and_a_former_primary_is_recognized() {
+    let site = Site::prepared();
+    let (a, b) = (site.serve("a"), site.serve("b"));
+    let admin = &site.admin;
+    let kept = create_key(&a, admin).await;
+    let blob = encrypt(&a, admin, &kept).await;
+    site.replicated(&kept).await;
+    assert_eq!(a.stop(), Some(0));
+    site.has_stopped("a").await;
+    site.standby.cut_replication();
+    create_key(&b, admin).await;
+    let revision = "SELECT value FROM facts WHERE name = 'catalogue-revision'";
+    let revision: i64 = site.primary.execute("keys", revision).parse().unwrap();
+    // What it has seen is known after its end once it has recorded it.
+    let seen = site.installation.path("state-b/database-seen.json");
+    let recorded = || serde_json::from_slice::<Value>(&fs::read(&seen).unwrap()).unwrap();
+    until(|| recorded()["catalogue"].as_i64().unwrap() >= revision).await;
+    b.signal("KILL");
+    b.wait();
+
+    site.fail_over();
+    // As if it had been away for long.
+    let earlier = "UPDATE cluster_members SET seen = seen - 20000 WHERE name = 'b'";
+    site.standby.execute("keys", earlier);
+    let a = site.serve("a");
+    for _change in 0..3 {
+        create_key(&a, admin).await;
+    }
+    assert!(!a.has_logged("store.lost_changes"), "{}", a.log());
+    let b = site.serve("b");
+    for gateway in [&a, &b] {
+        until(|| gateway.has_logged("store.lost_changes")).await;
+        until_decrypts(gateway, admin, &blob).await;
+    }
+    site.command("b", &["cluster", "accept", "--yes", "--reason", "a drill"]);
+    for gateway in [&a, &b] {
+        let client = gateway.client(admin);
+        until_async(async || code(&client, "CreateKey", &[]).await.is_empty()).await;
+    }
+    // What b may have leased before it ended is counted.
+    let counts = format!("SELECT MIN(invocations) FROM key_versions WHERE key_id = '{kept}'");
+    assert!(site.standby.execute("keys", &counts).parse::<i64>().unwrap() >= 60_000_000);
+
+    site.standby.crash();
+    site.primary.restart();
+    lead_to(&site.installation, &site.primary);
+    for gateway in [&a, &b] {
+        let lost = || gateway.count_logged("event=\"store.lost_changes\"") == 2;
+        until(lost).await;
+        until_decrypts(gateway, admin, &blob).await;
+        let client = gateway.client(admin);
+        assert_eq!(refused(&client, "CreateKey", &[]).await, (503, UNAVAILABLE.to_owned()));
+    }
+    site.command("a", &["cluster", "accept", "--yes", "--reason", "a drill"]);
+    for gateway in [&a, &b] {
+        let client = gateway.client(admin);
+        until_async(async || code(&client, "CreateKey", &[]).await.is_empty()).await;
+    }
     assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
 }
