@@ -255,7 +255,8 @@ impl Status {
             let jobs = status.jobs.as_deref().unwrap_or("no gateway");
             rows.push(("jobs".to_owned(), format!("run by {jobs}")));
             let role = if status.is_standby { "standby, read only" } else { "primary" };
-            rows.push(("database".to_owned(), format!("{role}, revision {}", status.revision)));
+            let database = format!("{}  {role}, revision {}", status.server, status.revision);
+            rows.push(("database".to_owned(), database));
             Ok(output::columns(&rows)?)
         }))
     }
@@ -290,6 +291,7 @@ fn in_json(status: &ClusterStatus) -> Value {
         "jobs": status.jobs,
         "revision": status.revision,
         "database_is_standby": status.is_standby,
+        "database_server": status.server,
     })
 }
 

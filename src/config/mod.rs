@@ -13,6 +13,7 @@ pub mod ownership;
 pub(crate) mod postgresql;
 mod reader;
 pub mod secret;
+pub(crate) mod server_url;
 pub mod settings;
 mod value;
 

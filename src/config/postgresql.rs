@@ -1,13 +1,12 @@
 //! The URL of a PostgreSQL database: what it may contain, and where its password comes from.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::secret::PinSource;
+use super::server_url::{ServerUrl, TARGET, host, parameter, set_query};
 
 /// The parameters that name the source of the password. The configuration adds them; the store takes
 /// them out again and reads the password.
@@ -40,7 +39,7 @@ const DISABLE: &str = "disable";
 
 /// The parameters that a URL may have. Others would change what the store relies on.
 const PARAMETERS: &[&str] =
-    &["host", "application_name", SSL_MODE, SSL_ROOT_CERTIFICATE, SSL_CERTIFICATE, SSL_KEY];
+    &["host", TARGET, "application_name", SSL_MODE, SSL_ROOT_CERTIFICATE, SSL_CERTIFICATE, SSL_KEY];
 
 /// Whether a text begins as the URL of a PostgreSQL database.
 pub(super) fn is_url(text: &str) -> bool {
@@ -56,7 +55,8 @@ pub(super) fn complete(
     password: Option<&PinSource>,
     member: Option<&str>,
 ) -> Result<String, String> {
-    let mut url = Url::parse(text).map_err(|error| format!("is not a valid URL: {error}"))?;
+    let mut servers = ServerUrl::parse(text)?;
+    let url = servers.first();
     let has_password_parameter = url.query_pairs().any(|(name, _value)| name == "password");
     if url.password().is_some() || has_password_parameter {
         let what = "must not contain the password: set store.password_file or store.password_credential \
@@ -78,23 +78,57 @@ pub(super) fn complete(
     if let Some(name) = PARAMETERS.iter().find(is_repeated) {
         return Err(format!("has the parameter {name:?} twice"));
     }
-    set_ssl_mode(&mut url)?;
+    servers.target()?;
+    let modes = modes(&servers)?;
+    if let [mode, others @ ..] = &*modes
+        && parameter(url, SSL_MODE).is_none()
+        && others.iter().all(|other| other == mode)
+    {
+        servers.append(SSL_MODE, mode);
+    }
     let source = match password {
         None => None,
         Some(PinSource::File(path)) => path.to_str().map(|path| (PASSWORD_FILE, path)),
         Some(PinSource::Credential(name)) => Some((PASSWORD_CREDENTIAL, name.as_str())),
     };
     for (name, value) in source.into_iter().chain(member.map(|member| (MEMBER, member))) {
-        url.query_pairs_mut().append_pair(name, value);
+        servers.append(name, value);
     }
-    Ok(url.into())
+    Ok(servers.to_string())
+}
+
+/// The mode of TLS of each host.
+fn modes(servers: &ServerUrl) -> Result<Vec<String>, String> {
+    let mode = |url: &Url| parameter(url, SSL_MODE).unwrap_or_default();
+    Ok(addresses(servers)?.iter().map(mode).collect())
+}
+
+/// The URL of each host of a database, with the mode of TLS.
+///
+/// # Errors
+/// What is wrong with one of them.
+pub(crate) fn addresses(servers: &ServerUrl) -> Result<Vec<Url>, String> {
+    let mut urls = servers.addresses()?;
+    if !urls.iter().all(is_socket) {
+        // As libpq: what is said of TLS is for the other hosts.
+        urls.iter_mut().filter(|url| is_socket(url)).for_each(remove_tls);
+    }
+    urls.iter_mut().try_for_each(set_ssl_mode)?;
+    Ok(urls)
+}
+
+fn remove_tls(url: &mut Url) {
+    let pairs = url.query_pairs().into_owned();
+    let is_of_tls = |name: &str| name == SSL_MODE || SSL_FILES.contains(&name);
+    let pairs: Vec<_> = pairs.filter(|(name, _value)| !is_of_tls(name)).collect();
+    set_query(url, &pairs);
 }
 
 /// Adds the completed URL for what needs a session to the completed URL of a database.
 pub(super) fn add_notify_url(url: &str, notify_url: &str) -> Result<String, String> {
-    let mut url = Url::parse(url).map_err(|error| format!("is not a valid URL: {error}"))?;
-    url.query_pairs_mut().append_pair(NOTIFY_URL, notify_url);
-    Ok(url.into())
+    let mut url = ServerUrl::parse(url)?;
+    url.append(NOTIFY_URL, notify_url);
+    Ok(url.to_string())
 }
 
 /// Checks the URL of a database of either kind that a command names, and adds the file with its password.
@@ -150,33 +184,32 @@ fn set_ssl_mode(url: &mut Url) -> Result<(), String> {
     Ok(())
 }
 
-fn parameter(url: &Url, name: &str) -> Option<String> {
-    let found = url.query_pairs().find(|(found, _value)| found == name);
-    found.map(|(_name, value)| value.into_owned())
-}
-
 /// The files that decide which server is accepted at a URL or at the one for what needs a session, and who
 /// this client is.
 pub fn tls_files(url: &str) -> Vec<PathBuf> {
-    let Ok(url) = Url::parse(url) else { return Vec::new() };
-    let of_url = SSL_FILES.iter().filter_map(|name| parameter(&url, name)).map(PathBuf::from);
-    let of_notify_url = parameter(&url, NOTIFY_URL).map(|url| tls_files(&url));
+    let Ok(url) = ServerUrl::parse(url) else { return Vec::new() };
+    let of_url = SSL_FILES.iter().filter_map(|name| url.parameter(name)).map(PathBuf::from);
+    let of_notify_url = url.parameter(NOTIFY_URL).map(|url| tls_files(&url));
     of_url.chain(of_notify_url.into_iter().flatten()).collect()
 }
 
 /// Whether rows and passwords cross a network without TLS: the URL, or the one for what needs a session, has
 /// `sslmode=disable` and names another host.
 pub fn is_in_clear(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| {
-        let is_disabled = parameter(&url, SSL_MODE).is_some_and(|mode| mode == DISABLE);
-        (is_disabled && !is_this_host(&url))
-            || parameter(&url, NOTIFY_URL).is_some_and(|url| is_in_clear(&url))
+    ServerUrl::parse(url).is_ok_and(|servers| {
+        addresses(&servers).is_ok_and(|urls| urls.iter().any(is_address_in_clear))
+            || servers.parameter(NOTIFY_URL).is_some_and(|url| is_in_clear(&url))
     })
+}
+
+/// As [`is_in_clear`], for the URL of one host with the mode of TLS.
+pub(crate) fn is_address_in_clear(url: &Url) -> bool {
+    !is_this_host(url) && parameter(url, SSL_MODE).is_some_and(|mode| mode == DISABLE)
 }
 
 /// Whether the URL of a database has another one for what needs a session: `store.notify_url` is set.
 pub fn has_notify_url(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| parameter(&url, NOTIFY_URL).is_some())
+    ServerUrl::parse(url).is_ok_and(|url| url.parameter(NOTIFY_URL).is_some())
 }
 
 /// Whether the connection does not leave this host.
@@ -191,15 +224,6 @@ fn is_socket(url: &Url) -> bool {
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
-}
-
-/// The host that is connected to. The driver prefers a directory of a socket, and then the parameter.
-fn host(url: &Url) -> Option<String> {
-    let of_url = url.host_str().map(|host| percent_decode_str(host).decode_utf8_lossy());
-    if let Some(socket) = of_url.as_ref().filter(|host| host.starts_with('/')) {
-        return Some(socket.clone().into_owned());
-    }
-    parameter(url, "host").or(of_url.map(Cow::into_owned))
 }
 
 #[cfg(test)]
@@ -246,6 +270,25 @@ mod tests {
     }
 
     #[test]
+    fn each_of_several_hosts_has_the_mode_of_tls_that_it_needs() {
+        let complete = |url| complete(url, None, None).unwrap();
+        let completed =
+            complete("postgres://u@db1:5432,db2:5433/keys?target_session_attrs=read-write");
+        assert!(completed.starts_with("postgres://u@db1:5432,db2:5433/keys?"), "{completed}");
+        assert!(completed.ends_with("&sslmode=verify-full"), "{completed}");
+        assert!(!is_in_clear(&completed));
+        let completed = complete("postgres://u@localhost,[::1]/keys");
+        assert!(completed.ends_with("?sslmode=disable"), "{completed}");
+        let completed = complete("postgres://u@localhost,db2/keys");
+        assert!(!completed.contains("sslmode"), "{completed}");
+        assert!(!is_in_clear(&completed));
+        let mixed = complete("postgres://u@x/keys?host=/run/postgresql,db2&sslrootcert=/ca.pem");
+        let modes = |text: &str| modes(&ServerUrl::parse(text).unwrap()).unwrap();
+        assert_eq!(modes(&mixed), [DISABLE, VERIFY]);
+        assert!(is_in_clear(&complete("postgres://u@localhost,db2/keys?sslmode=disable")));
+    }
+
+    #[test]
     fn the_url_for_sessions_obeys_the_rules_of_the_other() {
         let complete = |url| complete(url, None, None).unwrap();
         let pooler = complete("postgres://hsmgate@localhost:6432/keys?host=/run/pgbouncer");
@@ -279,6 +322,10 @@ mod tests {
             ("postgres://hsmgate@localhost/keys?hostaddr=192.0.2.1", "hostaddr"),
             ("postgres://hsmgate@localhost/keys?cluster_member=a", "cluster_member"),
             ("postgres://hsmgate@localhost/keys?notify_url=postgres://x", "notify_url"),
+            ("postgres://hsmgate:hunter2@h1:5432,h2:5433/keys", "store.password_file"),
+            ("postgres://hsmgate@h1,h2/keys?sslmode=require", "sslmode=verify-full"),
+            ("postgres://hsmgate@h1,h2/keys?target_session_attrs=master", "prefer-standby"),
+            ("postgres://hsmgate@h1,h2/keys?host=/run/a,/run/b&sslmode=verify-full", "has no TLS"),
             ("postgres://hsmgate@localhost/keys?options=-c%20search_path%3Dx", "options"),
         ] {
             let refused = complete(url, None, None).unwrap_err();

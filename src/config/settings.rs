@@ -292,12 +292,13 @@ settings! {
 
     /// The database. A missing SQLite file is created. A database of PostgreSQL must exist:
     /// `postgres://ROLE@HOST/DATABASE`, with `?sslrootcert=/FILE` for the CA of a server on another host, or
-    /// `?host=/DIRECTORY` for a Unix socket.
+    /// `?host=/DIRECTORY` for a Unix socket. Several hosts are separated by commas, and the one that accepts changes
+    /// is used: `postgres://ROLE@HOST1:5432,HOST2:5432/DATABASE`.
     "store.url": Text("a database URL, such as \"sqlite:///var/lib/hsmgate/hsmgate.db\""), Required;
 
     /// The direct address of the same database, if that of `store.url` is a pooler that gives each transaction
     /// another connection to the server (PgBouncer with `pool_mode = transaction`): locks, notifications and the
-    /// nonces of a cluster need a session. Same role, and same password.
+    /// nonces of a cluster need a session. Same role, and same password. It may have several hosts too.
     "store.notify_url": Text("a database URL, such as \"postgres://hsmgate@db.example.com/hsmgate\""),
         Unset("none: `store.url` leads to the server, or to a pooler that keeps sessions");
 

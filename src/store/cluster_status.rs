@@ -20,6 +20,8 @@ pub struct ClusterStatus {
     pub revision: i64,
     /// Whether the database is a standby, which accepts no change.
     pub is_standby: bool,
+    /// The host and the port of the server that says this.
+    pub server: String,
 }
 
 /// A gateway of a cluster. Times are milliseconds since 1970, by the clock of the database.
@@ -64,7 +66,9 @@ impl Store {
         let jobs = connection.row(sqlx::query(JOBS)).await?;
         let jobs = jobs.map(|row| row.try_get(0)).transpose()?;
         let is_standby: i32 = connection.value(sqlx::query(IS_STANDBY)).await?;
-        Ok(Some(ClusterStatus { members, jobs, revision, is_standby: is_standby == 1 }))
+        let server = self.inner.database.pool.server().unwrap_or_default().to_owned();
+        let is_standby = is_standby == 1;
+        Ok(Some(ClusterStatus { members, jobs, revision, is_standby, server }))
     }
 }
 

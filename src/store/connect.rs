@@ -108,11 +108,9 @@ pub(super) async fn connect(url: &str, mode: LockMode) -> Result<Connected, Stor
 
 /// As [`connect`], also to a copy that is not finished.
 pub(super) async fn connect_to_any(url: &str, mode: LockMode) -> Result<Connected, StoreError> {
-    let url = parse(url)?;
-    match url.options.database_url.scheme() {
-        "sqlite" => sqlite(url.options, mode).await,
-        "postgres" | "postgresql" => migrate_server(url, mode).await,
-        _ => Err(StoreError::Url(NO_SCHEME)),
+    match parse(url)? {
+        Location::File(options) => sqlite(options, mode).await,
+        Location::Server(url) => migrate_server(*url, mode).await,
     }
 }
 
@@ -129,16 +127,17 @@ pub(super) async fn connect_to_any_existing(
     url: &str,
     mode: LockMode,
 ) -> Result<Connected, StoreError> {
-    let url = parse(url)?;
-    let options = url.options.clone();
-    if options.database_url.scheme() != "sqlite" {
-        let connected = Box::pin(connect_to_server(url, mode)).await?;
-        if !postgresql::has_tables(&connected.pool).await? {
-            return Err(StoreError::NoStore(connected.name()));
+    let options = match parse(url)? {
+        Location::File(options) => options,
+        Location::Server(url) => {
+            let connected = Box::pin(connect_to_server(*url, mode)).await?;
+            if !postgresql::has_tables(&connected.pool).await? {
+                return Err(StoreError::NoStore(connected.name()));
+            }
+            return Ok(connected);
         }
-        return Ok(connected);
-    }
-    let path = file_of(&options)?;
+    };
+    let path = sqlite_path(&options)?;
     let file = path.clone();
     let lock = blocking(move || {
         if !file.is_file() {
@@ -169,24 +168,33 @@ async fn require_no_copy(connected: Connected) -> Result<Connected, StoreError> 
 /// # Errors
 /// For other databases, which have their own backup tools.
 pub(super) fn file(url: &str) -> Result<PathBuf, StoreError> {
-    file_of(&parse(url)?.options)
+    match parse(url)? {
+        Location::File(options) => sqlite_path(&options),
+        Location::Server(_url) => {
+            Err(StoreError::Url("does not name a SQLite file; use the backup tool of the database"))
+        }
+    }
 }
 
 const NO_SCHEME: &str = "must begin with `sqlite:` or `postgres:`";
 
-fn parse(url: &str) -> Result<DatabaseUrl, StoreError> {
-    sqlx::any::install_default_drivers();
-    // The parser's error is dropped: it may quote the URL, and a URL may contain a password.
-    let options = url.parse().map_err(|_source| StoreError::Url("is not a valid URL"))?;
-    postgresql::read_url(options)
+/// Where a database is.
+enum Location {
+    File(AnyConnectOptions),
+    Server(Box<DatabaseUrl>),
 }
 
-fn file_of(options: &AnyConnectOptions) -> Result<PathBuf, StoreError> {
+fn parse(url: &str) -> Result<Location, StoreError> {
+    sqlx::any::install_default_drivers();
+    // The parser's error is dropped: it may quote the URL, and a URL may contain a password.
+    let invalid = |_source| StoreError::Url("is not a valid URL");
+    if let Some(("postgres" | "postgresql", _rest)) = url.split_once(':') {
+        return Ok(Location::Server(Box::new(postgresql::read_url(url)?)));
+    }
+    let options: AnyConnectOptions = url.parse().map_err(invalid)?;
     match options.database_url.scheme() {
-        "sqlite" => sqlite_path(options),
-        _ => {
-            Err(StoreError::Url("does not name a SQLite file; use the backup tool of the database"))
-        }
+        "sqlite" => Ok(Location::File(options)),
+        _ => Err(StoreError::Url(NO_SCHEME)),
     }
 }
 
@@ -226,7 +234,7 @@ async fn open_sqlite(options: AnyConnectOptions, path: &Path) -> Result<Connecte
         })
         .connect_with(options)
         .await?;
-    let pool = Pool::of_sessions(pool);
+    let pool = Pool::of_file(pool);
     let anchor = Mutex::new(Some(anchor));
     Ok(Connected { files: Some(files), anchor, ..Connected::of(pool) })
 }
@@ -257,10 +265,11 @@ async fn connect_to_server(url: DatabaseUrl, mode: LockMode) -> Result<Connected
     if url.direct.is_none() {
         let pool =
             pool_options().after_connect(|connection, _| Box::pin(postgresql::set(connection)));
-        let pool = Pool::of_sessions(pool.connect_with(url.options).await?);
+        let pool = Pool::of_sessions(pool, url.servers).await?;
         return Ok(Connected::at_server(pool, server));
     }
-    let pool = Pool::by_transaction(pool_options().connect_with(url.options).await?);
+    url.servers.choose(clock::monotonic()).await?;
+    let pool = Pool::by_transaction(pool_options(), url.servers).await?;
     server.require_same_database(&mut Connection::acquire(&pool).await?).await?;
     Ok(Connected::at_server(pool, server))
 }

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use sqlx::any::{AnyArguments, AnyRow};
+use futures_util::future::join_all;
+use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::error::ErrorKind;
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
@@ -27,6 +28,8 @@ use super::StoreError;
 use super::error::{is_corrupt, is_decode_error, is_lost_connection};
 use super::health::Health;
 use super::server_settings::settings;
+use super::servers::{InUse, RESPONSE_TIMEOUT, Servers};
+use crate::model::clock;
 
 /// A statement with its values.
 pub(super) type Statement<'q> = Query<'q, Any, AnyArguments>;
@@ -34,20 +37,101 @@ pub(super) type Statement<'q> = Query<'q, Any, AnyArguments>;
 /// The connections to a database.
 #[derive(Debug, Clone)]
 pub(super) struct Pool {
-    connections: AnyPool,
+    /// Those to the first server, or to the file.
+    first: AnyPool,
+    /// Those to each of the others.
+    others: Arc<[AnyPool]>,
+    /// The servers. `None` for SQLite.
+    servers: Option<Arc<Servers>>,
     /// The server may be another session in each transaction: there is a pooler in between.
     is_by_transaction: bool,
 }
 
 impl Pool {
-    /// Of connections that keep their session.
-    pub(super) const fn of_sessions(connections: AnyPool) -> Self {
-        Self { connections, is_by_transaction: false }
+    /// Of connections to a file.
+    pub(super) fn of_file(connections: AnyPool) -> Self {
+        Self { first: connections, others: Arc::new([]), servers: None, is_by_transaction: false }
+    }
+
+    /// Of connections to the server that is used, which keep their session.
+    pub(super) async fn of_sessions(
+        options: AnyPoolOptions,
+        servers: Arc<Servers>,
+    ) -> Result<Self, sqlx::Error> {
+        Self::of_servers(options, servers, false).await
     }
 
     /// Of connections that may have another session in each transaction.
-    pub(super) const fn by_transaction(connections: AnyPool) -> Self {
-        Self { connections, is_by_transaction: true }
+    pub(super) async fn by_transaction(
+        options: AnyPoolOptions,
+        servers: Arc<Servers>,
+    ) -> Result<Self, sqlx::Error> {
+        Self::of_servers(options, servers, true).await
+    }
+
+    async fn of_servers(
+        options: AnyPoolOptions,
+        servers: Arc<Servers>,
+        is_by_transaction: bool,
+    ) -> Result<Self, sqlx::Error> {
+        let (first, others) = if servers.are_checked() {
+            let lazy =
+                |server: &AnyConnectOptions| options.clone().connect_lazy_with(server.clone());
+            let mut all = servers.all_options().map(lazy);
+            (all.next().ok_or(sqlx::Error::PoolClosed)?, all.collect())
+        } else {
+            (options.connect_with(servers.options().clone()).await?, Vec::new())
+        };
+        Ok(Self { first, others: others.into(), servers: Some(servers), is_by_transaction })
+    }
+
+    /// The host and the port of the server that is used. `None` for SQLite.
+    pub(super) fn server(&self) -> Option<&str> {
+        self.servers.as_ref().map(|servers| servers.name())
+    }
+
+    /// Closes all connections. No other one is opened from this call on.
+    pub(super) fn close(&self) -> impl Future<Output = ()> {
+        let closing: Vec<_> =
+            std::iter::once(&self.first).chain(&*self.others).map(AnyPool::close).collect();
+        async { drop(join_all(closing).await) }
+    }
+
+    /// A connection to the server that is used. One that cannot be opened makes another server the used one, if
+    /// there are several.
+    async fn acquire_used(&self) -> Result<(PoolConnection<Any>, Option<UsedServer>), sqlx::Error> {
+        let Some(servers) = &self.servers else { return Ok((self.first.acquire().await?, None)) };
+        let mut may_choose = servers.are_checked();
+        loop {
+            let begun = clock::monotonic();
+            let used = servers.in_use();
+            if servers.must_choose() {
+                servers.choose(begun).await?;
+                continue;
+            }
+            let server = UsedServer { servers: Arc::clone(servers), used };
+            let pool = used.of(&self.first, &self.others);
+            let is_busy =
+                pool.num_idle() == 0 && pool.size() >= pool.options().get_max_connections();
+            let mut acquiring = std::pin::pin!(pool.acquire());
+            if !may_choose || is_busy {
+                return Ok((acquiring.await?, Some(server)));
+            }
+            // The driver waits for a server that refuses connections.
+            match timeout(CONNECT_GRACE, &mut acquiring).await {
+                Ok(Ok(acquired)) => return Ok((acquired, Some(server))),
+                Ok(Err(sqlx::Error::PoolClosed)) => return Err(sqlx::Error::PoolClosed),
+                Ok(Err(_)) => servers.choose(begun).await?,
+                Err(_elapsed) => {
+                    servers.choose(begun).await?;
+                    // It responds, and its connections are busy.
+                    if servers.uses(used) {
+                        return Ok((acquiring.await?, Some(server)));
+                    }
+                }
+            }
+            may_choose = false;
+        }
     }
 }
 
@@ -55,8 +139,18 @@ impl Deref for Pool {
     type Target = AnyPool;
 
     fn deref(&self) -> &AnyPool {
-        &self.connections
+        match &self.servers {
+            Some(servers) => servers.in_use().of(&self.first, &self.others),
+            None => &self.first,
+        }
     }
+}
+
+/// The server of a connection.
+#[derive(Debug)]
+struct UsedServer {
+    servers: Arc<Servers>,
+    used: InUse,
 }
 
 /// A connection from the pool, held until it is dropped.
@@ -64,6 +158,8 @@ impl Deref for Pool {
 pub(super) struct Connection {
     pooled: PoolConnection<Any>,
     is_sqlite: bool,
+    /// `None` for SQLite.
+    server: Option<UsedServer>,
     is_by_transaction: bool,
     /// A transaction was begun and not ended.
     is_in_transaction: bool,
@@ -89,10 +185,10 @@ macro_rules! begin_with_settings {
 /// what a change reads cannot change before its commit. Each statement sees what was committed before it.
 const BEGIN_CHANGE: Begin = Begin {
     sqlite: "BEGIN IMMEDIATE",
-    postgresql: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+    postgresql: "BEGIN ISOLATION LEVEL READ COMMITTED; \
         SELECT pg_advisory_xact_lock(1752394087, 3)",
     by_transaction: concat!(
-        begin_with_settings!("READ COMMITTED READ WRITE"),
+        begin_with_settings!("READ COMMITTED"),
         "; SELECT pg_advisory_xact_lock(1752394087, 3)"
     ),
 };
@@ -108,6 +204,9 @@ const BEGIN_STATEMENT: &str = begin_with_settings!("READ COMMITTED");
 /// How long PostgreSQL may be silent while a statement runs. A connection that the network cut would
 /// otherwise be waited for until the system gives it up, after a quarter of an hour.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a connection to the server that is used may take before the others are asked too.
+const CONNECT_GRACE: Duration = Duration::from_millis(250);
 
 /// State of the connection since it was acquired.
 #[derive(Debug, Default)]
@@ -166,9 +265,13 @@ impl Connection {
         let responding = async {
             // The server may have ended every idle one.
             for _idle in 0..options.get_max_connections() {
+                let begun = clock::monotonic();
                 let mut connection = Self::acquire_unchecked(pool).await?;
                 if connection.responds().await {
                     return Ok(connection);
+                }
+                if let Some(servers) = &pool.servers {
+                    servers.choose(begun).await?;
                 }
             }
             Self::acquire_unchecked(pool).await
@@ -180,11 +283,11 @@ impl Connection {
     /// Acquires a connection that PostgreSQL may have ended since its last use, for a statement that is
     /// repeated then.
     pub(super) async fn acquire_unchecked(pool: &Pool) -> Result<Self, sqlx::Error> {
-        let pooled = pool.acquire().await?;
-        let is_sqlite = pooled.backend_name() == "SQLite";
+        let (pooled, server) = pool.acquire_used().await?;
+        let is_sqlite = server.is_none();
         let is_by_transaction = pool.is_by_transaction;
         let state = StatementState::default();
-        Ok(Self { pooled, is_sqlite, is_by_transaction, is_in_transaction: false, state })
+        Ok(Self { pooled, is_sqlite, server, is_by_transaction, is_in_transaction: false, state })
     }
 
     /// Whether the database is SQLite.
@@ -203,7 +306,14 @@ impl Connection {
     }
 
     async fn responds(&mut self) -> bool {
-        self.is_sqlite || self.run("SELECT 1").await.is_ok()
+        let is_checked = self.server.as_ref().is_some_and(|server| server.servers.are_checked());
+        let limit = if is_checked { RESPONSE_TIMEOUT } else { SILENCE_TIMEOUT };
+        self.is_sqlite || timeout(limit, self.run("SELECT 1")).await.is_ok_and(|done| done.is_ok())
+    }
+
+    /// Whether its server is still the one that is used.
+    pub(super) fn is_at_used_server(&self) -> bool {
+        self.server.as_ref().is_none_or(|server| server.servers.uses(server.used))
     }
 
     /// Reports a damaged database to `health`.
@@ -279,22 +389,30 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits for a database that may have become silent.
+    /// Waits for a database that may have become silent, or whose server was left for another one.
     async fn bounded<T>(
-        is_sqlite: bool,
+        server: Option<&UsedServer>,
         answer: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        if is_sqlite {
-            return answer.await;
-        }
+        let Some(UsedServer { servers, used }) = server else { return answer.await };
         let silent = |_elapsed| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
-        timeout(SILENCE_TIMEOUT, answer).await.unwrap_or_else(silent)
+        let answer = timeout(SILENCE_TIMEOUT, answer);
+        if !servers.are_checked() {
+            return answer.await.unwrap_or_else(silent);
+        }
+        tokio::select! {
+            biased;
+            answered = answer => answered.unwrap_or_else(silent),
+            () = servers.left(*used) => {
+                Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into()))
+            }
+        }
     }
 
     async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
         self.state.is_running = true;
         let done = self.pooled.execute(sqlx::raw_sql(sql));
-        let done = Self::bounded(self.is_sqlite, done).await;
+        let done = Self::bounded(self.server.as_ref(), done).await;
         self.state.ended(done).map(drop)
     }
 
@@ -303,7 +421,7 @@ impl Connection {
         let has_transaction = self.begin_statement().await?;
         let statement = self.prepared(statement);
         self.state.is_running = true;
-        let done = Self::bounded(self.is_sqlite, statement.execute(&mut *self.pooled)).await;
+        let done = Self::bounded(self.server.as_ref(), statement.execute(&mut *self.pooled)).await;
         let affected = self.state.ended(done)?.rows_affected();
         self.end_statement(has_transaction).await?;
         Ok(affected)
@@ -318,7 +436,7 @@ impl Connection {
         let statement = self.prepared(statement);
         self.state.is_running = true;
         let row = statement.fetch_optional(&mut *self.pooled);
-        let row = Self::bounded(self.is_sqlite, row).await;
+        let row = Self::bounded(self.server.as_ref(), row).await;
         let row = self.state.ended(row)?;
         self.end_statement(has_transaction).await?;
         Ok(row)
@@ -384,7 +502,8 @@ impl Connection {
         self.state.is_running = true;
         let mut rows = statement.fetch(&mut *self.pooled);
         loop {
-            let row = Self::bounded(self.is_sqlite, async { rows.next().await.transpose() }).await;
+            let row =
+                Self::bounded(self.server.as_ref(), async { rows.next().await.transpose() }).await;
             let Some(row) = row.transpose() else { break };
             see(row.inspect_err(|error| self.state.note(error)))?;
         }

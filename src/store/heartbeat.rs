@@ -64,6 +64,13 @@ impl Heartbeats {
         }
     }
 
+    /// Records that none can be received, because the one that is sent next goes to another server.
+    pub(super) fn note_not_received(&self) {
+        let mut state = self.state.lock();
+        let next = state.made.saturating_add(1);
+        state.missed.get_or_insert((next, clock::monotonic()));
+    }
+
     /// Records a notification. Returns whether it is a heartbeat of this process. Those before it that were not
     /// received were sent while nobody listened.
     pub(super) fn note_received(&self, text: &str) -> bool {
@@ -119,6 +126,11 @@ mod tests {
         assert_eq!(own.age(), Duration::ZERO);
         assert!(own.note_received(&own.text(third)), "before its change is known to be committed");
         own.note_sent(third);
+        assert_eq!(own.age(), Duration::ZERO);
+        own.note_not_received();
+        assert!(own.age() > Duration::ZERO);
+        let next = own.make();
+        assert!(own.note_received(&own.text(next)));
         assert_eq!(own.age(), Duration::ZERO);
     }
 }

@@ -41,6 +41,8 @@ metrics! {
         /// 1 while changes of other processes cannot be read completely: permissions that they
         /// revoked may still be in force
         stale: Gauge = "hsmgate_store_stale" [],
+        /// 1 while the database is a standby, which accepts no change
+        standby: Gauge = "hsmgate_store_standby" [],
         /// 1 while the database lacks acknowledged changes since a promotion, and changes are refused until an
         /// operator accepts that: hsmgate cluster lost
         lost_changes: Gauge = "hsmgate_store_lost_changes" [],

@@ -68,6 +68,7 @@ mod scope_reading;
 mod secrets;
 mod server_settings;
 mod server_tls;
+mod servers;
 mod sessions;
 mod shared_nonces;
 mod signature;
@@ -347,6 +348,7 @@ impl Store {
         metrics.unsigned_revocations.set(gauge_value(self.unsigned_revocations()));
         metrics.stale.set(i64::from(self.is_stale()));
         metrics.cluster_notification_age.set(self.inner.heartbeats.age().as_secs_f64());
+        metrics.standby.set(i64::from(self.is_standby()));
         metrics.lost_changes.set(i64::from(self.lost_changes().is_some()));
         // A copy of the list: requests wait for the catalogue only as long as that takes.
         metrics.observe_keys(&self.keys(), clock::now());
@@ -418,6 +420,11 @@ impl Store {
     /// documents are unchanged.
     pub fn catalogue_revision(&self) -> i64 {
         self.inner.catalogue.read().revision()
+    }
+
+    /// The host and the port of the PostgreSQL server that is used.
+    pub fn server(&self) -> Option<&str> {
+        self.inner.database.pool.server()
     }
 
     /// The open database.

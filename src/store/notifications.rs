@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::Notify;
 
 use super::connection::Connection;
@@ -32,6 +32,8 @@ enum ListenError {
     Connection(#[from] sqlx::Error),
     #[error("the connection is open, and does not bring what this gateway sends to itself")]
     Deaf,
+    #[error("another server of the database is used now")]
+    OtherServer,
 }
 
 /// Tells the other processes when the transaction is committed.
@@ -64,6 +66,7 @@ impl Store {
             let Err(error) = ended;
             pause = match error {
                 ListenError::Deaf if is_failing => pause.saturating_mul(2).min(MAX_RETRY),
+                ListenError::OtherServer => Duration::ZERO,
                 _ => RETRY,
             };
             if !std::mem::replace(&mut is_failing, true) {
@@ -85,10 +88,20 @@ impl Store {
         is_failing: &mut bool,
     ) -> Result<std::convert::Infallible, ListenError> {
         let heartbeats = &self.inner.heartbeats;
-        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT);
-        let pool = pool.connect_with(server.native_options()?).await?;
-        let mut listener = PgListener::connect_with(&pool).await?;
-        listener.listen(CHANNEL).await?;
+        let servers = server.servers();
+        let used = servers.in_use();
+        let options = PgConnectOptions::try_from(servers.options())?;
+        let opened = async {
+            let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT);
+            let pool = pool.connect_with(options).await?;
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.listen(CHANNEL).await?;
+            Ok::<_, sqlx::Error>(listener)
+        };
+        let mut listener = tokio::select! {
+            opened = opened => opened?,
+            () = servers.left(used) => return Err(ListenError::OtherServer),
+        };
         let mut begun = clock::monotonic();
         // The first connection may have missed changes, and so may each later one.
         changed.notify_one();
@@ -96,6 +109,7 @@ impl Store {
             let received = tokio::select! {
                 received = listener.try_recv() => received?,
                 () = heartbeats.deaf(begun) => return Err(ListenError::Deaf),
+                () = servers.left(used) => return Err(ListenError::OtherServer),
             };
             // `None`: the connection was lost and is open again.
             if received.is_none() {

@@ -6,6 +6,7 @@
 //! that the server releases them when the process ends.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,16 +14,19 @@ use aws_lc_rs::digest::{SHA256, digest};
 use secrecy::ExposeSecret as _;
 use sqlx::any::AnyConnectOptions;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::connection::{Connection, Pool};
 use super::file_lock::LockMode;
+use super::servers::{InUse, Servers};
 use super::{StoreError, schema, server_settings, server_tls, sessions};
-use crate::config::is_in_clear;
-use crate::config::postgresql::{MEMBER, NOTIFY_URL, PASSWORD_CREDENTIAL, PASSWORD_FILE};
+use crate::config::postgresql::{
+    MEMBER, NOTIFY_URL, PASSWORD_CREDENTIAL, PASSWORD_FILE, addresses, is_address_in_clear,
+};
 use crate::config::secret::{PinSource, read_private_file};
+use crate::config::server_url::{ServerUrl, SessionTarget, set_query};
 use crate::model::{clock, random};
 
 /// The locks, of the class 1752394087 ("hsmg"). 3 is taken by changes, 4 while the tables are made.
@@ -92,18 +96,26 @@ fn lock_number(member: &str) -> i32 {
 /// The locks of one process, and the connection that holds them.
 #[derive(Debug)]
 pub(super) struct ServerLock {
-    /// How a session is opened.
-    options: AnyConnectOptions,
+    /// The servers to which sessions are opened.
+    servers: Arc<Servers>,
     /// The database, for errors.
     pub(super) database: String,
     /// The name of this gateway in its cluster.
     pub(super) member: Option<String>,
     /// The connection that holds the locks. `None` after it was lost.
-    session: Mutex<Option<AnyConnection>>,
+    session: Mutex<Option<Session>>,
     /// The process id at the server of the last one.
     process: AtomicI64,
     /// The process is a gateway, and needs the locks of one.
     is_gateway: AtomicBool,
+}
+
+/// The connection that holds locks.
+#[derive(Debug)]
+struct Session {
+    connection: AnyConnection,
+    /// The server that it leads to.
+    used: InUse,
 }
 
 /// Why a process does not hold its locks.
@@ -112,7 +124,7 @@ pub(super) enum LockLoss {
     /// The database does not respond.
     #[error("{0}")]
     Silent(String),
-    /// Another process holds one of them.
+    /// Another process holds one of them, or changes go to another server.
     #[error("{0}")]
     Taken(String),
 }
@@ -121,43 +133,59 @@ pub(super) enum LockLoss {
 /// configuration has added is taken out.
 #[derive(Debug)]
 pub(super) struct DatabaseUrl {
-    pub(super) options: AnyConnectOptions,
+    pub(super) servers: Arc<Servers>,
     /// The name of this gateway in its cluster.
-    pub(super) member: Option<String>,
-    /// The direct way to the database, for what needs a session. `None` if `options` is that.
-    pub(super) direct: Option<AnyConnectOptions>,
+    member: Option<String>,
+    /// The direct way to the database, for what needs a session. `None` if `servers` is that.
+    pub(super) direct: Option<Arc<Servers>>,
 }
 
+const INVALID: StoreError = StoreError::Url("is not a valid URL");
+
 /// Reads a URL of the configuration.
-pub(super) fn read_url(mut options: AnyConnectOptions) -> Result<DatabaseUrl, StoreError> {
-    let url = &mut options.database_url;
-    if url.scheme() == "sqlite" {
-        return Ok(DatabaseUrl { options, member: None, direct: None });
-    }
-    let (mut password, mut member, mut direct, mut others) = (None, None, None, Vec::new());
-    for (name, value) in url.query_pairs() {
+pub(super) fn read_url(text: &str) -> Result<DatabaseUrl, StoreError> {
+    let url = ServerUrl::parse(text).map_err(|_fault| INVALID)?;
+    let member = url.parameter(MEMBER);
+    // A gateway alone needs what it has written: it does not know which standby lacks something.
+    let default = match &member {
+        Some(_name) => SessionTarget::PreferReadWrite,
+        None => SessionTarget::ReadWrite,
+    };
+    let direct = url.parameter(NOTIFY_URL).map(|text| {
+        let url = ServerUrl::parse(&text).map_err(|_fault| INVALID)?;
+        read_servers(&url, default).map(Arc::new)
+    });
+    let servers = Arc::new(read_servers(&url, default)?);
+    Ok(DatabaseUrl { servers, member, direct: direct.transpose()? })
+}
+
+fn read_servers(url: &ServerUrl, default: SessionTarget) -> Result<Servers, StoreError> {
+    let mut password = None;
+    for (name, value) in url.first().query_pairs() {
         match &*name {
             PASSWORD_FILE => password = Some(read_private_file(Path::new(&*value))?),
             PASSWORD_CREDENTIAL => {
                 password = Some(PinSource::Credential(value.into_owned()).read()?);
             }
-            MEMBER => member = Some(value.into_owned()),
-            NOTIFY_URL => {
-                let parsed = value.parse().map_err(|_source| StoreError::Url("is not a valid URL"));
-                direct = Some(read_url(parsed?)?.options);
-            }
-            _ => {
-                server_tls::check_file(&name, Path::new(&*value))?;
-                others.push((name.into_owned(), value.into_owned()));
-            }
+            _ => server_tls::check_file(&name, Path::new(&*value))?,
         }
     }
-    url.query_pairs_mut().clear().extend_pairs(others);
-    if let Some(password) = password {
-        let set = url.set_password(Some(password.expose_secret()));
-        set.map_err(|()| StoreError::Url("cannot have a password"))?;
+    let target = url.target().map_err(|_fault| INVALID)?;
+    let mut all = Vec::new();
+    for mut url in addresses(url).map_err(|_fault| INVALID)? {
+        let added = [PASSWORD_FILE, PASSWORD_CREDENTIAL, MEMBER, NOTIFY_URL];
+        let pairs = url.query_pairs().into_owned();
+        let pairs: Vec<_> = pairs.filter(|(name, _value)| !added.contains(&&**name)).collect();
+        set_query(&mut url, &pairs);
+        if let Some(password) = &password {
+            let set = url.set_password(Some(password.expose_secret()));
+            set.map_err(|()| StoreError::Url("cannot have a password"))?;
+        }
+        all.push(AnyConnectOptions::from_url(&url)?);
     }
-    Ok(DatabaseUrl { options, member, direct })
+    let mut all = all.into_iter();
+    let first = all.next().ok_or(INVALID)?;
+    Ok(Servers::new(first, all.collect(), target, default))
 }
 
 /// Gives a new connection the required settings.
@@ -185,23 +213,26 @@ impl ServerLock {
     /// # Errors
     /// [`StoreError::NoSession`] when a pooler would take it away again, and when it cannot be taken.
     pub(super) async fn acquire(url: &DatabaseUrl, mode: LockMode) -> Result<Self, StoreError> {
-        let database = name_of(&url.options);
-        let ways = [Some(&url.options), url.direct.as_ref()];
-        if ways.iter().flatten().any(|way| is_in_clear(way.database_url.as_str())) {
+        let database = url.servers.database();
+        let mut ways = [Some(&url.servers), url.direct.as_ref()].into_iter().flatten();
+        let is_in_clear = |options: &AnyConnectOptions| is_address_in_clear(&options.database_url);
+        if ways.any(|way| way.all_options().any(is_in_clear)) {
             tracing::warn!(
                 event = "store.in_clear",
                 database,
                 "the connection to the database has no TLS: passwords and rows cross the network in the clear"
             );
         }
-        let (options, setting) = match &url.direct {
-            Some(direct) => (direct.clone(), "store.notify_url"),
-            None => (url.options.clone(), "store.url"),
+        let (servers, setting) = match &url.direct {
+            Some(direct) => (Arc::clone(direct), "store.notify_url"),
+            None => (Arc::clone(&url.servers), "store.url"),
         };
+        servers.choose(clock::monotonic()).await?;
+        let options = PgConnectOptions::try_from(servers.options())?;
         Box::pin(sessions::require(&options, setting)).await?;
         let member = url.member.clone();
         let server = Self {
-            options,
+            servers,
             database,
             member,
             session: Mutex::default(),
@@ -213,35 +244,42 @@ impl ServerLock {
             LockMode::Exclusive => LOCK_EXCLUSIVE,
         };
         let mut session = server.session.lock().await;
-        let (mut connection, process) = server.connect().await?;
+        let (mut opened, process) = server.connect().await?;
         let wait = match mode {
             // Another process may hold the lock exclusively to find out whether it is the only user.
             LockMode::Shared => LOCK_TIMEOUT,
             LockMode::Exclusive => END_TIMEOUT,
         };
-        if !take(&mut connection, lock, wait).await? {
+        if !take(&mut opened.connection, lock, wait).await? {
             return Err(StoreError::InUseElsewhere(server.database.clone()));
         }
-        *session = Some(connection);
+        *session = Some(opened);
         server.process.store(process, Ordering::Release);
         drop(session);
         Ok(server)
     }
 
-    async fn connect(&self) -> Result<(AnyConnection, i64), sqlx::Error> {
+    async fn connect(&self) -> Result<(Session, i64), sqlx::Error> {
         let connect = async {
-            let mut connection = self.options.connect().await?;
+            let read = |options: &AnyConnectOptions| Ok(options.clone());
+            let (mut connection, used) = self.servers.connect(read).await?;
             set(&mut connection).await?;
             let process = "SELECT CAST(pg_backend_pid() AS BIGINT)";
             let process = sqlx::query_scalar(process).fetch_one(&mut connection).await?;
-            Ok((connection, process))
+            Ok((Session { connection, used }, process))
         };
         bounded(connect).await
     }
 
-    /// The options of a connection of the driver itself.
-    pub(super) fn native_options(&self) -> Result<PgConnectOptions, sqlx::Error> {
-        PgConnectOptions::try_from(&self.options)
+    /// The servers to which sessions are opened.
+    pub(super) fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    /// A connection of the driver itself.
+    pub(super) async fn connect_native(&self) -> Result<PgConnection, sqlx::Error> {
+        let opened = self.servers.connect(|options| PgConnectOptions::try_from(options)).await;
+        opened.map(|(connection, _used)| connection)
     }
 
     /// Takes the lock of a migration: one process at a time makes tables.
@@ -252,8 +290,7 @@ impl ServerLock {
     /// Migrates the tables, in the session of the locks: the driver has a lock of its own for that.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
         let mut session = self.session.lock().await;
-        let connection = session.as_mut().ok_or_else(silent)?;
-        schema::migrate_server(connection).await
+        schema::migrate_server(connection_of(&mut session)?).await
     }
 
     /// Releases the lock of a migration.
@@ -271,7 +308,7 @@ impl ServerLock {
     ) -> Result<(), StoreError> {
         let number = lock_number(&random::uuid().to_string());
         let mut session = self.session.lock().await;
-        let session = session.as_mut().ok_or_else(silent)?;
+        let session = connection_of(&mut session)?;
         let of_session = sqlx::query_scalar(WHOSE_TABLES).fetch_one(&mut *session);
         let of_session: String = bounded(of_session).await?;
         let of_connection: String = connection.value(sqlx::query(WHOSE_TABLES)).await?;
@@ -284,12 +321,13 @@ impl ServerLock {
         if is_seen && of_session == of_connection {
             return Ok(());
         }
-        Err(StoreError::OtherDatabase { direct: name_of(&self.options), of_session, of_connection })
+        let direct = self.servers.database();
+        Err(StoreError::OtherDatabase { direct, of_session, of_connection })
     }
 
     async fn execute(&self, sql: &'static str) -> Result<(), StoreError> {
         let mut session = self.session.lock().await;
-        let connection = session.as_mut().ok_or_else(silent)?;
+        let connection = connection_of(&mut session)?;
         Ok(bounded(connection.execute(sqlx::raw_sql(sql))).await.map(drop)?)
     }
 
@@ -300,7 +338,7 @@ impl ServerLock {
         if self.is_gateway.load(Ordering::Acquire) {
             return Ok(());
         }
-        let connection = session.as_mut().ok_or_else(silent)?;
+        let connection = connection_of(&mut session)?;
         if self.member.is_some() && !take(connection, LOCK_START, START_TIMEOUT).await? {
             return Err(StoreError::OtherStart(self.database.clone()));
         }
@@ -318,7 +356,7 @@ impl ServerLock {
         loop {
             let taken = {
                 let mut session = self.session.lock().await;
-                let connection = session.as_mut().ok_or_else(silent)?;
+                let connection = connection_of(&mut session)?;
                 take(connection, LOCK_MATERIAL, Duration::ZERO).await?
             };
             // Others use the connection meanwhile.
@@ -361,7 +399,7 @@ impl ServerLock {
     /// Whether no other process uses the store now. Waits at most so long until none does.
     pub(super) async fn is_only_user(&self, wait: Duration) -> Result<bool, StoreError> {
         let mut session = self.session.lock().await;
-        let connection = session.as_mut().ok_or_else(silent)?;
+        let connection = connection_of(&mut session)?;
         let is_only_user = take(connection, LOCK_EXCLUSIVE, wait).await?;
         if is_only_user {
             bounded(connection.execute(sqlx::raw_sql(UNLOCK_EXCLUSIVE))).await?;
@@ -372,7 +410,7 @@ impl ServerLock {
     /// Fails if the connection that took the locks was lost.
     pub(super) async fn require_session(&self) -> Result<(), StoreError> {
         let mut session = self.session.lock().await;
-        let connection = session.as_mut().ok_or_else(silent)?;
+        let connection = connection_of(&mut session)?;
         Ok(bounded(connection.ping()).await?)
     }
 
@@ -403,40 +441,82 @@ impl ServerLock {
     /// not held.
     pub(super) async fn watch(&self) -> Result<(), LockLoss> {
         let mut session = self.session.lock().await;
-        if let Some(connection) = &mut *session {
-            if bounded(connection.ping()).await.is_ok() {
+        if let Some(open) = &mut *session {
+            if self.keeps(open).await {
                 return Ok(());
             }
+            if self.servers.uses(open.used) {
+                tracing::warn!(
+                    event = "store.lock_connection_lost",
+                    "the connection that holds the locks of the store was lost; it is opened again"
+                );
+            }
             *session = None;
-            tracing::warn!(
-                event = "store.lock_connection_lost",
-                "the connection that holds the locks of the store was lost; it is opened again"
-            );
         }
         let failed = |error: sqlx::Error| {
             LockLoss::Silent(format!("{} does not respond: {error}", self.database))
         };
-        let (mut connection, process) = self.connect().await.map_err(failed)?;
+        let (mut opened, process) = self.connect().await.map_err(failed)?;
         let mut locks = vec![LOCK_SHARED];
         if self.is_gateway.load(Ordering::Acquire) {
             locks.extend(self.gateway_locks());
         }
         for lock in locks {
-            if !take(&mut connection, lock, Duration::ZERO).await.map_err(failed)? {
+            if !take(&mut opened.connection, lock, Duration::ZERO).await.map_err(failed)? {
                 let what = format!("{}: another process has taken it", self.database);
                 return Err(LockLoss::Taken(what));
             }
         }
-        *session = Some(connection);
+        *session = Some(opened);
         self.process.store(process, Ordering::Release);
         Ok(())
     }
 
+    /// Whether a session responds, and leads to the server that is to be used.
+    async fn keeps(&self, session: &mut Session) -> bool {
+        let begun = clock::monotonic();
+        if !self.servers.are_checked() {
+            return bounded(session.connection.ping()).await.is_ok();
+        }
+        if self.servers.uses(session.used)
+            && self.servers.review(&mut session.connection).await.is_err()
+        {
+            // The connection alone may be lost.
+            let _ = self.servers.choose(begun).await;
+            return false;
+        }
+        self.servers.uses(session.used)
+    }
+
+    /// Fails if the connections of the pool lead to another server than the one that holds the locks. Both may be
+    /// alive after a promotion. The locks are then taken again where the pool leads to, if possible.
+    pub(super) async fn require_pool_at_locks(&self, pool: &Pool) -> Result<(), LockLoss> {
+        if self.reaches_locks(pool).await {
+            return Ok(());
+        }
+        *self.session.lock().await = None;
+        let _ = self.servers.choose(clock::monotonic()).await;
+        self.watch().await?;
+        if self.reaches_locks(pool).await {
+            return Ok(());
+        }
+        let what = "changes go to another server than the one with the locks: the URLs of the store, or what is \
+                    behind them, lead to different servers";
+        Err(LockLoss::Taken(format!("{}: {what}", self.database)))
+    }
+
+    /// Whether a connection of the pool finds the locks of this gateway. One that fails says nothing about them.
+    async fn reaches_locks(&self, pool: &Pool) -> bool {
+        let Ok(mut connection) = Connection::acquire(pool).await else { return true };
+        let held = self.require_gateway_lock(&mut connection).await;
+        !matches!(held, Err(StoreError::LockLost(_)))
+    }
+
     /// Releases the locks.
     pub(super) async fn close(&self) {
-        if let Some(connection) = self.session.lock().await.take() {
+        if let Some(session) = self.session.lock().await.take() {
             // The connection holds no data, so an error is ignored.
-            let _ = bounded(connection.close()).await;
+            let _ = bounded(session.connection.close()).await;
         }
     }
 }
@@ -473,10 +553,9 @@ fn silent() -> StoreError {
     StoreError::Unavailable { source: "the connection to the database was lost".into() }
 }
 
-/// The host and the name of a database, without what may be secret.
-fn name_of(options: &AnyConnectOptions) -> String {
-    let url = &options.database_url;
-    format!("{}{}", url.host_str().unwrap_or_default(), url.path())
+/// The connection that holds locks, unless it was lost.
+fn connection_of(session: &mut Option<Session>) -> Result<&mut AnyConnection, StoreError> {
+    session.as_mut().map(|session| &mut session.connection).ok_or_else(silent)
 }
 
 #[cfg(test)]

@@ -17,17 +17,24 @@ pub(super) struct Readers(Mutex<Vec<Connection>>);
 impl Readers {
     /// A connection that PostgreSQL may have ended since its last use.
     pub(super) async fn acquire(&self, pool: &Pool) -> Result<Connection, sqlx::Error> {
-        let kept = self.0.lock().pop();
-        match kept {
-            Some(connection) => Ok(connection),
-            None => Connection::acquire_unchecked(pool).await,
+        loop {
+            let kept = self.0.lock().pop();
+            match kept {
+                Some(connection) if connection.is_at_used_server() => return Ok(connection),
+                Some(_to_another_server) => {}
+                None => return Connection::acquire_unchecked(pool).await,
+            }
         }
     }
 
     /// Keeps a connection, or returns it to its pool.
     pub(super) fn keep(&self, connection: Connection, pool: &Pool) {
         let mut kept = self.0.lock();
-        if kept.len() < KEPT && connection.is_reusable() && !pool.is_closed() {
+        if kept.len() < KEPT
+            && connection.is_reusable()
+            && connection.is_at_used_server()
+            && !pool.is_closed()
+        {
             kept.push(connection);
         }
     }

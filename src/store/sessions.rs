@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use sqlx::any::AnyConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions as _, Executor as _, PgConnection, Row as _, raw_sql};
 use tokio::time::timeout;
@@ -44,7 +43,7 @@ impl Lost {
 /// # Errors
 /// [`StoreError::NoSession`], or when the database does not respond.
 pub(super) async fn require(
-    options: &AnyConnectOptions,
+    options: &PgConnectOptions,
     setting: &'static str,
 ) -> Result<(), StoreError> {
     let remedy = match setting {
@@ -54,7 +53,7 @@ pub(super) async fn require(
         }
         _ => "It must be the direct address of the database",
     };
-    match probe(&PgConnectOptions::try_from(options)?).await? {
+    match probe(options).await? {
         Some(lost) => Err(StoreError::NoSession { setting, what: lost.describe(), remedy }),
         None => Ok(()),
     }

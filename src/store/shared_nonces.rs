@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use sqlx::{ConnectOptions as _, PgConnection};
+use sqlx::PgConnection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -115,7 +115,9 @@ impl SharedNonces {
 
 /// Writes nonces until the queue is closed.
 async fn write_all(store: Store, mut queued: mpsc::Receiver<QueuedNonce>) {
+    let Some(server) = &store.inner.database.server else { return };
     let (mut connection, mut is_failing) = (None, false);
+    let mut used = server.servers().in_use();
     let mut batch = Vec::new();
     let outage = &store.inner.health.outage;
     while queued.recv_many(&mut batch, MAX_BATCH).await > 0 {
@@ -123,6 +125,9 @@ async fn write_all(store: Store, mut queued: mpsc::Receiver<QueuedNonce>) {
         if outage.require_readable().is_err() {
             batch.clear();
             continue;
+        }
+        if !server.servers().uses(used) {
+            (connection, used) = (None, server.servers().in_use());
         }
         let start = clock::monotonic();
         let mut is_repeated = false;
@@ -204,7 +209,7 @@ async fn insert(
 
 async fn connect(store: &Store) -> Result<PgConnection, sqlx::Error> {
     let server = store.inner.database.server.as_ref().ok_or(sqlx::Error::PoolClosed)?;
-    let mut connection = server.native_options()?.connect().await?;
+    let mut connection = server.connect_native().await?;
     for settings in [server_settings::OF_SESSION, SETTINGS] {
         sqlx::Executor::execute(&mut connection, sqlx::raw_sql(settings)).await?;
     }

@@ -94,10 +94,18 @@ impl Store {
 
     async fn watch_lock(&self, server: &ServerLock) {
         let health = &self.inner.health;
-        let loss = server.watch().await.err();
+        let mut loss = server.watch().await.err();
+        // A standby has no changes.
+        if loss.is_none() && !self.is_standby() {
+            loss = server.require_pool_at_locks(&self.inner.database.pool).await.err();
+            if loss.is_some() {
+                // Heartbeats are sent with changes, which are refused now.
+                self.inner.heartbeats.note_not_received();
+            }
+        }
         match &loss {
             Some(LockLoss::Silent(_)) => health.outage.note_silence(),
-            // The database responds, and serves another gateway.
+            // The database responds.
             Some(LockLoss::Taken(_)) => health.outage.abandon(),
             None => {}
         }

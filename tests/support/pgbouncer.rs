@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::postgresql::{Database, ROLE};
+use super::postgresql::{Database, ROLE, Server};
 
 const SAMPLE: &str = "packaging/pgbouncer/pgbouncer.ini";
 /// The line of the sample without which PgBouncer refuses the driver.
@@ -22,11 +23,19 @@ pub(crate) struct PgBouncer {
 impl PgBouncer {
     /// Starts it with the sample of the documentation, which `edit` may change. It listens on a Unix socket.
     pub(crate) fn start(database: &Database<'_>, edit: impl FnOnce(&mut String)) -> Self {
+        Self::before_socket(&database.socket(), &database.name, edit)
+    }
+
+    /// As [`PgBouncer::start`], before a database of a server.
+    pub(crate) fn before(server: &Server, name: &str, edit: impl FnOnce(&mut String)) -> Self {
+        Self::before_socket(&server.directory().join(".s.PGSQL.5432"), name, edit)
+    }
+
+    fn before_socket(socket: &Path, name: &str, edit: impl FnOnce(&mut String)) -> Self {
         let directory = tempfile::Builder::new().prefix("pgbouncer").tempdir_in("/tmp").unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
         let sample = format!("{}/{SAMPLE}", env!("CARGO_MANIFEST_DIR"));
         let mut text = fs::read_to_string(sample).unwrap();
-        let (socket, name) = (database.socket(), &database.name);
         let server = socket.parent().unwrap().display();
         for (from, to) in [
             ("hsmgate = host=192.0.2.20", &*format!("{name} = host={server}")),
@@ -65,8 +74,13 @@ impl PgBouncer {
 
     /// The URL of the database through it.
     pub(crate) fn url_of(&self, database: &Database<'_>) -> String {
+        self.url(&database.name)
+    }
+
+    /// The URL of the database with this name through it.
+    pub(crate) fn url(&self, name: &str) -> String {
         let directory = self.directory.path().display();
-        format!("postgres://{ROLE}@localhost:6432/{}?host={directory}", database.name)
+        format!("postgres://{ROLE}@localhost:6432/{name}?host={directory}")
     }
 }
 

@@ -62,6 +62,11 @@ impl Server {
         self.control("stop -w -m immediate");
     }
 
+    /// Kills all processes of the server.
+    pub(crate) fn kill(&self) {
+        self.signal("KILL");
+    }
+
     fn start_with(options: &[&str], settings: &[&str]) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/postgresql.sh");
         let mut script = Command::new(path)

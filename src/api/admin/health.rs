@@ -169,7 +169,8 @@ impl Health {
     /// Why a store that responds is degraded, if it is.
     fn store_problem(&self) -> Option<String> {
         if self.components.store.is_standby() {
-            return Some("the database is a standby: changes are refused".to_owned());
+            let server = self.components.store.server().unwrap_or_default();
+            return Some(format!("the database at {server} is a standby: changes are refused"));
         }
         if let Some(lost) = self.components.store.lost_changes() {
             let from = Time::from_unix(lost.complete_until.div_euclid(1000));

@@ -8,6 +8,7 @@ mod durability;
 mod file;
 pub(crate) mod golden;
 mod golden_state;
+mod hosts;
 mod outage;
 mod pooler;
 mod postgresql;

@@ -110,9 +110,19 @@ async fn another_host_is_used_over_tls_that_verifies_it_and_in_the_clear_only_on
     refused("127.0.0.1", &verified, &["client.key", "chmod 600"]);
     fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
 
-    to("127.0.0.1", &verified);
+    // Each of several hosts is verified by its own name.
+    let both = format!("localhost:{port},127.0.0.1");
+    let neither = format!("localhost:{port},localhost");
+    let target = ("target_session_attrs", "read-write");
+    let verified = [verified[0], verified[1], verified[2], target];
+    refused(
+        &neither,
+        &verified,
+        &["localhost:", "not valid for name", "no server of the database"],
+    );
+    to(&both, &verified);
     let copy = installation.path("copy.db").display().to_string();
-    let (from, copy) = (url("127.0.0.1", &verified), format!("sqlite://{copy}"));
+    let (from, copy) = (url(&both, &verified), format!("sqlite://{copy}"));
     let copy = ["store", "copy", "--dry-run", "--json", "--from", &from, "--to", &copy];
     installation.configured(&[&copy[..], &["--from-password-file", &password]].concat()).done();
     let report = installation.configured(&["doctor"]).done();
