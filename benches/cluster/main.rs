@@ -31,8 +31,11 @@ use support::process::until_async;
 const PLAINTEXT_BYTES: usize = 32;
 /// No burst takes longer; its requests are counted.
 const LONGEST_BURST: Duration = Duration::from_mins(10);
-/// What a call of the token takes, and the workers of each gateway, where two are compared with one.
-const TOKEN_DELAY: Duration = Duration::from_millis(1);
+/// What an encryption takes in the token, and the workers of each gateway, where two are compared with one.
+const TOKEN_DELAYS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(2)];
+/// The call that takes it. An encryption makes this one once, and C_Encrypt twice: for the length and for the
+/// output.
+const DELAYED_CALL: &str = "C_EncryptInit";
 const WORKERS: usize = 4;
 const CLIENTS: usize = 64;
 
@@ -219,7 +222,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or_default()
 }
 
-/// Two gateways of a cluster beside one of them, with a token that takes [`TOKEN_DELAY`] for a call.
+/// Two gateways of a cluster beside one of them, with tokens that take [`TOKEN_DELAYS`] for an encryption.
 fn compare_numbers(options: &Options) -> anyhow::Result<()> {
     let database = postgresql::server().create_database();
     let installation = Installation::new();
@@ -254,44 +257,77 @@ fn compare_numbers(options: &Options) -> anyhow::Result<()> {
         gateways.push(Gateway::new(server, &user, &key_id, None)?);
     }
     let [first, second] = gateways.as_slice() else { return Err(anyhow!("two gateways")) };
-    write_rules(&control, &[Rule::on(&["C_Encrypt"], Fault::delay(TOKEN_DELAY))]);
-    let count = options.requests;
     let clients = if options.bench { CLIENTS } else { 2 };
-    let (mut of_one, mut of_two, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..=options.bursts {
-        let one = first.burst(count, clients)?.rate;
-        let two = burst_to_both(first, second, count, clients)?;
-        // The first round opens sessions and copies the key.
-        if round > 0 || options.bursts == 0 {
-            of_one.push(one);
-            of_two.push(two);
-            ratios.push(two / one);
-        }
-    }
+    println!("{WORKERS} workers a gateway, {clients} connections, nonces of the cluster:");
+    println!();
     println!(
-        "A token that takes {TOKEN_DELAY:?} for C_Encrypt, {WORKERS} workers a gateway, {clients} \
-         connections, nonces of the cluster: one gateway {:.0} calls/s, two {:.0}, ratio {:.2}",
-        median(of_one),
-        median(of_two),
-        median(ratios)
+        "| an encryption takes | one, calls/s | two, calls/s | ratio | processors of one | of two |"
     );
+    println!("|---:|---:|---:|---:|---:|---:|");
+    for delay in TOKEN_DELAYS {
+        write_rules(&control, &[Rule::on(&[DELAYED_CALL], Fault::delay(delay))]);
+        let (mut of_one, mut of_two) = (Vec::new(), Vec::new());
+        for round in 0..=options.bursts {
+            let one = burst_to_all(&[first], options.requests, clients)?;
+            let two = burst_to_all(&[first, second], options.requests, clients)?;
+            // The first round opens sessions and copies the key.
+            if round > 0 || options.bursts == 0 {
+                of_one.push(one);
+                of_two.push(two);
+            }
+        }
+        let ratios = of_one.iter().zip(&of_two).map(|(one, two)| two.rate / one.rate).collect();
+        let medians = [of_one, of_two].map(|all| {
+            let rates = all.iter().map(|burst| burst.rate).collect();
+            (median(rates), median(all.iter().map(|burst| burst.processors).collect()))
+        });
+        let [one, two] = medians;
+        let ratio = median(ratios);
+        println!(
+            "| {delay:?} | {:.0} | {:.0} | {ratio:.2} | {:.2} | {:.2} |",
+            one.0, two.0, one.1, two.1
+        );
+    }
     Ok(())
 }
 
-/// Calls a second of both, with the connections divided.
-fn burst_to_both(
-    first: &Gateway,
-    second: &Gateway,
-    count: usize,
-    clients: usize,
-) -> anyhow::Result<f64> {
-    let [of_first, of_second] = [first.requests(count)?, second.requests(count)?];
-    let clients = clients / 2;
+/// What gateways did together.
+struct Burst {
+    /// Calls a second, from the first one to the last.
+    rate: f64,
+    /// The processors that the processes of the gateways kept busy.
+    processors: f64,
+}
+
+/// A burst to all gateways at once, with the connections divided.
+fn burst_to_all(gateways: &[&Gateway], count: usize, clients: usize) -> anyhow::Result<Burst> {
+    let signed = gateways.iter().map(|gateway| Ok((*gateway, gateway.requests(count)?)));
+    let signed = signed.collect::<anyhow::Result<Vec<_>>>()?;
+    let clients = clients / gateways.len();
     let windows = thread::scope(|scope| {
-        let second = scope.spawn(|| second.send(&of_second, clients));
-        let first = first.send(&of_first, clients);
-        let second = second.join().map_err(|_panic| anyhow!("the load panicked"))?;
-        anyhow::Ok([first?, second?])
+        let bursts = signed
+            .iter()
+            .map(|(gateway, requests)| scope.spawn(move || gateway.send(requests, clients)));
+        let bursts: Vec<_> = bursts.collect();
+        let windows = bursts.into_iter().map(thread::ScopedJoinHandle::join);
+        let windows =
+            windows.map(|window| window.map_err(|_panic| anyhow!("the load panicked"))?);
+        windows.collect::<anyhow::Result<Vec<Window>>>()
     })?;
-    Ok(windows.iter().map(|window| window.rate).sum())
+    // They begin together, and each ends with its own last answer.
+    let length = |window: &Window| as_number(window.count) / window.rate;
+    let longest = windows.iter().map(length).fold(0.0, f64::max);
+    let calls: f64 = windows.iter().map(|window| as_number(window.count)).sum();
+    let computed: f64 = windows
+        .iter()
+        .map(|window| {
+            (window.cpu.token + window.cpu.server).as_secs_f64() * as_number(window.count)
+        })
+        .sum();
+    Ok(Burst { rate: calls / longest, processors: computed / longest })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn as_number(count: usize) -> f64 {
+    count as f64
 }

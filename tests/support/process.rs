@@ -29,6 +29,11 @@ impl Process {
         signal(name, &self.id());
     }
 
+    /// Whether it runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        is_alive(&self.id())
+    }
+
     /// Waits until it has ended. `None` if it does not end within [`LIMIT`].
     pub(crate) fn wait(mut self) -> Option<ExitStatus> {
         let id = self.id();

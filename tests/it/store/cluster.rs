@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::postgresql::configure;
 use crate::authn::wrong_clock::Clock;
 use crate::secrets::linearizable;
+use crate::support::admin_client;
 use crate::support::calls::{code, until_code};
 use crate::support::constant_load::{self, CLIENTS, ConstantLoad};
 use crate::support::identity::{AUDIENCE, Federation, ISSUER, Issuer, PROVIDER, SUBJECT};
@@ -18,7 +19,7 @@ use crate::support::postgresql::{self, Database};
 use crate::support::process::{until, until_async};
 use crate::support::proxy::{Proxy, haproxy};
 use crate::support::raw_http::Connection;
-use crate::support::scale::{is_long, report};
+use crate::support::scale::{allowed, is_long, report};
 use crate::support::signed_calls::{Call, SigningVariant};
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
@@ -56,6 +57,14 @@ impl<'s> Cluster<'s> {
         Self { installation, admin, database }
     }
 
+    /// Changes the configuration of a gateway.
+    pub(super) fn edit(&self, name: &str, edit: impl FnOnce(&mut String)) {
+        let path = self.installation.path(&format!("{name}.toml"));
+        let mut text = fs::read_to_string(&path).unwrap();
+        edit(&mut text);
+        fs::write(&path, text).unwrap();
+    }
+
     pub(super) fn serve(&self, name: &str) -> Server {
         self.installation.serve_file(&format!("{name}.toml"), &[], &[])
     }
@@ -89,9 +98,17 @@ async fn decrypts(server: &Server, user: &AccessKey, blob: &str) -> bool {
     decrypted.is_ok_and(|decrypted| decrypted["Plaintext"] == PLAINTEXT)
 }
 
-#[tokio::test]
-async fn a_change_at_one_gateway_is_effective_at_the_other() {
+/// A change at one gateway is effective at all others within this time, and usually within the shorter one.
+const AT_MOST: Duration = Duration::from_secs(5);
+const USUALLY: Duration = Duration::from_millis(100);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_at_one_gateway_is_effective_at_the_other_also_without_notifications() {
     let cluster = Cluster::prepared();
+    let network = Partition::before(&cluster.database.socket());
+    cluster.edit("a", |text| {
+        *text = text.replace(&cluster.database.url(), &network.url_of(&cluster.database));
+    });
     let (a, b) = (cluster.serve("a"), cluster.serve("b"));
     let admin = &cluster.admin;
     let key = create_key(&a, admin).await;
@@ -101,24 +118,39 @@ async fn a_change_at_one_gateway_is_effective_at_the_other() {
 
     let of_key = [("KeyId", key.as_str())];
     let encryption = [("KeyId", key.as_str()), ("Plaintext", PLAINTEXT)];
-    let mut times = Vec::new();
-    for (action, outcome) in [("DisableKey", "Rejected.Disabled"), ("EnableKey", "")].repeat(10) {
-        b.client(admin).call(action, &of_key).await.unwrap();
-        let begun = Instant::now();
-        until_code(&a.client(admin), "Encrypt", &encryption, outcome).await;
-        times.push(begun.elapsed());
+    let (of_a, of_b) = (a.client(admin), b.client(admin));
+    for arrive in [true, false] {
+        network.drop_notifications(!arrive);
+        let mut times = Vec::new();
+        let changes = [("DisableKey", "Rejected.Disabled"), ("EnableKey", "")];
+        for (action, outcome) in changes.repeat(if arrive { 10 } else { 5 }) {
+            of_b.call(action, &of_key).await.unwrap();
+            let begun = Instant::now();
+            until_code(&of_a, "Encrypt", &encryption, outcome).await;
+            times.push(begun.elapsed());
+        }
+        times.sort_unstable();
+        let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
+        let how = if arrive { "with" } else { "without" };
+        report(&format!(
+            "{} changes {how} notifications were effective at the other gateway after {median:?} \
+             (median) and {longest:?} (longest)",
+            times.len()
+        ));
+        assert!(longest < AT_MOST, "{how} notifications: {times:?}");
+        assert!(!arrive || median < allowed(USUALLY), "{times:?}");
     }
-    times.sort_unstable();
-    println!("20 changes were effective at the other gateway after, in order: {times:?}");
 
     let create = ["access-key", "create", "--json", "--user", "alice", "--policy"];
     let create = [&create[..], &["AliyunKMSFullAccess", "--reason", "a test"]].concat();
     let json: Value = serde_json::from_str(&cluster.command("a", &create)).unwrap();
     let alice = AccessKey::of(&json);
     until_async(async || encrypt(&b, &alice, &key).await.is_some()).await;
+    let begun = Instant::now();
     cluster.command("b", &["access-key", "disable", &alice.id]);
     let client = a.client(&alice);
     until_async(async || !code(&client, "Encrypt", &encryption).await.is_empty()).await;
+    assert!(begun.elapsed() < AT_MOST, "a right is taken away: {:?}", begun.elapsed());
     assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
 }
 
@@ -241,6 +273,22 @@ fn assert_audits_are_verified_together(cluster: &Cluster<'_>) {
     let altered = verify(&[&a, &copy]);
     assert_eq!(altered.code, Some(1), "{altered:?}");
     assert!(String::from_utf8_lossy(&altered.stdout).contains("was altered"), "{altered:?}");
+    // One record of the middle is not there, or all from it on.
+    let lines: Vec<_> = records.split_inclusive('\n').collect();
+    let created =
+        lines.iter().position(|line| line.contains("\"eventName\":\"CreateKey\"")).unwrap();
+    let (before, after) = (lines[..created].concat(), lines[created + 1..].concat());
+    for (kept, kind) in [(before.clone() + &after, "missing"), (before, "unsigned")] {
+        fs::write(&copy, kept).unwrap();
+        let removed = verify(&[&a, &copy, "--json"]);
+        assert_eq!(removed.code, Some(1), "{removed:?}");
+        let report: Value = serde_json::from_slice(&removed.stdout).unwrap();
+        let [of_a, of_b] = report["gateways"].as_array().unwrap().as_slice() else {
+            panic!("{report}")
+        };
+        assert_eq!(of_a["faults"], json!([]), "{report}");
+        assert_eq!(of_b["faults"][0]["kind"], kind, "{report}");
+    }
     fs::write(&copy, records.replace("\"gateway\":\"b\"", "\"gateway\":\"c\"")).unwrap();
     let lacking = verify(&[&a, &copy, "--json"]);
     assert!(
@@ -360,6 +408,118 @@ async fn a_gateway_that_is_cut_off_serves_what_needs_no_change_and_then_catches_
     until_async(async || encrypt(&b, admin, &made).await.is_some()).await;
     until_code(&client, "CreateKey", &[], "").await;
     assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_shares_nonces_refuses_requests_while_it_is_cut_off_and_accepts_none_twice()
+{
+    let cluster = Cluster::prepared();
+    let partition = Partition::before(&cluster.database.socket());
+    cluster.edit("b", |text| {
+        *text = text.replace(&cluster.database.url(), &partition.url_of(&cluster.database));
+    });
+    let (a, b) = (cluster.serve("a"), cluster.serve("b"));
+    let admin = &cluster.admin;
+    let key = create_key(&a, admin).await;
+    until_async(async || encrypt(&b, admin, &key).await.is_some()).await;
+    let encryption = [("KeyId", key.as_str()), ("Plaintext", PLAINTEXT)];
+    let captured = requests(&a, admin, "Encrypt", &encryption, 9);
+
+    partition.cut();
+    let client = b.client(admin);
+    // The first one waits for the database, and finds out.
+    let refused = "ServiceUnavailableTemporary";
+    assert_eq!(code(&client, "Encrypt", &encryption).await, refused);
+    until(|| b.has_logged("store.lock_lost") || b.has_logged("cluster.nonces_failed")).await;
+    for action in ["Encrypt", "DescribeKey"] {
+        assert_eq!(code(&client, action, &encryption[..]).await, refused, "{action}");
+    }
+    assert!(sent(&b, &captured[..3]).await.iter().all(|code| code == refused));
+    let accepted = sent(&a, &captured).await;
+    assert!(accepted.iter().all(String::is_empty), "the other gateway goes on: {accepted:?}");
+    a.client(admin).call("DisableKey", &encryption[..1]).await.unwrap();
+
+    partition.end();
+    until_code(&client, "Encrypt", &encryption, "Rejected.Disabled").await;
+    let again = sent(&b, &captured).await;
+    assert!(again.iter().all(|code| code == "SignatureNonceUsed"), "{again:?}");
+    until_code(&client, "EnableKey", &encryption[..1], "").await;
+    assert!(encrypt(&b, admin, &key).await.is_some());
+    assert_eq!((a.stop(), b.stop()), (Some(0), Some(0)));
+}
+
+/// How many gateways a gateway counts.
+async fn counted_members(server: &Server) -> String {
+    let admin = format!("http://{}", server.admin_address());
+    let (_status, text) = admin_client::get(&admin, "/metrics").await;
+    let name = "hsmgate_cluster_members ";
+    text.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned()
+}
+
+/// The encryptions that gateways accept from clients that call without a pause, from the first refusal on.
+async fn accepted(servers: &[&Server], user: &AccessKey, key: &str, window: Duration) -> usize {
+    let calls = servers.iter().map(async |server| {
+        let client = server.client(user);
+        let encryption = [("KeyId", key), ("Plaintext", PLAINTEXT)];
+        // What was saved in a second without calls.
+        while code(&client, "Encrypt", &encryption).await.is_empty() {}
+        let (begun, mut accepted) = (Instant::now(), 0);
+        while begun.elapsed() < window {
+            match &*code(&client, "Encrypt", &encryption).await {
+                "" => accepted += 1,
+                code => assert_eq!(code, "Rejected.Throttling"),
+            }
+        }
+        accepted
+    });
+    futures_util::future::join_all(calls).await.into_iter().sum()
+}
+
+#[tokio::test]
+async fn gateways_allow_the_limit_of_calls_together_and_the_last_one_alone() {
+    const RATE: usize = 20;
+    const SECONDS: usize = 3;
+    let window = Duration::from_secs(SECONDS as u64);
+    let cluster = Cluster::prepared();
+    for name in ["a", "b"] {
+        cluster.edit(name, |text| {
+            let listener = "[admin]\naddress = \"127.0.0.1:0\"";
+            *text = text.replace("[admin]\naddress = \"\"", listener);
+            let limits = format!("[limits]\ncalls_per_second = {RATE}\n");
+            text.push_str(&limits);
+        });
+    }
+    let a = cluster.serve("a");
+    let key = create_key(&a, &cluster.admin).await;
+    let b = cluster.serve("b");
+    let begun = Instant::now();
+    until_async(async || counted_members(&a).await == "2" && counted_members(&b).await == "2")
+        .await;
+    let counted = begun.elapsed();
+    assert!(counted < allowed(Duration::from_secs(2)), "{counted:?}");
+    until_async(async || {
+        let refused = code(&b.client(&cluster.admin), "Encrypt", &[("KeyId", &key)]).await;
+        refused != "Forbidden.KeyNotFound"
+    })
+    .await;
+    let together = accepted(&[&a, &b], &cluster.admin, &key, window).await;
+
+    b.signal("KILL");
+    b.wait();
+    let begun = Instant::now();
+    until_async(async || counted_members(&a).await == "1").await;
+    let forgotten = begun.elapsed();
+    assert!(forgotten < Duration::from_secs(12) + allowed(Duration::from_secs(1)), "{forgotten:?}");
+    let alone = accepted(&[&a], &cluster.admin, &key, window).await;
+    report(&format!(
+        "of {RATE} calls a second, two gateways allowed {together} in {window:?} and one alone {alone}; a \
+         gateway counted the other {counted:?} after its start and no more {forgotten:?} after its end"
+    ));
+    let limit = RATE * SECONDS;
+    for accepted in [together, alone] {
+        assert!((limit * 8 / 10..=limit + 4).contains(&accepted), "{accepted} of {limit}");
+    }
+    assert_eq!(a.stop(), Some(0));
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ async fn keep_encrypting(
 }
 
 /// The encryptions that the database counts of each version, by its id.
-fn counted(cluster: &Cluster<'_>) -> HashMap<String, usize> {
+pub(super) fn counted(cluster: &Cluster<'_>) -> HashMap<String, usize> {
     let rows = cluster.database.execute("SELECT id, invocations FROM key_versions");
     let rows = rows.lines().map(|row| row.split_once('|').unwrap());
     rows.map(|(id, count)| (id.to_owned(), count.parse().unwrap())).collect()

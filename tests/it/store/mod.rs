@@ -9,6 +9,8 @@ mod file;
 pub(crate) mod golden;
 mod golden_state;
 mod hosts;
+mod lost_nonces;
+mod million_ivs;
 mod outage;
 mod pooler;
 mod postgresql;

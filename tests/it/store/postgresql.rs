@@ -114,14 +114,14 @@ async fn a_second_gateway_on_one_database_is_refused() {
 }
 
 #[tokio::test]
-async fn the_password_is_read_from_a_file_and_is_nowhere_else() {
+async fn the_password_is_read_from_a_file_or_a_credential_and_is_nowhere_else() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let settings = ["listen_addresses=127.0.0.1", &format!("port={port}")];
     let postgresql = postgresql::Server::start(&settings);
     postgresql.execute("postgres", &format!("ALTER ROLE {ROLE} PASSWORD 'hunter 2@/'"));
     postgresql.execute("postgres", "CREATE DATABASE keys");
     let url = format!("postgres://{ROLE}@127.0.0.1:{port}/keys");
-    let installation = Installation::new();
+    let mut installation = Installation::new();
     let file = installation.path("password");
     configure(&installation, &url, &format!("password_file = \"{}\"\n", file.display()));
     fs::write(&file, "hunter 3\n").unwrap();
@@ -132,6 +132,23 @@ async fn the_password_is_read_from_a_file_and_is_nowhere_else() {
     let admin = AccessKey::of(&installation.init().json());
     let server = installation.serve();
     let key = create_key(&server, &admin).await;
+    encrypt(&server, &admin, &key).await;
+    assert!(!server.log().contains("hunter"));
+    assert_eq!(server.stop(), Some(0));
+
+    // As a credential of systemd.
+    let credentials = installation.path("credentials");
+    fs::create_dir(&credentials).unwrap();
+    fs::rename(&file, credentials.join("database")).unwrap();
+    let config = installation.path("hsmgate.toml");
+    let line = format!("password_file = \"{}\"", file.display());
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace(&line, "password_credential = \"database\"")).unwrap();
+    let serve = ["serve", "--config", "hsmgate.toml"];
+    let refused = installation.run_under(&["timeout", "60"], &serve);
+    assert!(refused.stderr.contains("CREDENTIALS_DIRECTORY"), "{refused:?}");
+    installation.environment.push(("CREDENTIALS_DIRECTORY", credentials.clone()));
+    let server = installation.serve();
     encrypt(&server, &admin, &key).await;
     assert!(!server.log().contains("hunter"));
 }

@@ -18,18 +18,18 @@ use crate::support::signed_calls::{Call, SigningVariant};
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 const UNAVAILABLE: &str = "ServiceUnavailableTemporary";
-const REFUSED_AS_OLD: [&str; 2] = ["InvalidTimeStamp.Expired", "SignatureNonceUsed"];
+pub(super) const REFUSED_AS_OLD: [&str; 2] = ["InvalidTimeStamp.Expired", "SignatureNonceUsed"];
 
 /// A primary with a standby, behind one socket, and an installation with the gateways `a` and `b` on it.
-struct Site {
+pub(super) struct Site {
     primary: postgresql::Server,
-    standby: postgresql::Server,
+    pub(super) standby: postgresql::Server,
     installation: Installation,
-    admin: AccessKey,
+    pub(super) admin: AccessKey,
 }
 
 impl Site {
-    fn prepared() -> Self {
+    pub(super) fn prepared() -> Self {
         let primary = postgresql::Server::start(&[]);
         primary.execute("postgres", "CREATE DATABASE keys");
         let installation = Installation::new();
@@ -52,7 +52,7 @@ impl Site {
         Self { primary, standby, installation, admin }
     }
 
-    fn serve(&self, name: &str) -> Server {
+    pub(super) fn serve(&self, name: &str) -> Server {
         self.installation.serve_file(&format!("{name}.toml"), &[], &[])
     }
 
@@ -63,7 +63,7 @@ impl Site {
     }
 
     /// Waits until the standby has a key, and knows that the gateways were there in a later second.
-    async fn replicated(&self, key: &str) {
+    pub(super) async fn replicated(&self, key: &str) {
         let now = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
         let now: i64 = self.standby.execute("keys", now).parse().unwrap();
         let has_key = format!("SELECT COUNT(*) FROM keys WHERE id = '{key}'");
@@ -79,7 +79,7 @@ impl Site {
     }
 
     /// Ends the primary at once, and lets the standby take its place.
-    fn fail_over(&self) {
+    pub(super) fn fail_over(&self) {
         self.primary.crash();
         lead_to(&self.installation, &self.standby);
         self.standby.promote();
@@ -106,19 +106,19 @@ async fn decrypts(server: &Server, user: &AccessKey, blob: &str) -> bool {
 }
 
 /// Waits until a gateway decrypts again.
-async fn until_decrypts(server: &Server, user: &AccessKey, blob: &str) {
+pub(super) async fn until_decrypts(server: &Server, user: &AccessKey, blob: &str) {
     let decrypted = until_async(async || decrypts(server, user, blob).await);
     let limit = std::time::Duration::from_secs(30);
     assert!(tokio::time::timeout(limit, decrypted).await.is_ok(), "{}", server.log());
 }
 
-fn signed_list(user: &AccessKey, address: &str) -> Vec<u8> {
+pub(super) fn signed_list(user: &AccessKey, address: &str) -> Vec<u8> {
     let variant = SigningVariant::all().next().unwrap();
     Call::to(address, (&user.id, &user.secret), variant, "ListKeys", &[]).signed().bytes()
 }
 
 /// The code of the answer to a request that was signed before.
-async fn sent(server: &Server, request: &[u8]) -> String {
+pub(super) async fn sent(server: &Server, request: &[u8]) -> String {
     let mut connection = Connection::open(server.address()).await;
     connection.send(request).await;
     let answer = connection.answer().await.unwrap();
