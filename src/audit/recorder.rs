@@ -324,20 +324,27 @@ impl OpenRecord {
 
     /// Runs an operation and records it: its intent before it begins, if it changes something, and
     /// its outcome. `used_resources` is called when it has ended.
-    pub async fn of<T>(
-        mut self,
+    pub fn of<T>(
+        self,
         operation: impl Future<Output = Result<T, ApiError>>,
         used_resources: impl FnOnce() -> UsedResources,
-    ) -> Recorded<T> {
-        if let Err(error) = self.record_intent().await {
-            // Nothing was done, and nothing more can be recorded.
-            self.request = None;
-            return Recorded(Err(error));
-        }
+    ) -> impl Future<Output = Recorded<T>> {
+        // Made here: an asynchronous function keeps its arguments beside what it makes of them.
         let mut active = ActiveOperation { record: self, used_resources: Some(used_resources) };
-        let outcome = active.record.in_time(operation).await;
-        active.note_used_resources();
-        active.record.finish(outcome).await
+        async move {
+            if let Err(error) = active.record.record_intent().await {
+                active.record.cancel();
+                return Recorded(Err(error));
+            }
+            let outcome = active.record.in_time(operation).await;
+            active.note_used_resources();
+            active.record.finish(outcome).await
+        }
+    }
+
+    /// Records nothing more: nothing was done, and nothing can be recorded.
+    fn cancel(&mut self) {
+        self.request = None;
     }
 
     /// Records that the request was refused before its operation began.

@@ -105,7 +105,8 @@ impl Invocations {
         let counter = self.counter(version);
         let Some(left) = counter.take() else {
             let leased =
-                tokio::time::timeout_at(deadline.into(), self.wait_for_lease(&counter)).await;
+                tokio::time::timeout_at(deadline.into(), Box::pin(self.wait_for_lease(&counter)))
+                    .await;
             leased.map_err(|_elapsed| KeyringError::Refused(ErrorCode::Unavailable))??;
             return Ok(Reservation(counter));
         };

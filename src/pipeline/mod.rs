@@ -362,9 +362,10 @@ impl Authenticated<'_> {
                     cx.throttle(error);
                 }
                 // Pinned here: each function that takes a future by value has room for another copy.
+                let operation = std::pin::pin!(operation.run(&cx));
                 let run = std::pin::pin!(async {
                     let is_change = O::EFFECT.is_change();
-                    let outcome = with_nonce(nonce, is_change, operation.run(&cx)).await;
+                    let outcome = with_nonce(nonce, is_change, operation).await;
                     // A throttled request that fails before its key is known is rejected as
                     // throttled too.
                     dry_run_result(cx.take_throttled().map_or(outcome, Err))

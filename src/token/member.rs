@@ -90,44 +90,52 @@ impl Member {
     }
 
     /// Runs a job on a thread that uses keys.
-    pub(super) async fn run<T, F>(&self, budget: &Budget, job: F) -> Result<T, FailedJob<F>>
+    pub(super) fn run<T, F>(
+        &self,
+        budget: &Budget,
+        job: F,
+    ) -> impl Future<Output = Result<T, FailedJob<F>>>
     where
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        self.run_in(QueueKind::Use, budget, job).await
+        self.run_in(QueueKind::Use, budget, job)
     }
 
     /// Runs a job on the thread for changes.
-    pub(super) async fn change<T, F>(&self, budget: &Budget, job: F) -> Result<T, FailedJob<F>>
+    pub(super) fn change<T, F>(
+        &self,
+        budget: &Budget,
+        job: F,
+    ) -> impl Future<Output = Result<T, FailedJob<F>>>
     where
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        self.run_in(QueueKind::Manage, budget, job).await
+        self.run_in(QueueKind::Manage, budget, job)
     }
 
     /// Runs a job on a thread of this kind.
-    pub(super) async fn run_in<T, F>(
+    pub(super) fn run_in<T, F>(
         &self,
         kind: QueueKind,
         budget: &Budget,
         job: F,
-    ) -> Result<T, FailedJob<F>>
+    ) -> impl Future<Output = Result<T, FailedJob<F>>>
     where
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        self.submit(kind, budget, job, |worker, job: F| Ok((job(worker)?, None))).await
+        self.submit(kind, budget, job, |worker, job: F| Ok((job(worker)?, None)))
     }
 
     /// Runs a job that uses a key, if the thread knows its handles. Otherwise the job is returned.
-    pub(super) async fn run_known<T, F>(
+    pub(super) fn run_known<T, F>(
         &self,
         key: KeyIdentity,
         budget: &Budget,
         job: F,
-    ) -> Result<Result<T, F>, FailedJob<F>>
+    ) -> impl Future<Output = Result<Result<T, F>, FailedJob<F>>>
     where
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<(T, Option<Completion>), TokenError> + Send + 'static,
@@ -140,11 +148,15 @@ impl Member {
                 Ok((Err(job), None))
             }
         };
-        self.submit(QueueKind::Use, budget, job, run).await
+        self.submit(QueueKind::Use, budget, job, run)
     }
 
     /// Runs a job with which an operation ends, after its key was found.
-    pub(super) async fn run_found<T, F>(&self, budget: &Budget, job: F) -> Result<T, FailedJob<F>>
+    pub(super) fn run_found<T, F>(
+        &self,
+        budget: &Budget,
+        job: F,
+    ) -> impl Future<Output = Result<T, FailedJob<F>>>
     where
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<(T, Option<Completion>), TokenError> + Send + 'static,
@@ -153,7 +165,7 @@ impl Member {
             worker.require_comparison();
             job(worker)
         };
-        self.submit(QueueKind::Use, budget, job, run).await
+        self.submit(QueueKind::Use, budget, job, run)
     }
 
     async fn submit<T, F, R>(

@@ -311,24 +311,24 @@ impl Token {
     ///
     /// # Errors
     /// As `run_with`.
-    pub async fn run_last<T, E, F>(
+    pub fn run_last<T, E, F>(
         &self,
         key: KeyIdentity,
         budget: &Budget,
         completion: Option<Completion>,
         job: F,
-    ) -> Result<Result<T, E>, TokenError>
+    ) -> impl Future<Output = Result<Result<T, E>, TokenError>>
     where
         T: Send + 'static,
         E: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<Result<T, E>, TokenError> + Send + 'static,
     {
-        let job = |worker: &mut Worker<'_>| {
+        let job = move |worker: &mut Worker<'_>| {
             let value = job(worker)?;
             let completion = completion.filter(|_completion| value.is_ok());
             Ok((value, completion))
         };
-        self.0.run_known(key, budget, job).await
+        self.0.run_known(key, budget, job)
     }
 
     /// As `run`, for jobs that change objects and create or destroy no key: they run one after
