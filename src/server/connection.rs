@@ -31,6 +31,13 @@ const MORE_BYTES: usize = 64 * 1024;
 /// choose a larger one, of which it would pass only the unused end to the next read.
 const LONGEST_READ_BYTES: usize = 8 * 1024 - 1;
 
+/// The bytes that are read first: most requests are shorter. The buffer of a read is overwritten before.
+const FIRST_READ_BYTES: usize = 2 * 1024;
+
+/// The bytes that are read while the service processes a request, when nothing has to be overwritten: whether the
+/// client is gone.
+const PROBE_BYTES: usize = 64;
+
 /// How long a connection may keep the service waiting.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ConnectionTimeouts {
@@ -135,6 +142,8 @@ struct State {
     answered: Option<Instant>,
     /// Whether the connection is being closed to make room, so that no request may start on it.
     is_closed: bool,
+    /// The bytes that were passed on since the buffer of the library was last overwritten to this length.
+    passed_bytes: usize,
 }
 
 /// Marks a request as being served while it lives: the connection waits for the service.
@@ -204,6 +213,24 @@ impl ConnectionState {
 }
 
 impl State {
+    /// The most bytes of the next read. What was passed on is overwritten before.
+    fn room(&self) -> usize {
+        match self.passed_bytes {
+            0 if self.progress == RequestProgress::Processing => PROBE_BYTES,
+            ..FIRST_READ_BYTES => FIRST_READ_BYTES,
+            _ => LONGEST_READ_BYTES,
+        }
+    }
+
+    /// Records the bytes of a read. While the connection waits, the buffer of the library was overwritten as far
+    /// as it was used, unless it has a part of a head. Its other buffers are those of the request, and are
+    /// overwritten when they are freed.
+    fn note_passed(&mut self, count: usize, is_waiting: bool) {
+        let is_overwritten = is_waiting && !self.splitter.is_within_head();
+        self.passed_bytes =
+            if is_overwritten { 0 } else { self.passed_bytes.saturating_add(count) };
+    }
+
     fn idleness(&self, since: Instant, now: Instant) -> Option<Idleness> {
         let since = self.answered.unwrap_or(since);
         let idle = now.saturating_duration_since(since);
@@ -404,13 +431,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             return Poll::Ready(Ok(()));
         }
         // The library passes its whole buffer as uninitialized, also what an earlier request left there:
-        // it is overwritten.
-        let spare = out.initialize_unfilled();
-        let room = spare.len().min(LONGEST_READ_BYTES);
+        // it is overwritten, as far as it was used.
+        let room = this.state.lock().room().min(out.remaining());
+        let used = if room == LONGEST_READ_BYTES { out.remaining() } else { room };
+        let spare = out.initialize_unfilled_to(used);
         let mut part = ReadBuf::new(spare.get_mut(..room).unwrap_or_default());
         let polled = this.poll_part(cx, &mut part);
         let count = part.filled().len();
         out.advance(count);
+        this.state.lock().note_passed(count, polled.is_pending());
         polled
     }
 }
