@@ -40,7 +40,7 @@
 //! A client calls Encrypt over RPC:
 //!
 //! 1. [`server::http::Listener`] accepts the connection and reads the head of the request. The
-//!    router ([`api::app`]) selects the protocol by its headers. What is known at the socket becomes
+//!    application ([`api::app`]) selects the protocol by its headers. What is known at the socket becomes
 //!    one [`RequestContext`](model::RequestContext).
 //! 2. [`api::rpc`] reads the query and the form into [`Params`](model::Params), finds the action in
 //!    its [table](api::rpc::table::TABLE), and describes the signature as a [`Claim`](authn::Claim).

@@ -125,7 +125,7 @@ impl Testbed {
         let opposite = runtime.block_on(ExtraGateway::start(of_opposite))?;
         let token = Token::open(token_settings(&module))?;
         let mut servers = vec![gateway];
-        let mut serve = |router| {
+        let mut serve = |router: axum::Router| {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             listener.set_nonblocking(true)?;
             let address = listener.local_addr()?;
@@ -133,7 +133,8 @@ impl Testbed {
             servers.push(runtime.spawn(async move {
                 match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => {
-                        let app = HttpApp { router, errors: hsmgate::api::ERRORS };
+                        let application = Arc::new(router);
+                        let app = HttpApp { application, errors: hsmgate::api::ERRORS };
                         http::serve(listener, app, http_settings(), ended(stopped)).await;
                     }
                     Err(error) => tracing::error!(%error, "a baseline does not serve"),

@@ -1,23 +1,19 @@
 //! Reads the request context from a head, for both protocols.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use ::http::header::{HOST, HeaderName, USER_AGENT};
 use ::http::request;
 
 use crate::model::RequestContext;
 use crate::server::http::ConnectionInfo;
 
-/// Returns the context of a request that arrives now with this head.
-pub(super) fn context(head: &request::Parts) -> RequestContext {
-    let connection = head.extensions.get::<ConnectionInfo>();
-    let source = connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.peer.ip());
+/// Returns the context of a request that arrives now with this head, on this connection.
+pub(super) fn context(head: &request::Parts, connection: ConnectionInfo) -> RequestContext {
     RequestContext {
-        connection: connection.map(|info| info.number).unwrap_or_default(),
-        is_secure: connection.is_some_and(|info| info.is_secure),
+        connection: connection.number,
+        is_secure: connection.is_secure,
         host: header(head, &HOST).into(),
         user_agent: header(head, &USER_AGENT).into(),
-        ..RequestContext::now(source)
+        ..RequestContext::now(connection.peer.ip())
     }
 }
 

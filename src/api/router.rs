@@ -3,10 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use ::http::header::CONTENT_TYPE;
-use ::http::{HeaderMap, Response as HttpResponse};
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::response::Response;
+use ::http::{HeaderMap, Response};
 use bytes::Bytes;
 use memchr::memmem::Finder;
 
@@ -17,9 +14,9 @@ use super::rpc::format::{self, Format};
 use crate::authn::{Authenticator, ClientKeys, IdentityVerifier};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestId;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Answered, Pipeline};
 use crate::server::error_response::{ErrorForm, ErrorResponder, HttpError};
-use crate::server::http::{AuthenticatedCaller, HttpApp};
+use crate::server::http::{Application, HttpApp, HttpRequest, HttpResponse, PendingResponse};
 
 /// Formats the errors of the HTTP server in the protocol of the client.
 pub const ERRORS: ErrorResponder = ErrorResponder {
@@ -35,7 +32,7 @@ struct Api {
     client_keys: Arc<ClientKeys>,
 }
 
-/// Creates the router for both protocols.
+/// Creates the application for both protocols.
 pub fn app(
     pipeline: Pipeline,
     authenticator: Authenticator,
@@ -43,27 +40,27 @@ pub fn app(
     client_keys: Arc<ClientKeys>,
 ) -> HttpApp {
     let api = Api { pipeline, authenticator, identities, client_keys };
-    HttpApp { router: Router::new().fallback(serve).with_state(Arc::new(api)), errors: ERRORS }
+    HttpApp { application: Arc::new(api), errors: ERRORS }
 }
 
-async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let context = context(&head);
-    let answered = match Protocol::of(&head.headers) {
-        Protocol::Rpc => {
-            let Api { authenticator, identities, .. } = &*api;
-            let request = RpcRequest::new(authenticator, identities, head, body);
-            api.pipeline.serve(context, request).await
-        }
-        Protocol::Instance => {
-            api.pipeline.serve(context, InstanceRequest::new(&api.client_keys, head, body)).await
-        }
-    };
-    let mut response = answered.response;
-    if answered.is_authenticated {
-        response.extensions_mut().insert(AuthenticatedCaller);
+impl Application for Api {
+    fn serve(self: Arc<Self>, request: HttpRequest) -> PendingResponse {
+        Box::pin(async move {
+            let HttpRequest { head, body, query, connection } = request;
+            let context = context(&head, connection);
+            let Self { pipeline, authenticator, identities, client_keys } = &*self;
+            let Answered { response, is_authenticated } = match Protocol::of(&head.headers) {
+                Protocol::Rpc => {
+                    let request = RpcRequest::new(authenticator, identities, head, query, body);
+                    pipeline.serve(context, request).await
+                }
+                Protocol::Instance => {
+                    pipeline.serve(context, InstanceRequest::new(client_keys, head, body)).await
+                }
+            };
+            HttpResponse { response, is_authenticated }
+        })
     }
-    response
 }
 
 /// A protocol.
@@ -108,7 +105,7 @@ impl Protocol {
 }
 
 impl ErrorForm for Protocol {
-    fn response(&self, host: &str, error: HttpError) -> HttpResponse<Bytes> {
+    fn response(&self, host: &str, error: HttpError) -> Response<Bytes> {
         let (request_id, error) = (RequestId::random(), ApiError::from(error));
         match self {
             Self::Rpc => format::failure(Format::Json, request_id, host, &error),

@@ -429,7 +429,8 @@ impl AdminServer {
             finish: ADMIN_IN_FLIGHT_TIMEOUT,
             proxies: TrustedProxies::default(),
         };
-        let app = HttpApp { router: admin::router(self.health, self.report), errors: api::ERRORS };
+        let router = admin::router(self.health, self.report);
+        let app = HttpApp { application: Arc::new(router), errors: api::ERRORS };
         http::serve(self.listener, app, settings, stop).await;
     }
 }

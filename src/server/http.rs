@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -32,8 +31,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
-use tower::ServiceExt as _;
 
+pub use super::application::{
+    Application, ConnectionInfo, HttpApp, HttpRequest, HttpResponse, PendingResponse,
+};
 pub use super::connection_slots::ConnectionLimits;
 
 use super::body::TimedBody;
@@ -68,15 +69,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The maximum number of connections that are accepted at the end: the backlog of the listener.
 /// Connections that arrive in the meantime would otherwise delay the end.
 const MAX_WAITING: usize = 1024;
-
-/// The application that is served.
-#[derive(Debug, Clone)]
-pub struct HttpApp {
-    /// Serves the requests.
-    pub router: Router,
-    /// Formats the errors of the server.
-    pub errors: ErrorResponder,
-}
 
 /// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -120,26 +112,6 @@ pub enum Stop {
     /// Accepts no further connections.
     AtOnce,
 }
-
-/// The connection of a request; an extension of every request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConnectionInfo {
-    /// The address of the peer, or of the client that a trusted proxy names.
-    pub peer: SocketAddr,
-    /// The number of the connection, within this process.
-    pub number: u64,
-    /// Whether it is a TLS connection.
-    pub is_secure: bool,
-}
-
-/// The query as sent, without the `?`; an extension of every request. Handlers must use it: the URI
-/// has no query if it was too long for the HTTP library.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RawQuery(pub Bytes);
-
-/// An extension of responses to authenticated callers, even if the request was rejected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AuthenticatedCaller;
 
 /// A listener.
 pub struct Listener {
@@ -218,8 +190,8 @@ enum Handshake {
 /// The requests that a connection accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PortMode {
-    /// Everything that the router serves.
-    Router,
+    /// Everything that the application serves.
+    Application,
     /// Nothing: a plain connection on a TLS port.
     TlsOnly,
 }
@@ -273,13 +245,13 @@ impl Server {
             Some(handshake) = self.handshakes.join_next() => {
                 match handshake {
                     Ok(Some((accepted, Handshake::Secure(stream)))) => {
-                        self.connect(accepted, *stream, PortMode::Router);
+                        self.connect(accepted, *stream, PortMode::Application);
                     }
                     Ok(Some((accepted, Handshake::Plain(stream)))) => {
                         self.connect(accepted, stream, PortMode::TlsOnly);
                     }
                     Ok(Some((accepted, Handshake::Proxied(stream)))) => {
-                        self.connect(accepted, stream, PortMode::Router);
+                        self.connect(accepted, stream, PortMode::Application);
                     }
                     Ok(None) | Err(_) => {}
                 }
@@ -322,7 +294,7 @@ impl Server {
         let (limit, number) = (self.settings.header_timeout, accepted.slot.number);
         let failures = Arc::clone(&self.failures);
         let task = match (self.tls.clone(), is_proxy) {
-            (None, false) => return self.connect(accepted, stream, PortMode::Router),
+            (None, false) => return self.connect(accepted, stream, PortMode::Application),
             (Some(tls), false) => {
                 self.handshakes.spawn(tls_handshake(tls, accepted, stream, limit, failures))
             }
@@ -564,9 +536,9 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         idle: KEEP_ALIVE_TIMEOUT,
         write: settings.header_timeout,
     };
-    let HttpApp { router, errors } = app;
+    let HttpApp { application, errors } = app;
     let service = ConnectionService {
-        router,
+        application,
         errors,
         mode,
         info: ConnectionInfo {
@@ -596,9 +568,9 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         )
 }
 
-/// The router, with the connection's data for each request.
+/// The application, with the connection's data for each request.
 struct ConnectionService {
-    router: Router,
+    application: Arc<dyn Application>,
     errors: ErrorResponder,
     mode: PortMode,
     info: ConnectionInfo,
@@ -648,32 +620,34 @@ impl Service<Request<Incoming>> for ConnectionService {
         };
         let mut info = self.info;
         info.peer.set_ip(source);
-        let (limit, state) = (self.body_timeout, self.state.clone());
-        let mut request = request.map(|body| Body::new(TimedBody::new(body, state, limit)));
+        let (head, body) = request.into_parts();
+        let body = if body.is_end_stream() {
+            Body::empty()
+        } else {
+            Body::new(TimedBody::new(body, self.state.clone(), self.body_timeout))
+        };
         let query = kept_query.unwrap_or_else(|| {
-            Bytes::copy_from_slice(request.uri().query().unwrap_or_default().as_bytes())
+            Bytes::copy_from_slice(head.uri.query().unwrap_or_default().as_bytes())
         });
-        request.extensions_mut().insert(RawQuery(query));
-        request.extensions_mut().insert(info);
-        let host = request.headers().get(HOST).cloned();
-        let limit = self.request_timeout;
-        let guarded = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
-        let answer = tokio::time::timeout(limit, guarded);
+        let host = head.headers.get(HOST).cloned();
+        let request = HttpRequest { head, body, query, connection: info };
+        let served = Arc::clone(&self.application).serve(request);
+        let answer =
+            tokio::time::timeout(self.request_timeout, AssertUnwindSafe(served).catch_unwind());
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
             match answer.await {
-                Ok(Ok(Ok(mut answer))) => {
+                Ok(Ok(HttpResponse { mut response, is_authenticated })) => {
                     if *shared.phase.borrow() != Phase::Serving {
-                        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                        let close = HeaderValue::from_static("close");
+                        response.headers_mut().insert(CONNECTION, close);
                     }
-                    let is_authenticated = answer.extensions().get() == Some(&AuthenticatedCaller);
-                    if is_authenticated || answer.status().is_success() {
+                    if is_authenticated || response.status().is_success() {
                         guard.mark_success();
                     }
-                    Ok(answer)
+                    Ok(response)
                 }
-                Ok(Ok(Err(never))) => match never {},
                 Ok(Err(_panic)) => {
                     // The panic message is in the log already.
                     tracing::error!(event = "request.panicked", "a request failed with a panic");

@@ -1,8 +1,9 @@
 //! The HTTP/1.1 server: connections, plain or over TLS, with limits of size, number and time.
 //!
-//! It does not depend on the application that it serves. [`http::HttpApp`] has the router, and the
+//! It does not depend on the application that it serves. [`http::HttpApp`] has the application, and the
 //! error format of the clients.
 
+mod application;
 mod body;
 mod cleared_buffer;
 mod connection;

@@ -16,6 +16,7 @@ use ::http::Method;
 use ::http::request::Parts;
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 
 use self::format::Format;
 use self::sign::{ApiCall, SignedRequest};
@@ -28,13 +29,15 @@ use crate::authn::{Authenticator, Caller, IdentityClaim, IdentityVerifier};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{Api, RequestContext};
 use crate::pipeline::{IncomingRequest, ProtocolRequest};
-use crate::server::http::{RawQuery, collect_body};
+use crate::server::http::collect_body;
 
 /// A request of the RPC API.
 pub struct RpcRequest<'a> {
     authenticator: &'a Authenticator,
     identities: &'a IdentityVerifier,
     head: Parts,
+    /// The query as sent.
+    query: Bytes,
     body: Body,
     /// The response format, as far as the request has selected it.
     format: Format,
@@ -46,9 +49,10 @@ impl<'a> RpcRequest<'a> {
         authenticator: &'a Authenticator,
         identities: &'a IdentityVerifier,
         head: Parts,
+        query: Bytes,
         body: Body,
     ) -> Self {
-        Self { authenticator, identities, head, body, format: Format::Json }
+        Self { authenticator, identities, head, query, body, format: Format::Json }
     }
 }
 
@@ -60,8 +64,8 @@ impl ProtocolRequest for RpcRequest<'_> {
         mut incoming: IncomingRequest<'_>,
     ) -> Result<Recorded<Response>, ApiError> {
         let body = collect_body(std::mem::take(&mut self.body), MAX_BODY_BYTES).await?;
-        let Parts { method, uri, headers, extensions, .. } = &self.head;
-        let query = extensions.get().map_or(&[][..], |RawQuery(query)| query);
+        let Parts { method, uri, headers, .. } = &self.head;
+        let query = &*self.query;
         let params = params::read(query, params::form(headers, &body)?)?;
         incoming.note_parameters(Parameters::of(&params));
         self.format = Format::requested(&params, headers)?;
@@ -90,12 +94,23 @@ impl ProtocolRequest for RpcRequest<'_> {
         let authenticated =
             admitted.authenticate(|request| self.authenticator.authenticate(&claim, request))?;
         let supported = supported(&action, authenticated.caller())?;
+        overwrite_stack();
         Ok((supported.handler)(authenticated, &params, self.format).await)
     }
 
     fn failure(&self, request: &RequestContext, error: &ApiError) -> Response {
         format::failure(self.format, request.id, &request.host, error).map(Body::from)
     }
+}
+
+/// The bytes of the stack that the functions that read a request use, and more.
+const READING_STACK_BYTES: usize = 8 * 1024;
+
+/// Overwrites what the functions that read the parameters left of them on the stack of this thread: nothing else
+/// may reach as deep for a while.
+#[inline(never)]
+fn overwrite_stack() {
+    std::hint::black_box(&mut [0_u8; READING_STACK_BYTES]);
 }
 
 /// An action, by what proves its caller.

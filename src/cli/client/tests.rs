@@ -1,6 +1,7 @@
 //! The client against a server that checks what it gets, as the gateway does.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -16,7 +17,7 @@ use crate::api::rpc::params;
 use crate::api::rpc::sign::{self, rpc1_string_to_sign};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{Api, RequestId, clock};
-use crate::server::http::{ConnectionLimits, HttpApp, HttpSettings, RawQuery, collect_body, serve};
+use crate::server::http::{ConnectionLimits, HttpApp, HttpSettings, collect_body, serve};
 
 const SECRET: &str = "exampleSecretDoNotUse0123456789";
 const NONCE: &str = "c0ffee00112233445566778899aabbcc";
@@ -85,12 +86,10 @@ fn request(
 async fn prove(request: Request<Body>) -> Result<(String, Vec<String>), ApiError> {
     let (head, body) = request.into_parts();
     let body = collect_body(body, 256 * 1024).await?;
-    let query = head.extensions.get().map(|RawQuery(query)| query.to_vec());
-    let query = query.unwrap_or_else(|| head.uri.query().unwrap_or_default().into());
-    let params = params::read(&query, params::form(&head.headers, &body)?)?;
+    let query = head.uri.query().unwrap_or_default().as_bytes();
+    let params = params::read(query, params::form(&head.headers, &body)?)?;
     let (method, path, headers) = (&head.method, head.uri.path(), &head.headers);
-    let signed =
-        SignedRequest { method, path, query: &query, headers, body: &body, params: &params };
+    let signed = SignedRequest { method, path, query, headers, body: &body, params: &params };
     let claim = sign::claim(&signed)?;
     if !signature::verify(&claim, &SECRET.into()) {
         return Err(claim.mismatch());
@@ -180,7 +179,7 @@ async fn client() -> Client {
     };
     tokio::spawn(serve(
         listener,
-        HttpApp { router, errors: ERRORS },
+        HttpApp { application: Arc::new(router), errors: ERRORS },
         settings,
         std::future::pending(),
     ));

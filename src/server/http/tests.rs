@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use axum::extract::Request as AxumRequest;
+use axum::Router;
 use axum::response::IntoResponse as _;
 use axum::routing::any;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -20,11 +20,11 @@ const FINISH: Duration = Duration::from_secs(5);
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7);
 
 /// Responds with the sizes of query and body, and the last bytes of both.
-async fn echo(request: AxumRequest) -> Response {
-    let query = request.extensions().get::<RawQuery>().unwrap().0.clone();
-    assert_eq!(request.extensions().get::<ConnectionInfo>().unwrap().peer, PEER);
-    let path = request.uri().path().to_owned();
-    match collect_body(request.into_body(), MAX_BODY_BYTES).await {
+async fn echo(request: HttpRequest) -> Response {
+    let HttpRequest { head, body, query, connection } = request;
+    assert_eq!(connection.peer, PEER);
+    let path = head.uri.path().to_owned();
+    match collect_body(body, MAX_BODY_BYTES).await {
         Ok(body) => {
             let last = |bytes: &[u8]| bytes.last().map(|byte| char::from(*byte));
             let (of_query, of_body) = (last(&query), last(&body));
@@ -67,8 +67,27 @@ const ERRORS: ErrorResponder = ErrorResponder {
     },
 };
 
-fn app(router: Router) -> HttpApp {
-    HttpApp { router, errors: ERRORS }
+/// An application that is one function.
+struct Function<F>(F);
+
+impl<F, R> Application for Function<F>
+where
+    F: Fn(HttpRequest) -> R + Send + Sync,
+    R: Future<Output = HttpResponse> + Send + 'static,
+{
+    fn serve(self: Arc<Self>, request: HttpRequest) -> PendingResponse {
+        Box::pin((self.0)(request))
+    }
+}
+
+fn echo_app() -> impl Application {
+    Function(|request| async {
+        HttpResponse { response: echo(request).await, is_authenticated: false }
+    })
+}
+
+fn app(application: impl Application + 'static) -> HttpApp {
+    HttpApp { application: Arc::new(application), errors: ERRORS }
 }
 
 fn settings() -> HttpSettings {
@@ -98,18 +117,18 @@ fn guard() -> watch::Receiver<Phase> {
     watch::Sender::new(Phase::Serving).subscribe()
 }
 
-/// A connection to `router` through a pipe of this many bytes.
-fn connect(router: Router) -> DuplexStream {
-    connect_with(router, ServerMetrics::default())
+/// A connection to `application` through a pipe of this many bytes.
+fn connect(application: impl Application + 'static) -> DuplexStream {
+    connect_with(application, ServerMetrics::default())
 }
 
-fn connect_with(router: Router, metrics: ServerMetrics) -> DuplexStream {
+fn connect_with(application: impl Application + 'static, metrics: ServerMetrics) -> DuplexStream {
     let (client, server) = tokio::io::duplex(64 * 1024);
     tokio::spawn(connection(
         server,
         &accepted(metrics),
-        app(router),
-        PortMode::Router,
+        app(application),
+        PortMode::Application,
         &settings(),
         guard(),
     ));
@@ -117,7 +136,7 @@ fn connect_with(router: Router, metrics: ServerMetrics) -> DuplexStream {
 }
 
 fn echoing() -> DuplexStream {
-    connect(Router::new().fallback(echo))
+    connect(echo_app())
 }
 
 /// Reads one response: its status line, its head and its body.
@@ -293,7 +312,7 @@ async fn a_response_that_is_read_byte_by_byte_is_cut_off_in_time() {
         server,
         &accepted(ServerMetrics::default()),
         app(router),
-        PortMode::Router,
+        PortMode::Application,
         &settings(),
         guard(),
     ));
@@ -310,12 +329,12 @@ async fn a_response_that_is_read_byte_by_byte_is_cut_off_in_time() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_its_response_is_dropped() {
     let (client, server) = tokio::io::duplex(64);
-    let router = Router::new().fallback(echo);
+    let application = echo_app();
     let driven = tokio::spawn(connection(
         server,
         &accepted(ServerMetrics::default()),
-        app(router),
-        PortMode::Router,
+        app(application),
+        PortMode::Application,
         &settings(),
         guard(),
     ));
@@ -381,14 +400,16 @@ async fn a_client_gets_its_error_format_for_errors_of_the_server() {
 }
 
 /// Starts a server on a new socket.
-fn start(router: Router) -> (SocketAddr, Arc<Notify>, tokio::task::JoinHandle<()>) {
+fn start(
+    application: impl Application + 'static,
+) -> (SocketAddr, Arc<Notify>, tokio::task::JoinHandle<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    start_on(listener, router, settings(), Stop::AtOnce)
+    start_on(listener, application, settings(), Stop::AtOnce)
 }
 
 fn start_on(
     listener: std::net::TcpListener,
-    router: Router,
+    application: impl Application + 'static,
     settings: HttpSettings,
     way: Stop,
 ) -> (SocketAddr, Arc<Notify>, tokio::task::JoinHandle<()>) {
@@ -402,7 +423,7 @@ fn start_on(
             stopped.notified().await;
             way
         };
-        serve(listener, app(router), settings, stop).await;
+        serve(listener, app(application), settings, stop).await;
     });
     (address, stop, server)
 }
@@ -499,14 +520,10 @@ async fn a_listener_is_handed_over_without_a_lost_request() {
 #[tokio::test]
 async fn a_connection_of_an_authenticated_caller_is_kept_whatever_the_response() {
     for is_authenticated in [true, false] {
-        let refuse = move || async move {
-            let mut answer = http::StatusCode::FORBIDDEN.into_response();
-            if is_authenticated {
-                answer.extensions_mut().insert(AuthenticatedCaller);
-            }
-            answer
+        let refuse = move |_request| async move {
+            HttpResponse { response: http::StatusCode::FORBIDDEN.into_response(), is_authenticated }
         };
-        let (address, _stop, _server) = start(Router::new().route("/", any(refuse)));
+        let (address, _stop, _server) = start(Function(refuse));
         let mut open = Vec::new();
         for _count in 0..CONNECTIONS {
             let mut client = TcpStream::connect(address).await.unwrap();

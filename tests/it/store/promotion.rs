@@ -108,7 +108,7 @@ async fn decrypts(server: &Server, user: &AccessKey, blob: &str) -> bool {
 /// Waits until a gateway decrypts again.
 pub(super) async fn until_decrypts(server: &Server, user: &AccessKey, blob: &str) {
     let decrypted = until_async(async || decrypts(server, user, blob).await);
-    let limit = std::time::Duration::from_secs(30);
+    let limit = Duration::from_secs(30);
     assert!(tokio::time::timeout(limit, decrypted).await.is_ok(), "{}", server.log());
 }
 
