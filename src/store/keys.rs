@@ -73,6 +73,11 @@ impl Store {
         after.id = id;
         sort_versions(&mut after);
         if after == before {
+            drop(write);
+            // Another process has made this change. It is effective here with the answer.
+            if self.key(id).is_none_or(|known| *known != before) {
+                self.refresh().await?;
+            }
             return Ok(Arc::new(before));
         }
         write.save_key(&before, &after).await?;
@@ -417,6 +422,22 @@ mod tests {
         };
         bench.store.change_key(record.id, change).await.unwrap();
         assert_eq!(revision().await, before + 1);
+    }
+
+    #[tokio::test]
+    async fn a_change_that_another_process_has_made_is_effective_here_with_the_answer() {
+        let bench = Bench::new().await;
+        let record = bench.store.insert_key(sample_key()).await.unwrap();
+        let there = open(&bench.url).await.unwrap();
+        for store in [&there, &bench.store] {
+            let disable = |key: &mut KeyRecord| {
+                key.state = KeyState::Disabled;
+                Ok::<_, StoreError>(())
+            };
+            store.change_key(record.id, disable).await.unwrap();
+            assert_eq!(store.key(record.id).unwrap().state, KeyState::Disabled);
+        }
+        bench.assert_disk_is_memory().await;
     }
 
     #[tokio::test]
