@@ -4,21 +4,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fault_token::{Fault, Prng, Rule, When};
 
 use crate::end_to_end::Consistency;
-use crate::key_model::{Change, KeyFacts, KeyRequest, Kind, Operation, State};
-use crate::ledger::{Key, Ledger, Outcome, ask, perform};
+use crate::ledger::{Key, Ledger, perform};
 use crate::observation::Depth;
 use crate::scale::{report, scaled};
-use crate::setup::{PLAINTEXT, Setup};
+use crate::setup::Setup;
 use crate::support::gateway::text;
 use crate::support::history::{Timed, explain};
+use crate::support::key_history::{
+    AliasRequest, Outcome, apply_to_alias, apply_to_key, ask, lines,
+};
 use crate::support::key_material::wrap;
+use crate::support::key_model::{Change, KeyFacts, KeyRequest, Kind, Operation};
 use crate::support::process::signal;
 
 /// Callers at once.
@@ -44,16 +46,6 @@ enum End {
 struct Histories {
     keys: BTreeMap<String, Vec<Timed<(KeyRequest, Outcome)>>>,
     aliases: BTreeMap<String, Vec<Timed<(AliasRequest, Outcome)>>>,
-}
-
-/// What is asked of an alias.
-#[derive(Debug, Clone)]
-enum AliasRequest {
-    Create(String),
-    Update(String),
-    Delete,
-    /// Which key it names.
-    Resolve,
 }
 
 /// What one gateway after the other is tried with, on the same state.
@@ -141,6 +133,7 @@ impl Round {
             0 => KeyRequest::To(Change::AddVersion),
             1 => KeyRequest::To(Change::Rotation(7 + u16::try_from(prng.below(30)).unwrap())),
             2 => KeyRequest::To(Change::Disable),
+            13 => KeyRequest::To(Change::Description(format!("text {}", prng.below(9)))),
             3..5 => KeyRequest::To(Change::Enable),
             5 => KeyRequest::To(Change::Schedule),
             6..8 => KeyRequest::To(Change::Cancel),
@@ -150,8 +143,8 @@ impl Round {
                 None => KeyRequest::Describe,
             },
             11..13 => KeyRequest::Describe,
-            13 => KeyRequest::Versions,
-            14..17 if encrypted.is_some() => KeyRequest::Decrypt(encrypted.unwrap()),
+            14 => KeyRequest::Versions,
+            15..17 if encrypted.is_some() => KeyRequest::Decrypt(encrypted.unwrap()),
             _ if kind != Kind::Signing => KeyRequest::Encrypt,
             _ => KeyRequest::Describe,
         };
@@ -217,122 +210,6 @@ impl Round {
             told += calls.len();
         }
         told
-    }
-}
-
-/// Each call on a line, by its beginning.
-fn lines<A: Debug>(calls: &[Timed<(A, Outcome)>]) -> String {
-    let mut calls: Vec<_> = calls.iter().collect();
-    calls.sort_by_key(|call| call.began);
-    let lines = calls.into_iter().map(|call| {
-        let (asked, outcome) = &call.call;
-        let outcome = match outcome {
-            Outcome::Done(answer) => {
-                let metadata = &answer["KeyMetadata"];
-                let told = ["KeyId", "KeyState", "PrimaryKeyVersion", "RotationInterval"];
-                let told = told.map(|name| metadata[name].as_str().unwrap_or_default());
-                let version = &answer["KeyVersion"]["KeyVersionId"];
-                format!("{told:?} {version} {} {}", answer["TotalCount"], answer["KeyVersionId"])
-            }
-            other => format!("{other:?}"),
-        };
-        let asked = format!("{asked:?}");
-        let answered = call.answered.map(|at| at / 1_000);
-        format!("{} to {answered:?}: {asked:.50} {outcome}\n", call.began / 1_000)
-    });
-    lines.collect()
-}
-
-impl AliasRequest {
-    fn request(&self, alias: &str) -> crate::key_model::Request {
-        let name = alias.to_owned();
-        match self {
-            Self::Create(key) => Operation::CreateAlias { name, key: key.clone() }.request(),
-            Self::Update(key) => Operation::UpdateAlias { name, key: key.clone() }.request(),
-            Self::Delete => Operation::DeleteAlias { name }.request(),
-            Self::Resolve => ("DescribeKey", vec![("KeyId", name)]),
-        }
-    }
-}
-
-/// What a call makes of an alias that names `key`; none when the answer is not of that.
-#[expect(clippy::option_option, clippy::ref_option, reason = "an alias may name no key")]
-fn apply_to_alias(
-    key: &Option<String>,
-    asked: &AliasRequest,
-    outcome: &Outcome,
-) -> Option<Option<String>> {
-    let done = match asked {
-        AliasRequest::Create(new) => key.is_none().then(|| Some(new.clone())),
-        AliasRequest::Update(new) => key.is_some().then(|| Some(new.clone())),
-        AliasRequest::Delete => key.is_some().then_some(None),
-        AliasRequest::Resolve => key.is_some().then(|| key.clone()),
-    };
-    match (outcome, asked) {
-        (Outcome::Done(answer), AliasRequest::Resolve) => {
-            let is_it = key.as_deref() == answer["KeyMetadata"]["KeyId"].as_str();
-            done.filter(|_key| is_it)
-        }
-        (Outcome::Done(_) | Outcome::Unknown, _) => done,
-        // The state of the key that it is to name may be against it, too.
-        (Outcome::Refused(code), _) => match code.as_str() {
-            "Forbidden.AliasNotFound" => key.is_none().then(|| key.clone()),
-            "AliasAlreadyExists" => key.is_some().then(|| key.clone()),
-            _ => code.starts_with("Rejected.").then(|| key.clone()),
-        },
-        (Outcome::Nothing, _) => None,
-    }
-}
-
-/// What a call makes of a key with these facts; none when the answer is not of them.
-fn apply_to_key(
-    kind: Kind,
-    facts: &KeyFacts,
-    asked: &KeyRequest,
-    outcome: &Outcome,
-) -> Option<KeyFacts> {
-    let same = || Some(facts.clone());
-    let answer = match outcome {
-        Outcome::Done(answer) => answer,
-        Outcome::Unknown => return facts.after(kind, asked.change()?),
-        Outcome::Nothing => return None,
-        Outcome::Refused(code) => {
-            return match asked {
-                KeyRequest::To(change) if facts.after(kind, change).is_none() => same(),
-                KeyRequest::Encrypt | KeyRequest::Decrypt(_) if *code == facts.state.refusal() => {
-                    same()
-                }
-                _ => None,
-            };
-        }
-    };
-    match asked {
-        KeyRequest::To(change) => {
-            let mut after = facts.after(kind, change)?;
-            if let (Change::AddVersion, Kind::Cipher) = (change, kind) {
-                let version = text(&answer["KeyVersion"]["KeyVersionId"]);
-                after.primary = Some(version.to_owned());
-            }
-            Some(after)
-        }
-        KeyRequest::Describe => {
-            let metadata = &answer["KeyMetadata"];
-            let member = |name: &str| metadata[name].as_str().unwrap_or_default();
-            let is_so =
-                State::of(metadata) == facts.state && member("RotationInterval") == facts.rotation;
-            facts.with_primary(member("PrimaryKeyVersion")).filter(|_facts| is_so)
-        }
-        KeyRequest::Versions => {
-            let count = answer["TotalCount"].as_u64();
-            (count == u64::try_from(facts.versions).ok()).then(same)?
-        }
-        KeyRequest::Encrypt if facts.state == State::Enabled => {
-            facts.with_primary(text(&answer["KeyVersionId"]))
-        }
-        KeyRequest::Decrypt(_) if facts.state == State::Enabled => {
-            (answer["Plaintext"] == PLAINTEXT).then(same)?
-        }
-        KeyRequest::Encrypt | KeyRequest::Decrypt(_) => None,
     }
 }
 

@@ -9,13 +9,14 @@ use fault_token::{Fault, Rule, When, mix};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::end_to_end::Consistency;
-use crate::key_model::{Change, Kind, Operation};
-use crate::ledger::{Ledger, Outcome, perform};
+use crate::ledger::{Ledger, perform};
 use crate::observation::Depth;
 use crate::scale::{report, scaled};
 use crate::setup::Setup;
 use crate::support::gateway::{Gateway, text};
+use crate::support::key_history::Outcome;
 use crate::support::key_material::wrap;
+use crate::support::key_model::{Change, Kind, Operation};
 
 /// A change, and what has to be there before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,24 +5,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use hsmgate::cli::client::{CallError, Client};
-use serde_json::Value;
+use hsmgate::cli::client::Client;
 
-use crate::key_model::{ACCESS_POINT, Change, KeyFacts, Kind, Operation, Proof, Request, State};
 use crate::support::gateway::{Gateway, text};
 use crate::support::instance_client::InstanceClient;
-
-/// What came of a call.
-#[derive(Debug, Clone)]
-pub(crate) enum Outcome {
-    Done(Value),
-    /// The caller may not, so nothing has changed.
-    Refused(String),
-    /// It may have been done.
-    Unknown,
-    /// The gateway was too busy to begin it.
-    Nothing,
-}
+use crate::support::key_history::{Outcome, ask};
+use crate::support::key_model::{ACCESS_POINT, Change, KeyFacts, Kind, Operation, Proof, State};
 
 /// A key as its client knows it.
 #[derive(Debug, Clone)]
@@ -54,21 +42,6 @@ pub(crate) struct Ledger {
     pub(crate) facts: usize,
 }
 
-impl Outcome {
-    pub(crate) fn of(answer: Result<Value, CallError>) -> Self {
-        match answer {
-            Ok(answer) => Self::Done(answer),
-            Err(CallError::Refused { status: 429, .. }) => Self::Nothing,
-            Err(CallError::Refused { status, code, .. }) if status < 500 => Self::Refused(code),
-            Err(_) => Self::Unknown,
-        }
-    }
-
-    pub(crate) fn is_done(&self) -> bool {
-        matches!(self, Self::Done(_))
-    }
-}
-
 impl Key {
     pub(crate) fn new(kind: Kind) -> Self {
         let (may_be, before) = (vec![KeyFacts::new(kind)], Vec::new());
@@ -88,7 +61,9 @@ impl Ledger {
         let demo = gateway.dev.key_id.clone();
         let mut ledger = Self::default();
         ledger.aliases.insert(gateway.dev.alias.clone(), vec![Some(demo.clone())]);
-        ledger.keys.insert(demo, Key::new(Kind::Cipher));
+        let mut key = Key::new(Kind::Cipher);
+        "Created by hsmgate dev".clone_into(&mut key.may_be[0].description);
+        ledger.keys.insert(demo, key);
         ledger
     }
 
@@ -182,12 +157,6 @@ pub(crate) async fn perform(
     let outcome = ask(client, operation.request()).await;
     ledger.borrow_mut().finish(operation, &outcome);
     outcome
-}
-
-/// Asks, and tells what came of it.
-pub(crate) async fn ask(client: &Client, (action, params): Request) -> Outcome {
-    let params: Vec<_> = params.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    Outcome::of(client.call(action, &params).await)
 }
 
 /// What may be so after a call that has this outcome. `after` is what a call makes of something

@@ -18,7 +18,6 @@ mod hang;
 mod identity;
 mod import_steps;
 mod incomplete_versions;
-mod key_model;
 mod kills;
 mod ledger;
 mod log_levels;

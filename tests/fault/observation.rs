@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::key_model::{KeyFacts, Kind, Proof, Request, State};
 use crate::ledger::{Key, Ledger};
 use crate::support::gateway::{Gateway, text};
+use crate::support::key_model::{KeyFacts, Kind, Proof, Request, State};
 
 /// Of each key, so many proofs are kept.
 const MAX_PROOFS: usize = 4;
@@ -169,6 +169,7 @@ async fn observe(
         primary: Some(member("PrimaryKeyVersion")),
         has_material: true,
         rotation: member("RotationInterval"),
+        description: member("Description"),
     };
     (seen, versions)
 }

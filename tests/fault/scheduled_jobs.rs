@@ -6,12 +6,13 @@ use std::time::Duration;
 use fault_token::{Fault, Rule, When};
 
 use crate::end_to_end::{Consistency, change};
-use crate::key_model::{Change, KeyFacts, Kind, Operation};
-use crate::ledger::{Ledger, Outcome, perform};
+use crate::ledger::{Ledger, perform};
 use crate::observation::Depth;
 use crate::scale::{report, scaled};
 use crate::setup::Setup;
 use crate::support::gateway::{Gateway, text};
+use crate::support::key_history::Outcome;
+use crate::support::key_model::{Change, KeyFacts, Kind, Operation};
 use crate::support::process::is_alive;
 
 /// What is due.

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::support::admin_client;
 use crate::support::gateway::{Gateway, dev_command, text};
 use crate::support::installation::{AccessKey, Installation};
+pub(crate) use crate::support::key_model::PLAINTEXT;
 use crate::support::process::LIMIT;
 use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 use crate::support::softhsm::{self, scratch};
@@ -21,8 +22,6 @@ use crate::support::softhsm::{self, scratch};
 /// Options of every gateway here: the limit of calls is not what is tested.
 const OPTIONS: [&str; 2] = ["--calls-per-second", "0"];
 
-/// What is encrypted.
-pub(crate) const PLAINTEXT: &str = "SGVsbG8=";
 pub(crate) const ENCRYPT: [(&str, &str); 2] = [("KeyId", "alias/demo"), ("Plaintext", PLAINTEXT)];
 
 /// A running gateway, and what its token is told.

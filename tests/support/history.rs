@@ -30,23 +30,79 @@ pub(crate) fn explain<S, C>(
 where
     S: Clone + Eq + Hash + Debug,
 {
+    let is_before =
+        |one: &Timed<C>, other: &Timed<C>| one.answered.is_some_and(|at| at < other.began);
+    explain_ordered(before, calls, apply, reads, is_before)
+}
+
+/// As [`explain`], where `is_before` tells which of two calls comes before the other in every order.
+pub(crate) fn explain_ordered<S, C>(
+    before: &[S],
+    calls: &[Timed<C>],
+    apply: impl Fn(&S, &C) -> Option<S>,
+    reads: impl Fn(&C) -> bool,
+    is_before: impl Fn(&Timed<C>, &Timed<C>) -> bool,
+) -> Vec<S>
+where
+    S: Clone + Eq + Hash + Debug,
+{
     let mut calls: Vec<&Timed<C>> = calls.iter().collect();
     calls.sort_by_key(|call| call.began);
+    let earlier = |call: &&Timed<C>| {
+        let are_earlier = calls.iter().map(|other| is_before(other, call));
+        Calls::of(are_earlier)
+    };
+    let earlier = calls.iter().map(earlier).collect();
     let reads = calls.iter().map(|call| reads(&call.call)).collect();
-    let mut search = Search { calls, reads, apply, seen: HashSet::new(), ends: Vec::new() };
+    let optional = Calls::of(calls.iter().map(|call| call.answered.is_none()));
+    let seen = HashSet::new();
+    let mut search = Search { calls, earlier, reads, optional, apply, seen, ends: Vec::new() };
     for state in before {
-        let mut done = vec![false; search.calls.len()];
+        let mut done = Calls::of(search.calls.iter().map(|_call| false));
         search.extend(&mut done, state);
     }
     search.ends
 }
 
+/// A set of calls, a bit for each.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Calls(Vec<u64>);
+
+impl Calls {
+    fn of(are_in: impl ExactSizeIterator<Item = bool>) -> Self {
+        let mut set = Self(vec![0; are_in.len().div_ceil(64)]);
+        for (at, is_in) in are_in.enumerate() {
+            if is_in {
+                set.0[at / 64] |= 1 << (at % 64);
+            }
+        }
+        set
+    }
+
+    fn has(&self, at: usize) -> bool {
+        self.0[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    fn toggle(&mut self, at: usize) {
+        self.0[at / 64] ^= 1 << (at % 64);
+    }
+
+    /// Whether all calls of this set are among the others.
+    fn is_in(&self, others: &Self) -> bool {
+        self.0.iter().zip(&others.0).all(|(own, others)| own & !others == 0)
+    }
+}
+
 struct Search<'a, S, C, A> {
     calls: Vec<&'a Timed<C>>,
+    /// Those that come before each call.
+    earlier: Vec<Calls>,
     reads: Vec<bool>,
+    /// Those that may not have been done.
+    optional: Calls,
     apply: A,
     /// Where the search has been: the calls that are done, and the state.
-    seen: HashSet<(Vec<bool>, S)>,
+    seen: HashSet<(Calls, S)>,
     ends: Vec<S>,
 }
 
@@ -55,39 +111,41 @@ where
     S: Clone + Eq + Hash + Debug,
     A: Fn(&S, &C) -> Option<S>,
 {
-    fn extend(&mut self, done: &mut Vec<bool>, state: &S) {
+    fn extend(&mut self, done: &mut Calls, state: &S) {
         let mut read = Vec::new();
         // What reads this state may as well come first.
-        while let Some(at) = self.next(done).into_iter().find(|at| {
-            self.reads[*at] && (self.apply)(state, &self.calls[*at].call).as_ref() == Some(state)
-        }) {
-            done[at] = true;
+        loop {
+            let is_read = |at: &usize| {
+                let after = || (self.apply)(state, &self.calls[*at].call);
+                self.reads[*at] && after().as_ref() == Some(state)
+            };
+            let found = self.next(done).find(is_read);
+            let Some(at) = found else { break };
+            done.toggle(at);
             read.push(at);
         }
         if self.seen.insert((done.clone(), state.clone())) {
-            let is_over = |(done, call): (&bool, &&Timed<C>)| *done || call.answered.is_none();
-            if done.iter().zip(&self.calls).all(is_over) && !self.ends.contains(state) {
+            let is_over = (0..self.calls.len()).all(|at| done.has(at) || self.optional.has(at));
+            if is_over && !self.ends.contains(state) {
                 self.ends.push(state.clone());
             }
-            for at in self.next(done) {
+            let next: Vec<usize> = self.next(done).collect();
+            for at in next {
                 if let Some(after) = (self.apply)(state, &self.calls[at].call) {
-                    done[at] = true;
+                    done.toggle(at);
                     self.extend(done, &after);
-                    done[at] = false;
+                    done.toggle(at);
                 }
             }
         }
         for at in read {
-            done[at] = false;
+            done.toggle(at);
         }
     }
 
-    /// The calls that can be the next: none that is left was answered before they began.
-    fn next(&self, done: &[bool]) -> Vec<usize> {
-        let left = || self.calls.iter().enumerate().filter(|(at, _call)| !done[*at]);
-        let first_answer = left().filter_map(|(_at, call)| call.answered).min();
-        let is_next = |call: &Timed<C>| first_answer.is_none_or(|first| call.began <= first);
-        left().filter(|(_at, call)| is_next(call)).map(|(at, _call)| at).collect()
+    /// The calls that can be the next: none that is left comes before them.
+    fn next(&self, done: &Calls) -> impl Iterator<Item = usize> {
+        (0..self.calls.len()).filter(|at| !done.has(*at) && self.earlier[*at].is_in(done))
     }
 }
 
@@ -160,6 +218,35 @@ mod tests {
         assert_eq!(ends(&[lost, (4, 5, Call::Read(0)), (6, 7, Call::Read(5))]), [5]);
         assert_eq!(ends(&[lost, (4, 5, Call::Read(5)), (6, 7, Call::Read(0))]), NONE, "taken back");
         assert_eq!(ends(&[lost, (1, 2, Call::Read(5))]), NONE, "done before it began");
+    }
+
+    /// Two gateways, of which each reads what the other has written up to `bound` later.
+    fn at_two_gateways(bound: u64, calls: &[(u8, u64, u64, Call)]) -> Vec<u8> {
+        let timed = |(gateway, began, answered, call): &(u8, u64, u64, Call)| Timed {
+            began: *began,
+            answered: Some(*answered),
+            call: (*gateway, *call),
+        };
+        let calls: Vec<_> = calls.iter().map(timed).collect();
+        let reads = |(_gateway, call): &(u8, Call)| matches!(call, Call::Read(_));
+        let is_before = |one: &Timed<(u8, Call)>, other: &Timed<(u8, Call)>| {
+            let may_be_late = reads(&other.call) && one.call.0 != other.call.0;
+            one.answered.unwrap() + if may_be_late { bound } else { 0 } < other.began
+        };
+        explain_ordered(&[0], &calls, |state, call| apply(*state, call.1), reads, is_before)
+    }
+
+    #[test]
+    fn another_gateway_may_read_late_but_not_back_and_not_beyond_the_bound() {
+        let write = (0, 1, 2, Call::Write(5));
+        let read = |gateway, at, value| (gateway, at, at + 1, Call::Read(value));
+        assert_eq!(at_two_gateways(10, &[write, read(1, 9, 0), read(1, 11, 5)]), [5]);
+        assert_eq!(at_two_gateways(10, &[write, read(1, 13, 0)]), NONE, "beyond the bound");
+        assert_eq!(at_two_gateways(10, &[write, read(0, 9, 0)]), NONE, "its own change");
+        assert_eq!(at_two_gateways(10, &[write, read(1, 4, 5), read(1, 6, 0)]), NONE, "back");
+        assert_eq!(at_two_gateways(10, &[read(1, 1, 5), (0, 4, 5, Call::Write(5))]), NONE, "early");
+        let writes = [write, (1, 4, 5, Call::Swap(0, 6))];
+        assert_eq!(at_two_gateways(10, &writes), NONE, "a change is never late");
     }
 
     #[test]

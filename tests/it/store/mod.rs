@@ -2,6 +2,7 @@
 
 mod cluster;
 mod cluster_ivs;
+mod cluster_keys;
 mod damaged_metadata;
 mod database_loss;
 mod durability;

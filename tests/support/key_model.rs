@@ -1,10 +1,10 @@
-//! A model of a key: the published table of states, as far as kills and faults are tested with it.
+//! A model of a key: the published table of states, as far as kills, faults and clusters are tested with it.
 
 use serde_json::{Value, json};
 
-use crate::setup::PLAINTEXT;
-use crate::support::gateway::text;
+use super::gateway::text;
 
+pub(crate) const PLAINTEXT: &str = "SGVsbG8=";
 /// Base64 of 32 bytes.
 const DIGEST: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// The access point that client keys belong to.
@@ -46,6 +46,7 @@ pub(crate) struct KeyFacts {
     pub(crate) has_material: bool,
     /// As DescribeKey tells it; empty of a key that does not rotate.
     pub(crate) rotation: String,
+    pub(crate) description: String,
 }
 
 /// What is done to a key.
@@ -54,6 +55,7 @@ pub(crate) enum Change {
     AddVersion,
     /// So many days between two versions.
     Rotation(u16),
+    Description(String),
     Enable,
     Disable,
     Schedule,
@@ -206,6 +208,7 @@ impl KeyFacts {
             primary: None,
             has_material: !is_empty,
             rotation: String::new(),
+            description: String::new(),
         }
     }
 
@@ -217,6 +220,7 @@ impl KeyFacts {
             primary: None,
             has_material: false,
             rotation: String::new(),
+            description: String::new(),
         }
     }
 
@@ -232,6 +236,9 @@ impl KeyFacts {
             }
             (Change::Rotation(days), Enabled) if kind == Kind::Cipher => {
                 after.rotation = format!("{}s", u32::from(*days) * 86_400);
+            }
+            (Change::Description(text), Enabled | Disabled | PendingImport) => {
+                after.description.clone_from(text);
             }
             (Change::Enable, Enabled | Disabled) => after.state = Enabled,
             (Change::Disable, Enabled | Disabled) => after.state = Disabled,
@@ -272,8 +279,9 @@ impl KeyFacts {
     /// Whether a key with these facts may be seen so.
     pub(crate) fn shows(&self, seen: &Self) -> bool {
         let is_primary = self.primary.is_none() || self.primary == seen.primary;
-        let visible = |facts: &Self| (facts.state, facts.versions, facts.rotation.clone());
-        is_primary && visible(self) == visible(seen)
+        let visible = |facts: &Self| (facts.state, facts.versions);
+        let texts = |facts: &Self| (facts.rotation.clone(), facts.description.clone());
+        is_primary && visible(self) == visible(seen) && texts(self) == texts(seen)
     }
 }
 
@@ -329,6 +337,9 @@ impl Change {
                 let interval = ("RotationInterval", format!("{days}d"));
                 let is_on = ("EnableAutomaticRotation", "true".to_owned());
                 ("UpdateRotationPolicy", vec![is_on, interval])
+            }
+            Self::Description(text) => {
+                ("UpdateKeyDescription", vec![("Description", text.clone())])
             }
             Self::Enable => ("EnableKey", vec![]),
             Self::Disable => ("DisableKey", vec![]),
