@@ -12,6 +12,7 @@ mod cpu;
 mod instructions;
 #[path = "../gateway/load.rs"]
 mod load;
+mod memory;
 #[path = "../gateway/module.rs"]
 mod module;
 #[path = "../gateway/requests.rs"]
@@ -24,6 +25,7 @@ use std::time::Duration;
 use calls::{Operation, requests};
 use clap::Parser;
 use load::Window;
+use memory::Memory;
 use servers::{Program, Servers};
 
 const PLAINTEXT_BYTES: usize = 32;
@@ -79,6 +81,11 @@ fn main() -> anyhow::Result<()> {
 /// Prints processor time and ratios.
 fn measure(options: &Options, home: &Path) -> anyhow::Result<()> {
     let servers = Servers::start(home, options.gateway.as_deref(), &[])?;
+    let mut memory = Memory::default();
+    // A test run does not wait.
+    let rest = |time| std::thread::sleep(if options.bench { time } else { Duration::ZERO });
+    rest(memory::AFTER_START);
+    memory.add("10 s after the start", &servers)?;
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
     println!(
         "\n{} bursts of {} requests to each in turn, medians; {PLAINTEXT_BYTES} B; {processors} \
@@ -96,6 +103,10 @@ fn measure(options: &Options, home: &Path) -> anyhow::Result<()> {
             println!("| {} | {connections} | {row}", operation.name());
         }
     }
+    memory.add("after the load", &servers)?;
+    rest(memory::AFTER_LOAD);
+    memory.add("60 s later", &servers)?;
+    println!("{memory}");
     Ok(())
 }
 
