@@ -97,6 +97,11 @@ impl ServerUrl {
         self.first.query_pairs_mut().append_pair(name, value);
     }
 
+    /// Replaces the password.
+    pub(super) fn set_password(&mut self, password: &str) -> Result<(), ()> {
+        self.first.set_password(Some(password))
+    }
+
     /// The value of a parameter.
     pub(crate) fn parameter(&self, name: &str) -> Option<String> {
         parameter(&self.first, name)

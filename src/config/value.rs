@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use url::Url;
-
+use super::server_url::ServerUrl;
 use super::settings::Setting;
 
 /// A value of the correct type.
@@ -42,10 +41,10 @@ impl Value {
 }
 
 fn without_password(text: String) -> String {
-    match Url::parse(&text) {
-        Ok(mut url) if url.password().is_some() => {
+    match ServerUrl::parse(&text) {
+        Ok(mut url) if url.first().password().is_some() => {
             // A URL with a password has an authority, which takes another one.
-            match url.set_password(Some("***")) {
+            match url.set_password("***") {
                 Ok(()) => url.to_string(),
                 Err(()) => "***".to_owned(),
             }
@@ -98,6 +97,8 @@ mod tests {
         assert_eq!(text("a\"b"), "'a\"b'");
         assert_eq!(text("postgres://role@localhost/db"), "\"postgres://role@localhost/db\"");
         assert_eq!(text("https://u:hunter2@h/p"), "\"https://u:***@h/p\"");
+        let several = text("postgres://u:hunter2@h1:5432,h2:5433/db");
+        assert_eq!(several, "\"postgres://u:***@h1:5432,h2:5433/db\"");
         let list = Value::List(vec!["syslog://u:hunter2@h".to_owned(), "/dev/log".to_owned()]);
         assert_eq!(list.redacted().to_string(), "[\"syslog://u:***@h\", \"/dev/log\"]");
         assert_eq!(Value::Number(7).to_string(), "7");
