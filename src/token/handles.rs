@@ -39,11 +39,21 @@ impl Worker<'_> {
         key: KeyIdentity,
         handles: Handles,
     ) -> Result<Handles, TokenError> {
-        if !self.requires_comparison || handles.is_compared {
+        if !self.requires_comparison {
+            return Ok(handles);
+        }
+        let object = (key, handles.login_epoch, handles.main);
+        if handles.is_compared {
+            self.compared = Some(object);
             return Ok(handles);
         }
         if self.is_of_group() {
             return Err(TokenError::NotCompared);
+        }
+        // A retry has found the same object again.
+        if self.compared == Some(object) {
+            self.state.keys.note_compared(key, handles);
+            return Ok(Handles { is_compared: true, ..handles });
         }
         self.requires_comparison = false;
         let compared = self.compare_with_known(key).and_then(|()| self.handles(key));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use secrecy::SecretString;
 
@@ -38,6 +39,8 @@ pub struct Worker<'a> {
     holds_objects: bool,
     /// Whether the job uses only keys that were compared with their known answers.
     pub(super) requires_comparison: bool,
+    /// The object of a key that this job has used, and that was compared.
+    pub(super) compared: Option<(KeyIdentity, LoginEpoch, ObjectHandle)>,
     /// The cached handles of the job's key from before the job, for its first use.
     pub(super) fetched: Option<(KeyIdentity, Handles)>,
 }
@@ -63,6 +66,7 @@ impl<'a> Worker<'a> {
             session,
             holds_objects: false,
             requires_comparison: false,
+            compared: None,
             fetched: None,
         }
     }
