@@ -16,7 +16,8 @@ use crate::config::secret::read_pin_file;
 use crate::config::{Config, TokenName};
 use crate::model::PrincipalName;
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
-use crate::token::{Token, TokenError};
+use crate::store::LockedStore;
+use crate::token::Token;
 
 /// Creates what is missing, and changes nothing else. It can be repeated at any time.
 #[derive(Debug, Args)]
@@ -37,15 +38,27 @@ pub(super) struct Init {
 impl Init {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
-        let created = self.make_token(&config)?;
+        let runtime = Runtime::new()?;
+        let bound_token = runtime.block_on(LockedStore::token_serial(&config.store_url))?;
+        // Only the token of the store has its keys: a new one in its place would be of no use.
+        let created = if bound_token.is_none() { self.make_token(&config)? } else { None };
         private_files::create_directory(&config.state_directory)?;
-        Runtime::new()?.block_on(async {
+        runtime.block_on(async {
             let backend = settings::backend(config).await.inspect_err(|error| {
-                if self.so_pin_file.is_none() && has_no_token(error) {
-                    output::print_note(
-                        "If the token does not exist yet, create it with --so-pin-file FILE.",
-                    );
+                if !settings::has_no_token(error) {
+                    return;
                 }
+                let note = match bound_token {
+                    Some(serial) => &format!(
+                        "The store belongs to the token with serial number {serial}, and only that token has its \
+                         keys: restore it from its backup (docs/disaster-recovery.md)."
+                    ),
+                    None if self.so_pin_file.is_none() => {
+                        "If the token does not exist yet, create it with --so-pin-file FILE."
+                    }
+                    None => return,
+                };
+                output::print_note(note);
             })?;
             if let Some(label) = created {
                 let serial = backend.token_serial();
@@ -104,10 +117,4 @@ impl Init {
         output::access_key(&key.id, key.secret.expose_secret(), self.json)?;
         Ok(())
     }
-}
-
-/// Whether no slot has the configured token.
-fn has_no_token(error: &anyhow::Error) -> bool {
-    let of_token = |cause: &TokenError| matches!(cause, TokenError::Selection { found: 0, .. });
-    error.chain().filter_map(|cause| cause.downcast_ref()).any(of_token)
 }

@@ -21,7 +21,7 @@ use crate::server::TrustedProxies;
 use crate::server::http::ConnectionLimits;
 use crate::store::{AccessMode, LockedStore, Store};
 use crate::telemetry;
-use crate::token::{Token, TokenGroupSettings, TokenSelector, TokenSettings};
+use crate::token::{Token, TokenError, TokenGroupSettings, TokenSelector, TokenSettings};
 
 /// The beginning of the name of the file that says that a token disagrees with the others of its group.
 const DISAGREEMENT: &str = "token-disagrees";
@@ -95,6 +95,12 @@ impl ConfigFile {
         telemetry::init(&config.log)?;
         Ok(config)
     }
+}
+
+/// Whether no slot has the configured token.
+pub(super) fn has_no_token(error: &anyhow::Error) -> bool {
+    let of_token = |cause: &TokenError| matches!(cause, TokenError::Selection { found: 0, .. });
+    error.chain().filter_map(|cause| cause.downcast_ref()).any(of_token)
 }
 
 /// What a gateway needs, with the PIN read.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::binding::TOKEN_SERIAL;
 use super::connect;
 use super::file_lock::LockMode;
 use super::row_key::RowKey;
@@ -55,6 +56,23 @@ impl LockedStore {
     /// [`StoreError::NoFile`], or when it cannot be read.
     pub async fn open_existing(url: &str) -> Result<Self, StoreError> {
         Self::load(connect::connect_existing(url).await?, StoreMetrics::default()).await
+    }
+
+    /// The serial number of the token to which an existing store belongs, read without its token. `None` if
+    /// there is no store, or it belongs to no token yet.
+    ///
+    /// # Errors
+    /// When the store exists and cannot be read.
+    pub async fn token_serial(url: &str) -> Result<Option<String>, StoreError> {
+        let database = match connect::connect_existing(url).await {
+            Ok(database) => database,
+            Err(StoreError::NoFile(_) | StoreError::NoStore(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let store = Store::of(database, StoreMetrics::default());
+        let serial = store.metadata(TOKEN_SERIAL).await;
+        store.close().await;
+        serial
     }
 
     pub(super) async fn load(

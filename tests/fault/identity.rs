@@ -8,7 +8,7 @@ use fault_token::{Fault, Manner, Rule, When};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::setup::{ENCRYPT, FaultToken, Setup};
+use crate::setup::{ENCRYPT, FaultToken, Setup, TOKEN_FILE, token_directory};
 use crate::support::gateway::text;
 use crate::support::installation::Installation;
 use crate::support::softhsm::scratch;
@@ -37,11 +37,6 @@ fn move_objects(from: &Path, to: &Path) {
             fs::rename(path, to.join(name)).unwrap();
         }
     }
-}
-
-fn token_directory(state: &Path) -> PathBuf {
-    let mut entries = fs::read_dir(state.join("tokens")).unwrap();
-    entries.next().unwrap().unwrap().path()
 }
 
 /// Makes a token with the same label, by SoftHSM2's own tool, in `tokens`.
@@ -144,6 +139,21 @@ async fn no_gateway_starts_on_an_emptied_token_or_another_one() {
     assert!(refusal.contains("the store belongs to token serial"), "{refusal}");
     fs::remove_dir_all(state.join("tokens")).unwrap();
     fs::rename(own, state.join("tokens")).unwrap();
+    assert_eq!(Setup::start_in(dir, token, &[]).encrypt().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_that_softhsm_has_lost_is_not_replaced() {
+    let Setup { gateway, token } = Setup::start();
+    let dir: TempDir = gateway.stop();
+    let state = dir.path().join("state");
+    let file = token_directory(&state).join(TOKEN_FILE);
+    let content = fs::read(&file).unwrap();
+    fs::write(&file, "").unwrap();
+    let refusal = Setup::refuses_to_start_in(&dir, &token);
+    assert!(refusal.contains("is missing or damaged"), "{refusal}");
+    assert_eq!(fs::read_dir(state.join("tokens")).unwrap().count(), 1);
+    fs::write(&file, content).unwrap();
     assert_eq!(Setup::start_in(dir, token, &[]).encrypt().await.status, 200);
 }
 

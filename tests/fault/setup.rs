@@ -11,6 +11,7 @@ use fault_token::{Entry, LATE, OVERLAP, Rule};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::scale::report;
 use crate::support::admin_client;
 use crate::support::gateway::{Gateway, dev_command, text};
 use crate::support::installation::{AccessKey, Installation};
@@ -23,6 +24,15 @@ use crate::support::softhsm::{self, scratch};
 const OPTIONS: [&str; 2] = ["--calls-per-second", "0"];
 
 pub(crate) const ENCRYPT: [(&str, &str); 2] = [("KeyId", "alias/demo"), ("Plaintext", PLAINTEXT)];
+
+/// The file in which SoftHSM2 keeps label, serial number, flags and encrypted PINs of a token.
+pub(crate) const TOKEN_FILE: &str = "token.object";
+
+/// The directory of the only token of a gateway for development.
+pub(crate) fn token_directory(state: &Path) -> PathBuf {
+    let mut entries = std::fs::read_dir(state.join("tokens")).unwrap();
+    entries.next().unwrap().unwrap().path()
+}
 
 /// A running gateway, and what its token is told.
 pub(crate) struct Setup {
@@ -71,7 +81,10 @@ impl Setup {
         let variables: Vec<_> =
             variables.iter().map(|(name, value)| (*name, OsStr::new(value))).collect();
         let options = [&OPTIONS, options].concat();
-        Self { gateway: Gateway::start_with_environment(dir, &options, &variables), token }
+        let gateway = Gateway::start_with_environment(dir, &options, &variables);
+        let state = gateway.state();
+        std::fs::copy(token_directory(&state).join(TOKEN_FILE), state.join(TOKEN_FILE)).unwrap();
+        Self { gateway, token }
     }
 
     /// What a gateway says that must not start in the directory of one that has ended.
@@ -97,9 +110,16 @@ impl Setup {
     }
 
     /// Kills the process, or waits for one that has killed itself, and starts another one on the
-    /// same state without any rule.
+    /// same state without any rule. If SoftHSM2 was writing its token file (softhsm/README.md, durability),
+    /// the copy of that is put back: no gateway can prevent this loss.
     pub(crate) fn kill_and_restart(mut self) -> Self {
         let dir = self.gateway.kill();
+        let state = dir.path().join("state");
+        let token_file = token_directory(&state).join(TOKEN_FILE);
+        if std::fs::metadata(&token_file).unwrap().len() == 0 {
+            report("  SoftHSM2 has lost the token in a login: its file is put back");
+            std::fs::copy(state.join(TOKEN_FILE), token_file).unwrap();
+        }
         self.token.clear();
         Self::start_in(dir, self.token, &[])
     }

@@ -36,7 +36,7 @@ use crate::config::secret::read_private_file;
 use crate::config::{Config, Log, LogFormat, MAX_RATE, Operators};
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use crate::model::{AccessKeyId, AccountId, OperatorAlias, PrincipalName, Region, RegionAccount};
-use crate::store::Store;
+use crate::store::{LockedStore, Store};
 use crate::telemetry;
 use crate::token::{Token, TokenGroupSettings};
 use banner::Banner;
@@ -185,14 +185,15 @@ impl Dev {
             );
         }
         let listeners = Listeners { api: bind(self.listen)?, admin: Some(bind(self.admin)?) };
-        Token::initialize(
-            &module,
-            None,
-            TOKEN_LABEL,
-            &dev_directory.so_pin()?,
-            &dev_directory.pin()?,
-        )
-        .context("cannot create the token")?;
+        let runtime = Runtime::new()?;
+        let bound_token =
+            runtime.block_on(LockedStore::token_serial(&dev_directory.store_url()?))?;
+        // Only the token of the store has its keys: a new one in its place would be of no use.
+        if bound_token.is_none() {
+            let (so_pin, pin) = (dev_directory.so_pin()?, dev_directory.pin()?);
+            Token::initialize(&module, None, TOKEN_LABEL, &so_pin, &pin)
+                .context("cannot create the token")?;
+        }
         let tls = self
             .tls
             .then(|| dev_directory.certificate(self.listen.ip(), &self.tls_name))
@@ -205,7 +206,17 @@ impl Dev {
         }
         let ca_file = tls.map(|files| files.ca);
         let start = Start { settings, listeners, operators, show_requests };
-        Runtime::new()?.block_on(self.serve(&dev_directory, start, ca_file))
+        runtime.block_on(self.serve(&dev_directory, start, ca_file)).map_err(|error| {
+            if !settings::has_no_token(&error) {
+                return error;
+            }
+            let directory = dev_directory.directory().display();
+            error.context(format!(
+                "the token of {directory} is missing or damaged. If the process was killed while it logged in, \
+                 SoftHSM2 may have lost the token (softhsm/README.md). Restore {directory}/tokens from a copy, \
+                 or choose a new directory with --dir"
+            ))
+        })
     }
 
     async fn serve(

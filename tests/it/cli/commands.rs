@@ -381,7 +381,8 @@ fn another_token_than_the_configured_one_is_never_used() {
 
     let so_pin = so_pin_file(&installation);
     let told = installation.configured(&["init", "--so-pin-file", &so_pin]).failed(1);
-    assert!(told.contains("the store belongs to token serial"), "{told}");
+    assert!(told.contains("The store belongs to the token with serial number"), "{told}");
+    assert_eq!(fs::read_dir(installation.path("tokens")).unwrap().count(), 1);
     for (from, to, what) in [
         ("1234567890123456", "6543210987654321", "account"),
         ("[service]\n", "[service]\nregion = \"cn-beijing\"\n", "region"),
