@@ -27,8 +27,8 @@ use crate::api::table::{ActionLookup, SupportedAction};
 use crate::audit::{Action, Parameters, Recorded};
 use crate::authn::{Authenticator, Caller, IdentityClaim, IdentityVerifier};
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{Api, RequestContext};
-use crate::pipeline::{IncomingRequest, ProtocolRequest};
+use crate::model::{Api, Params, RequestContext};
+use crate::pipeline::{Authenticated, Identified, IncomingRequest, ProtocolRequest};
 use crate::server::http::collect_body;
 
 /// A request of the RPC API.
@@ -61,24 +61,65 @@ impl ProtocolRequest for RpcRequest<'_> {
 
     async fn answer(
         &mut self,
-        mut incoming: IncomingRequest<'_>,
+        incoming: IncomingRequest<'_>,
     ) -> Result<Recorded<Response>, ApiError> {
         let body = collect_body(std::mem::take(&mut self.body), MAX_BODY_BYTES).await?;
-        let Parts { method, uri, headers, .. } = &self.head;
-        let query = &*self.query;
-        let params = params::read(query, params::form(headers, &body)?)?;
+        let Self { authenticator, identities, ref head, ref query, ref mut format, .. } = *self;
+        let reader = Reader { authenticator, identities, head, query, body: &body };
+        let read = reader.read(incoming, format);
+        overwrite_stack();
+        let (call, params) = read?;
+        Ok(match call {
+            Call::Authenticated(handler, request) => handler(request, &params, self.format).await,
+            Call::Identified(action, request) => {
+                (action.handler)(request, &params, self.format).await
+            }
+        })
+    }
+
+    fn failure(&self, request: &RequestContext, error: &ApiError) -> Response {
+        format::failure(self.format, request.id, &request.host, error).map(Body::from)
+    }
+}
+
+/// What reads a request, without waiting for anything: all that it leaves on the stack is on that of one thread.
+struct Reader<'r> {
+    authenticator: &'r Authenticator,
+    identities: &'r IdentityVerifier,
+    head: &'r Parts,
+    query: &'r [u8],
+    body: &'r [u8],
+}
+
+/// A call of a proved caller.
+enum Call<'p> {
+    Authenticated(Handler, Authenticated<'p>),
+    Identified(&'static TokenAction, Identified<'p>),
+}
+
+impl<'r> Reader<'r> {
+    /// `format` is that of a failure too, as soon as it is known.
+    fn read<'p>(
+        self,
+        mut incoming: IncomingRequest<'p>,
+        format: &mut Format,
+    ) -> Result<(Call<'p>, Params<'r>), ApiError> {
+        let Self { query, body, .. } = self;
+        let Parts { method, uri, headers, .. } = self.head;
+        let params = params::read(query, params::form(headers, body)?)?;
         incoming.note_parameters(Parameters::of(&params));
-        self.format = Format::requested(&params, headers)?;
-        let signed_request = SignedRequest {
-            method,
-            path: uri.path(),
-            query,
-            headers,
-            body: &body,
-            params: &params,
-        };
-        let action = match find(&signed_request, &mut incoming)? {
-            Found::BySignature(action) => action,
+        *format = Format::requested(&params, headers)?;
+        let path = uri.path();
+        let signed_request = SignedRequest { method, path, query, headers, body, params: &params };
+        let call = match find(&signed_request, &mut incoming)? {
+            Found::BySignature(action) => {
+                let claim = sign::claim(&signed_request)?;
+                let admitted = incoming.admit(claim.access_key_id.parse().ok())?;
+                let authenticated = admitted
+                    .authenticate(|request| self.authenticator.authenticate(&claim, request))?;
+                let supported = supported(&action, authenticated.caller())?;
+                Call::Authenticated(supported.handler, authenticated)
+            }
             Found::ByToken(action) => {
                 let arn = params.text("OIDCProviderArn").filter(|arn| !arn.is_empty());
                 let arn = arn.ok_or(ErrorCode::MissingProviderArn)?;
@@ -86,20 +127,10 @@ impl ProtocolRequest for RpcRequest<'_> {
                 let admitted = incoming.admit_token(claim.limited_by.clone())?;
                 let identified =
                     admitted.identify(|request| self.identities.verify(&claim, request.time))?;
-                return Ok((action.handler)(identified, &params, self.format).await);
+                Call::Identified(action, identified)
             }
         };
-        let claim = sign::claim(&signed_request)?;
-        let admitted = incoming.admit(claim.access_key_id.parse().ok())?;
-        let authenticated =
-            admitted.authenticate(|request| self.authenticator.authenticate(&claim, request))?;
-        let supported = supported(&action, authenticated.caller())?;
-        overwrite_stack();
-        Ok((supported.handler)(authenticated, &params, self.format).await)
-    }
-
-    fn failure(&self, request: &RequestContext, error: &ApiError) -> Response {
-        format::failure(self.format, request.id, &request.host, error).map(Body::from)
+        Ok((call, params))
     }
 }
 

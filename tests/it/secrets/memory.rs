@@ -133,8 +133,14 @@ async fn no_memory_has_a_value_after_requests_over_http() {
                 let variant = SigningVariant(signing, location);
                 let name = format!("{length}-{number}-{}", signing == Signing::Rpc1);
                 let params = [("SecretName", &*name), ("VersionId", "v1"), ("SecretData", &data)];
-                let mut connection = Connection::open(gateway.address()).await;
                 let call = Call::new(&gateway, variant, "CreateSecret", &params).signed();
+                let mut refused = Connection::open(gateway.address()).await;
+                let changed = String::from_utf8(call.bytes()).unwrap();
+                refused.send(changed.replace("VersionId=v1", "VersionId=v9").as_bytes()).await;
+                assert_eq!(refused.answer().await.unwrap().status, 400);
+                assert_forgotten(&gateway, &format!("a bad signature {name} {location:?}")).await;
+                open.push(refused);
+                let mut connection = Connection::open(gateway.address()).await;
                 connection.send(&call.bytes()).await;
                 assert_eq!(connection.answer().await.unwrap().status, 200);
                 assert_forgotten(&gateway, &format!("CreateSecret {name} {location:?}")).await;
