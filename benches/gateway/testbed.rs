@@ -1,7 +1,6 @@
 //! What is measured, running: a gateway, its baselines and a token, all in this process.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -264,21 +263,7 @@ async fn ended(mut stopped: watch::Receiver<bool>) -> Stop {
 }
 
 fn token_settings(module: &Path) -> TokenSettings {
-    TokenSettings {
-        module: module.to_owned(),
-        name: None,
-        is_required: true,
-        init_arguments: None,
-        selector: TokenSelector::Label(LABEL.to_owned()),
-        pin: PIN.into(),
-        pin_file: None,
-        pin_refusal: None,
-        disagreement: None,
-        is_modifiable: false,
-        workers: None,
-        queue: NonZeroUsize::MIN.saturating_add(1023),
-        max_queue_wait: Duration::from_secs(1),
-    }
+    TokenSettings::new(module.to_owned(), TokenSelector::Label(LABEL.to_owned()), PIN.into())
 }
 
 fn settings(

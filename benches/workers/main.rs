@@ -23,7 +23,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use anyhow::Context as _;
 use fault_token::{Fault, Rule, Settings, write_rules};
 use hsmgate::model::{IvLength, KeyId, KeySpec, KeyUsage, KeyVersionId};
 use hsmgate::token::{
@@ -150,20 +149,11 @@ fn install(directory: &Path, delay: Duration) -> anyhow::Result<PathBuf> {
 }
 
 fn open(module: &Path, workers: Option<usize>) -> anyhow::Result<Token> {
+    let label = TokenSelector::Label(LABEL.to_owned());
     Ok(Token::open(TokenSettings {
-        module: module.to_owned(),
-        name: None,
-        is_required: true,
-        init_arguments: None,
-        selector: TokenSelector::Label(LABEL.to_owned()),
-        pin: PIN.into(),
-        pin_file: None,
-        pin_refusal: None,
-        disagreement: None,
-        is_modifiable: false,
         workers: workers.and_then(NonZeroUsize::new),
-        queue: NonZeroUsize::new(1024).context("a queue has a length")?,
         max_queue_wait: CALL_TIME,
+        ..TokenSettings::new(module.to_owned(), label, PIN.into())
     })?)
 }
 

@@ -94,7 +94,31 @@ pub struct TokenInfo {
     pub firmware: String,
 }
 
+/// The default of [`TokenSettings::queue`].
+const DEFAULT_QUEUE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
+/// The default of [`TokenSettings::max_queue_wait`].
+const DEFAULT_MAX_QUEUE_WAIT: Duration = Duration::from_secs(1);
+
 impl TokenSettings {
+    /// The settings of the only token, without files in the state directory: 1,024 calls may wait, for 1 s.
+    pub fn new(module: PathBuf, selector: TokenSelector, pin: SecretString) -> Self {
+        Self {
+            name: None,
+            is_required: true,
+            module,
+            init_arguments: None,
+            selector,
+            pin,
+            pin_file: None,
+            pin_refusal: None,
+            disagreement: None,
+            is_modifiable: false,
+            workers: None,
+            queue: DEFAULT_QUEUE,
+            max_queue_wait: DEFAULT_MAX_QUEUE_WAIT,
+        }
+    }
+
     /// Logs in with the PIN, which may have been changed since the start.
     pub(super) fn log_in(&self, session: &Session, info: &PaddedInfo) -> Result<(), TokenError> {
         pin_change::log_in(&self.pin, self.pin_file.as_deref(), |pin| {

@@ -3,7 +3,6 @@
 use std::env;
 use std::fs;
 use std::future::Future;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -184,21 +183,8 @@ pub(crate) fn settings(selector: TokenSelector) -> TokenSettings {
 
 /// The settings for another module than the one of this process.
 fn settings_of(module: PathBuf, selector: TokenSelector) -> TokenSettings {
-    TokenSettings {
-        module,
-        name: None,
-        is_required: true,
-        init_arguments: None,
-        selector,
-        pin: PIN.into(),
-        pin_file: None,
-        pin_refusal: None,
-        disagreement: None,
-        is_modifiable: false,
-        workers: None,
-        queue: NonZeroUsize::new(1024).unwrap(),
-        max_queue_wait: Duration::from_mins(1),
-    }
+    let max_queue_wait = Duration::from_mins(1);
+    TokenSettings { max_queue_wait, ..TokenSettings::new(module, selector, PIN.into()) }
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::env;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -151,20 +150,10 @@ async fn carry_out(order: &str) {
     let count: usize = count.parse().unwrap();
     let config = Config::load(Path::new(config_file)).unwrap();
     let pin = fs::read_to_string(Path::new(config_file).with_file_name("pin")).unwrap();
+    let label = TokenSelector::Label(LABEL.to_owned());
     let token = TokenSettings {
-        module: softhsm::module(),
-        name: None,
-        is_required: true,
-        init_arguments: None,
-        selector: TokenSelector::Label(LABEL.to_owned()),
-        pin: pin.trim_end().into(),
-        pin_file: None,
-        pin_refusal: None,
-        disagreement: None,
-        is_modifiable: false,
-        workers: None,
-        queue: NonZeroUsize::new(1024).unwrap(),
         max_queue_wait: CALL_TIME,
+        ..TokenSettings::new(softhsm::module(), label, pin.trim_end().into())
     };
     let backend =
         Backend::open(token.into(), &config.store_url, &config.region_account).await.unwrap();
