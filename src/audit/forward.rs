@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver as Waiter, RecvTimeoutError, Sender, bounded};
+use flume::{Receiver as Waiter, RecvTimeoutError, Sender, bounded};
 use tokio::runtime::{Builder, Runtime};
 
 use super::AuditError;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use crossbeam_channel::{Receiver, bounded};
+use flume::{Receiver, bounded};
 
 const HEADER_BYTES: usize = 64;
 const MAGIC: &str = "hsmgate-audit-journal-1";

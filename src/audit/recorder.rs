@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError};
+use flume::{Sender, TrySendError};
 use tokio::sync::oneshot;
 
 use super::chain::Head;
@@ -165,9 +165,9 @@ impl Recorder {
     /// A recorder with a full disk, and its requests: for each record, whether it would be kept
     /// until it can be written.
     #[cfg(test)]
-    pub(crate) fn of_full_disk() -> (Self, crossbeam_channel::Receiver<bool>) {
-        let (commands, queue) = crossbeam_channel::bounded(16);
-        let (tell, asked) = crossbeam_channel::unbounded();
+    pub(crate) fn of_full_disk() -> (Self, flume::Receiver<bool>) {
+        let (commands, queue) = flume::bounded(16);
+        let (tell, asked) = flume::unbounded();
         std::thread::spawn(move || {
             for command in queue {
                 let Command::Write(entry) = command else { continue };
@@ -531,7 +531,7 @@ fn unrecorded(error: NotRecorded) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use crossbeam_channel::Receiver;
+    use flume::Receiver;
 
     use super::super::record::tests::{region_account, request};
     use super::*;
@@ -539,7 +539,7 @@ mod tests {
 
     /// A recorder, and the commands that its writer thread would get.
     fn recorder() -> (Recorder, Receiver<Command>) {
-        let (commands, queue) = crossbeam_channel::bounded(1);
+        let (commands, queue) = flume::bounded(1);
         let inner = Inner {
             commands,
             status: Arc::new(WriterStatus::of(Head::START)),

@@ -1,6 +1,6 @@
 //! The keys whose session copies are to be made. Calls use the original meanwhile.
 
-use crossbeam_channel::{Receiver, Sender};
+use flume::{Receiver, Sender};
 
 use super::objects::name::KeyIdentity;
 
@@ -15,7 +15,7 @@ pub(super) struct CopyRequests {
 
 impl Default for CopyRequests {
     fn default() -> Self {
-        let (sender, receiver) = crossbeam_channel::bounded(MAX_WAITING);
+        let (sender, receiver) = flume::bounded(MAX_WAITING);
         Self { sender, receiver }
     }
 }

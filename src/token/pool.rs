@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, select_biased};
+use flume::{Receiver, Selector, Sender, TryRecvError, TrySendError};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
@@ -275,7 +275,7 @@ impl WorkQueue {
         max_threads: usize,
         tuning: Option<Tuning>,
     ) -> Arc<Self> {
-        let (sender, jobs) = crossbeam_channel::bounded(length);
+        let (sender, jobs) = flume::bounded(length);
         let hang_detector = match kind {
             QueueKind::Use => HangDetector::of_short_jobs(max_threads),
             QueueKind::Manage => HangDetector::of_long_jobs(max_threads),
@@ -371,9 +371,13 @@ impl WorkQueue {
     fn next_job(&self, state: &TokenState) -> Option<Job> {
         match self.kind {
             QueueKind::Use => self.jobs.recv().ok(),
-            QueueKind::Manage => select_biased! {
-                recv(self.jobs) -> job => job.ok(),
-                recv(state.copy_requests.keys()) -> key => key.ok().map(copy_job),
+            QueueKind::Manage => match self.jobs.try_recv() {
+                Ok(job) => Some(job),
+                Err(TryRecvError::Disconnected) => None,
+                Err(TryRecvError::Empty) => Selector::new()
+                    .recv(&self.jobs, Result::ok)
+                    .recv(state.copy_requests.keys(), |key| key.ok().map(copy_job))
+                    .wait(),
             },
         }
     }
