@@ -34,7 +34,8 @@ struct ModuleState {
     encryptions: HashMap<CK_SESSION_HANDLE, Encryption>,
 }
 
-/// Key and IV in hexadecimal digits.
+/// Key and IV in hexadecimal digits; empty if they are not logged.
+#[derive(Default)]
 pub(crate) struct Encryption {
     pub(crate) key: String,
     pub(crate) iv: String,
@@ -198,7 +199,8 @@ impl InnerModule {
         self.finalized();
     }
 
-    /// Notes key and IV of an encryption with AES-GCM. `token_iv` is the one that the token has made.
+    /// Notes an encryption with AES-GCM, and its key and IV if they are logged: the token is called for that.
+    /// `token_iv` is the one that the token has made.
     ///
     /// # Safety
     /// `mechanism` points to a mechanism, as C_EncryptInit wants it.
@@ -208,6 +210,7 @@ impl InnerModule {
         mechanism: *const CK_MECHANISM,
         key: CK_OBJECT_HANDLE,
         token_iv: Option<&[u8]>,
+        is_logged: bool,
     ) {
         // SAFETY: by the contract above.
         let mechanism = unsafe { &*mechanism };
@@ -217,8 +220,11 @@ impl InnerModule {
         let params: *const CK_GCM_PARAMS = mechanism.pParameter.cast();
         // SAFETY: the parameter of AES-GCM is this, and its IV has the length that it tells.
         let iv = unsafe { bytes((*params).pIv, (*params).ulIvLen) };
-        let iv = hex(token_iv.unwrap_or(iv));
-        let encryption = Encryption { key: hex(&self.id_of(session, key)), iv };
+        let encryption = is_logged.then(|| Encryption {
+            key: hex(&self.id_of(session, key)),
+            iv: hex(token_iv.unwrap_or(iv)),
+        });
+        let encryption = encryption.unwrap_or_default();
         self.state(|state| state.encryptions.insert(session, encryption));
     }
 

@@ -119,6 +119,11 @@ impl Interceptor {
         returned
     }
 
+    /// Whether calls are written to a log.
+    pub(crate) fn is_logged(&self) -> bool {
+        self.log.is_written()
+    }
+
     /// Whether the token has the message calls of PKCS#11 3.0.
     pub(crate) fn offers_message_calls(&self) -> bool {
         let mut control = lock(&self.control);

@@ -71,8 +71,9 @@ pub(crate) unsafe fn encryption_begun(
     key: CK_OBJECT_HANDLE,
 ) -> Option<Encryption> {
     let token_iv = interceptor.token_iv(session);
+    let (token_iv, is_logged) = (token_iv.as_deref(), interceptor.is_logged());
     // SAFETY: by the contract above.
-    unsafe { interceptor.inner.encryption_begun(session, mechanism, key, token_iv.as_deref()) };
+    unsafe { interceptor.inner.encryption_begun(session, mechanism, key, token_iv, is_logged) };
     None
 }
 
