@@ -202,8 +202,12 @@ impl Gateway {
         let failures = settings.limits.authentication_failures;
         let destruction_hold = settings.destruction_hold;
         let rewraps_secrets = settings.rewraps_secrets;
-        let shared_nonces =
-            if settings.shares_nonces { backend.store.share_nonces() } else { None };
+        let token = backend.token.clone();
+        let shared_nonces = if settings.shares_nonces {
+            backend.store.share_nonces(move || token.expected_wait())
+        } else {
+            None
+        };
         let services = Arc::new(services(settings, &backend, keyring, &metrics).await?);
         let components = MonitoredComponents {
             token: backend.token.clone(),

@@ -2,13 +2,15 @@
 //! once by all of them.
 //!
 //! Nonces that wait are written together, in one statement: at a high rate a commit serves many requests. A
-//! statement inserts what is not there, and says which nonces it inserted.
+//! statement inserts what is not there, and says which nonces it inserted. While calls wait for the token, their
+//! nonces wait for more of them: the call is answered no earlier with its nonce.
 //!
 //! Expired nonces are deleted in two steps: first a time is committed, from which on no gateway accepts a nonce
 //! that expires before it, and later the nonces are deleted. So a gateway whose clock is behind accepts none
 //! again.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,10 @@ const QUEUE: usize = 65_536;
 const MAX_BATCH: usize = 4096;
 /// How long a statement may take. It is shorter than the pause between the steps of a deletion.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a nonce waits for others at most, while its call waits for the token.
+const MAX_DELAY: Duration = Duration::from_millis(5);
+/// A timer may be late by this. A shorter delay is none.
+const MIN_DELAY: Duration = Duration::from_millis(1);
 /// The pause between the steps of a deletion.
 const PRUNE_PAUSE: Duration = Duration::from_secs(10);
 /// How long expired nonces are kept, in seconds: the difference of the clocks of two gateways.
@@ -42,16 +48,26 @@ const INSERT: &str = "INSERT INTO used_nonces (nonce, expires) \
 const SETTINGS: &str = "SET statement_timeout = '5s'";
 
 /// Writes nonces to the table. Clones share the queue.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SharedNonces {
     queue: mpsc::Sender<QueuedNonce>,
     health: Arc<Health>,
+    /// How long a call that begins now will wait for the token.
+    token_wait: Arc<dyn Fn() -> Duration + Send + Sync>,
+}
+
+impl fmt::Debug for SharedNonces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedNonces").field("queue", &self.queue).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
 struct QueuedNonce {
     nonce: i64,
     expires: i64,
+    /// When it is written at the latest.
+    due: Instant,
     /// Whether it was inserted. Dropped if that is not known.
     is_first: oneshot::Sender<bool>,
 }
@@ -61,12 +77,17 @@ struct QueuedNonce {
 pub(super) struct PrunedNonces(Mutex<Option<(i64, Instant)>>);
 
 impl Store {
-    /// Starts to write nonces for all gateways of the cluster. `None` without a cluster.
-    pub fn share_nonces(&self) -> Option<SharedNonces> {
+    /// Starts to write nonces for all gateways of the cluster. `token_wait` tells how long a call that begins now
+    /// will wait for the token. `None` without a cluster.
+    pub fn share_nonces(
+        &self,
+        token_wait: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Option<SharedNonces> {
         self.member()?;
         let (queue, queued) = mpsc::channel(QUEUE);
         tokio::spawn(write_all(self.clone(), queued));
-        Some(SharedNonces { queue, health: Arc::clone(&self.inner.health) })
+        let (health, token_wait) = (Arc::clone(&self.inner.health), Arc::new(token_wait));
+        Some(SharedNonces { queue, health, token_wait })
     }
 
     /// Deletes nonces that have expired, in two steps of two calls.
@@ -104,7 +125,10 @@ impl SharedNonces {
     /// database is known not to respond.
     pub fn write(&self, nonce: i64, expires: Time) -> oneshot::Receiver<bool> {
         let (is_first, answer) = oneshot::channel();
-        let queued = QueuedNonce { nonce, expires: expires.unix(), is_first };
+        // The other half is for the statement.
+        let delay = ((self.token_wait)() / 2).min(MAX_DELAY);
+        let due = clock::monotonic() + if delay < MIN_DELAY { Duration::ZERO } else { delay };
+        let queued = QueuedNonce { nonce, expires: expires.unix(), due, is_first };
         if self.health.outage.require_readable().is_ok() {
             // If the queue is full, the sender of the answer is dropped with it.
             let _ = self.queue.try_send(queued);
@@ -120,7 +144,7 @@ async fn write_all(store: Store, mut queued: mpsc::Receiver<QueuedNonce>) {
     let mut used = server.servers().in_use();
     let mut batch = Vec::new();
     let outage = &store.inner.health.outage;
-    while queued.recv_many(&mut batch, MAX_BATCH).await > 0 {
+    while receive(&mut queued, &mut batch).await {
         // It was found while they waited for the statement before.
         if outage.require_readable().is_err() {
             batch.clear();
@@ -170,6 +194,24 @@ async fn write_all(store: Store, mut queued: mpsc::Receiver<QueuedNonce>) {
             }
         }
     }
+}
+
+/// Receives the nonces of the next statement. False once the queue is closed and empty.
+async fn receive(queued: &mut mpsc::Receiver<QueuedNonce>, batch: &mut Vec<QueuedNonce>) -> bool {
+    if queued.recv_many(batch, MAX_BATCH).await == 0 {
+        return false;
+    }
+    if let Some(due) = batch.iter().map(|queued| queued.due).min()
+        && due > clock::monotonic()
+    {
+        tokio::time::sleep_until(due.into()).await;
+        while batch.len() < MAX_BATCH
+            && let Ok(next) = queued.try_recv()
+        {
+            batch.push(next);
+        }
+    }
+    true
 }
 
 /// As [`insert`]. On a connection that was open before, it is repeated once on a new one after a failure: a
@@ -236,6 +278,11 @@ mod tests {
         Some(open(&format!("{}&cluster_member={name}", bench.url)).await.unwrap())
     }
 
+    /// Its nonces, while calls wait so long for the token.
+    fn share(member: &Store, token_wait: Duration) -> SharedNonces {
+        member.share_nonces(move || token_wait).unwrap()
+    }
+
     fn in_seconds(seconds: i64) -> Time {
         clock::now().plus_seconds(seconds)
     }
@@ -245,7 +292,7 @@ mod tests {
         let bench = Bench::new().await;
         let Some(a) = member(&bench, "a").await else { return };
         let b = member(&bench, "b").await.unwrap();
-        let (of_a, of_b) = (a.share_nonces().unwrap(), b.share_nonces().unwrap());
+        let (of_a, of_b) = (share(&a, Duration::ZERO), share(&b, Duration::ZERO));
         let mut answers = Vec::new();
         for nonce in 0..5000_i64 {
             // In different orders, so that the gateways meet.
@@ -262,10 +309,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nonces_of_calls_that_wait_for_the_token_are_written_together() {
+        let bench = Bench::new().await;
+        let Some(a) = member(&bench, "a").await else { return };
+        let nonces = share(&a, Duration::from_mins(1));
+        let first = nonces.write(1, in_seconds(600));
+        // The task that writes has taken the first one.
+        tokio::task::yield_now().await;
+        let answers = (2..10).map(|nonce| nonces.write(nonce, in_seconds(600)));
+        let answers: Vec<_> = std::iter::once(first).chain(answers).collect();
+        for answer in answers {
+            assert!(answer.await.unwrap());
+        }
+        let count = sqlx::query("SELECT COUNT(DISTINCT CAST(xmin AS TEXT)) FROM used_nonces");
+        let statements: i64 = a.inner.connection().await.unwrap().value(count).await.unwrap();
+        assert_eq!(statements, 1);
+    }
+
+    #[tokio::test]
     async fn a_nonce_is_written_again_after_a_cut_and_unknown_if_it_was_there_before() {
         let bench = Bench::new().await;
         let Some(a) = member(&bench, "a").await else { return };
-        let nonces = a.share_nonces().unwrap();
+        let nonces = share(&a, Duration::ZERO);
         assert!(nonces.write(1, in_seconds(600)).await.unwrap());
         let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -288,7 +353,7 @@ mod tests {
             refuses_after: false,
         };
         a.set_outage_rules(rules);
-        let (nonces, outage) = (a.share_nonces().unwrap(), &a.inner.health.outage);
+        let (nonces, outage) = (share(&a, Duration::ZERO), &a.inner.health.outage);
         let earlier = clock::monotonic().checked_sub(Duration::from_mins(1)).unwrap();
         outage.note_unanswered(earlier);
         assert!(nonces.write(1, in_seconds(600)).await.unwrap(), "it has responded since");
@@ -308,7 +373,7 @@ mod tests {
     async fn a_deleted_nonce_is_not_accepted_again() {
         let bench = Bench::new().await;
         let Some(a) = member(&bench, "a").await else { return };
-        let nonces = a.share_nonces().unwrap();
+        let nonces = share(&a, Duration::ZERO);
         let expired = in_seconds(-MARGIN_SECONDS - 5);
         assert!(nonces.write(1, expired).await.unwrap());
         assert!(nonces.write(2, in_seconds(5)).await.unwrap());

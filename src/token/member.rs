@@ -89,6 +89,11 @@ impl Member {
         TokenLoad { sessions, waiting_calls, waiting_changes }
     }
 
+    /// How long a call that uses a key will wait for a thread.
+    pub(super) fn expected_wait(&self) -> Duration {
+        self.pool.expected_wait()
+    }
+
     /// Runs a job on a thread that uses keys.
     pub(super) fn run<T, F>(
         &self,

@@ -257,6 +257,12 @@ impl Token {
         })
     }
 
+    /// How long a call that uses a key will wait for a thread, by the duration of previous calls; of several
+    /// tokens, in the one with the shortest wait.
+    pub fn expected_wait(&self) -> Duration {
+        self.0.opened().map(Member::expected_wait).min().unwrap_or_default()
+    }
+
     /// The time since a call was last seen to succeed. Logs when calls have failed for minutes, and the next
     /// success.
     pub fn check_calls(&self) -> Duration {

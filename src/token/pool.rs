@@ -204,6 +204,12 @@ impl Pool {
             && expected_wait(&self.calls.latency, waiting, threads) > self.max_queue_wait
     }
 
+    /// How long a call that uses a key will wait for a thread.
+    pub(super) fn expected_wait(&self) -> Duration {
+        let (waiting, threads) = (self.calls.jobs.len(), self.calls.hang_detector.available());
+        expected_wait(&self.calls.latency, waiting, threads)
+    }
+
     fn busy(&self) -> TokenError {
         self.throttled.count(Limit::token);
         TokenError::Busy
