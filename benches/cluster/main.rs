@@ -15,6 +15,7 @@ mod support;
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use fault_token::{Fault, Rule, Settings, write_rules};
 use hsmgate::cli::client::Target;
 use load::Window;
 use requests::{Requests, Signer, written};
-use support::installation::{AccessKey, Installation, Server};
+use support::installation::{AccessKey, Installation, LABEL, Server};
 use support::postgresql::{self, Database};
 use support::process::until_async;
 
@@ -64,6 +65,7 @@ fn main() -> anyhow::Result<()> {
     let is_measurement = std::env::args().any(|argument| argument == "--bench");
     let options = if is_measurement { Options::parse() } else { Options::parse_from(TEST_RUN) };
     compare_stores(&options)?;
+    compare_copies(&options)?;
     compare_numbers(&options)
 }
 
@@ -87,6 +89,29 @@ impl Gateway {
         Ok(Self { server, signer, _installation: installation })
     }
 
+    /// On SQLite, with two copies of the PKCS#11 module for the same token: a group of two tokens for the
+    /// gateway.
+    fn with_two_copies() -> anyhow::Result<Self> {
+        let installation = Installation::new();
+        configure(&installation, None, "");
+        let user = AccessKey::of(&installation.init().json());
+        let copy = installation.path("copy.so");
+        fs::copy(&installation.token.module, &copy)?;
+        let pin_file = installation.path("pin");
+        let second = format!(
+            "[[token]]\nname = \"b\"\nmodule = \"{}\"\nlabel = \"{LABEL}\"\npin_file = \"{}\"\n",
+            copy.display(),
+            pin_file.display()
+        );
+        configure(&installation, None, &second);
+        let file = installation.path("hsmgate.toml");
+        let text = fs::read_to_string(&file)?;
+        fs::write(&file, text.replace("[token]\n", "[[token]]\nname = \"a\"\n"))?;
+        let server = installation.serve();
+        let key_id = create_key(&server, &user)?;
+        Self::new(server, &user, &key_id, Some(installation))
+    }
+
     /// On this database, or on SQLite.
     fn on(database: Option<&Database<'_>>, further: &str) -> anyhow::Result<Self> {
         let installation = Installation::new();
@@ -106,6 +131,17 @@ impl Gateway {
     fn burst(&self, count: usize, connections: usize) -> anyhow::Result<Window> {
         let requests = self.requests(count)?;
         self.send(&requests, connections)
+    }
+
+    /// Sends requests until `left` is used up.
+    fn send_shared(
+        &self,
+        requests: &Requests,
+        connections: usize,
+        left: &AtomicUsize,
+    ) -> anyhow::Result<Window> {
+        let process = self.server.process_id().to_string();
+        load::run_shared(&process, self.server.address().parse()?, requests, connections, left)
     }
 
     fn send(&self, requests: &Requests, connections: usize) -> anyhow::Result<Window> {
@@ -150,20 +186,39 @@ fn compare_stores(options: &Options) -> anyhow::Result<()> {
         ("PostgreSQL, `nonces = \"gateway\"`", Gateway::on(Some(separate), &nonces("gateway"))?),
         ("PostgreSQL, `nonces = \"cluster\"`", Gateway::on(Some(shared), &nonces("cluster"))?),
     ];
+    compare(options, "store", &gateways)
+}
+
+/// One token behind one module, and behind two copies of the module.
+fn compare_copies(options: &Options) -> anyhow::Result<()> {
+    let gateways = [
+        ("one", Gateway::on(None, "")?),
+        ("one, another process", Gateway::on(None, "")?),
+        ("two copies", Gateway::with_two_copies()?),
+    ];
+    compare(options, "PKCS#11 modules", &gateways)
+}
+
+/// Sends bursts to each gateway in turn, and prints the medians beside those of the first one.
+fn compare<const N: usize>(
+    options: &Options,
+    title: &str,
+    gateways: &[(&str, Gateway); N],
+) -> anyhow::Result<()> {
     println!(
-        "| store | connections | CPU µs | ratio | p50 ms | ratio | p99 ms | ratio | calls/s | ratio |"
+        "| {title} | connections | CPU µs | ratio | p50 ms | ratio | p99 ms | ratio | calls/s | ratio |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for &connections in &options.connections {
-        for (_name, gateway) in &gateways {
+        for (_name, gateway) in gateways {
             gateway.burst(options.requests, connections)?;
         }
         let mut rounds = Vec::new();
         for round in 0..options.bursts {
             // Each round begins with another one, so that none always runs behind the same neighbor.
-            let mut windows = [Window::default(); 4];
-            for turn in 0..gateways.len() {
-                let position = (round + turn) % gateways.len();
+            let mut windows = [Window::default(); N];
+            for turn in 0..N {
+                let position = (round + turn) % N;
                 if let (Some(window), Some((_name, gateway))) =
                     (windows.get_mut(position), gateways.get(position))
                 {
@@ -182,12 +237,12 @@ fn compare_stores(options: &Options) -> anyhow::Result<()> {
 }
 
 /// The bursts to the gateway at a position, and to the first one.
-struct Row<'r> {
-    rounds: &'r [[Window; 4]],
+struct Row<'r, const N: usize> {
+    rounds: &'r [[Window; N]],
     position: usize,
 }
 
-impl Row<'_> {
+impl<const N: usize> Row<'_, N> {
     /// The medians of a figure, and of its ratios to the first gateway.
     fn medians(&self, of: impl Fn(&Window) -> f64) -> (f64, f64) {
         let figures = |ratio: bool| {
@@ -201,7 +256,7 @@ impl Row<'_> {
     }
 }
 
-impl std::fmt::Display for Row<'_> {
+impl<const N: usize> std::fmt::Display for Row<'_, N> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let processor =
             |window: &Window| (window.cpu.token + window.cpu.server).as_secs_f64() * 1e6;
@@ -299,32 +354,34 @@ struct Burst {
     processors: f64,
 }
 
-/// A burst to all gateways at once, with the connections divided.
+/// A burst of so many calls for each gateway, to all at once. The connections are divided, and the calls go to whoever
+/// answers, as behind a load balancer.
 fn burst_to_all(gateways: &[&Gateway], count: usize, clients: usize) -> anyhow::Result<Burst> {
-    let signed = gateways.iter().map(|gateway| Ok((*gateway, gateway.requests(count)?)));
+    let left = AtomicUsize::new(count * gateways.len());
+    // A gateway that is faster answers more.
+    let signed = gateways.iter().map(|gateway| Ok((*gateway, gateway.requests(count * 2)?)));
     let signed = signed.collect::<anyhow::Result<Vec<_>>>()?;
     let clients = clients / gateways.len();
     let windows = thread::scope(|scope| {
-        let bursts = signed
-            .iter()
-            .map(|(gateway, requests)| scope.spawn(move || gateway.send(requests, clients)));
+        let bursts = signed.iter().map(|(gateway, requests)| {
+            scope.spawn(|| gateway.send_shared(requests, clients, &left))
+        });
         let bursts: Vec<_> = bursts.collect();
         let windows = bursts.into_iter().map(thread::ScopedJoinHandle::join);
         let windows =
             windows.map(|window| window.map_err(|_panic| anyhow!("the load panicked"))?);
         windows.collect::<anyhow::Result<Vec<Window>>>()
     })?;
-    // They begin together, and each ends with its own last answer.
+    // They begin together.
     let length = |window: &Window| as_number(window.count) / window.rate;
-    let longest = windows.iter().map(length).fold(0.0, f64::max);
-    let calls: f64 = windows.iter().map(|window| as_number(window.count)).sum();
-    let computed: f64 = windows
-        .iter()
-        .map(|window| {
-            (window.cpu.token + window.cpu.server).as_secs_f64() * as_number(window.count)
-        })
-        .sum();
-    Ok(Burst { rate: calls / longest, processors: computed / longest })
+    let length = windows.iter().map(length).fold(0.0, f64::max);
+    let answered: usize = windows.iter().map(|window| window.count).sum();
+    ensure!(answered == count * gateways.len(), "not every request was sent");
+    let computed = windows.iter().map(|window| {
+        (window.cpu.token + window.cpu.server).as_secs_f64() * as_number(window.count)
+    });
+    let computed: f64 = computed.sum();
+    Ok(Burst { rate: as_number(answered) / length, processors: computed / length })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]

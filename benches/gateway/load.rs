@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
+use futures_util::future::try_join_all;
 use memchr::memmem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -16,6 +17,8 @@ use crate::cpu;
 use crate::requests::Requests;
 
 const ANSWER_BYTES: usize = 16 * 1024;
+/// No calls of several servers take longer; those that were made are counted.
+const LONGEST_SHARED: Duration = Duration::from_mins(10);
 const OK: &[u8] = b"HTTP/1.1 200 ";
 const LENGTH: &[u8] = b"\r\ncontent-length: ";
 const END: &[u8] = b"\r\n\r\n";
@@ -106,6 +109,44 @@ pub(crate) fn run_in(
     Ok(window)
 }
 
+/// As [`run_in`], once for each request, until `left` is used up: several servers divide one number of calls as
+/// they answer them.
+#[allow(dead_code, clippy::allow_attributes, reason = "one benchmark has several servers")]
+pub(crate) fn run_shared(
+    process: &str,
+    address: SocketAddr,
+    requests: &Requests,
+    connections: usize,
+    left: &AtomicUsize,
+) -> anyhow::Result<Window> {
+    let before = cpu::Times::of(process)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let next = AtomicUsize::new(0);
+    let take = || {
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok()?;
+        requests.0.get(next.fetch_add(1, Ordering::Relaxed))
+    };
+    let mut window = runtime.block_on(async {
+        let streams = connect(address, connections).await?;
+        let start = Instant::now();
+        let until = start + LONGEST_SHARED;
+        let callers = streams.into_iter().map(|stream| call(stream, take, Record::until(until)));
+        Ok::<_, anyhow::Error>(Window::of(start, try_join_all(callers).await?))
+    })?;
+    window.cpu = cpu::Times::of(process)?.since(&before).for_each_of(window.count);
+    Ok(window)
+}
+
+async fn connect(address: SocketAddr, connections: usize) -> anyhow::Result<Vec<TcpStream>> {
+    let mut streams = Vec::new();
+    for _ in 0..connections {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        streams.push(stream);
+    }
+    Ok(streams)
+}
+
 async fn send(
     address: SocketAddr,
     requests: Requests,
@@ -113,12 +154,7 @@ async fn send(
     length: Duration,
     may_repeat: bool,
 ) -> anyhow::Result<Window> {
-    let mut streams = Vec::new();
-    for _ in 0..connections {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        streams.push(stream);
-    }
+    let streams = connect(address, connections).await?;
     let next = Arc::new(AtomicUsize::new(0));
     let start = Instant::now();
     let mut callers = JoinSet::new();
