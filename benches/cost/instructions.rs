@@ -20,8 +20,12 @@ const PAUSE: Duration = Duration::from_secs(3);
 /// How far above the documented number a request may be.
 const TOLERANCE: f64 = 1.10;
 const DOCUMENT: &str = include_str!("../../docs/performance.md");
-/// The rows after it are the documented numbers of the release build.
-const DOCUMENTED: &str = "| operation | instructions without SHA-256 |";
+/// The rows after it are the documented numbers of this kind of build.
+const DOCUMENTED: &str = if cfg!(debug_assertions) {
+    "| operation | instructions without SHA-256, test build |"
+} else {
+    "| operation | instructions without SHA-256 |"
+};
 
 /// Prints the table, and compares the gateway with the documented numbers.
 pub(crate) fn count(
@@ -54,9 +58,9 @@ pub(crate) fn count(
                 windows
                     .push(counters.take()?.without(&at_rest, length).for_each_of(options.requests));
             }
-            let median = print(program, operation, windows.split_off(1));
-            if program == Program::Gateway && options.gateway.is_none() && !cfg!(debug_assertions) {
-                check(operation, median)?;
+            let counted = print(program, operation, windows.split_off(1));
+            if program == Program::Gateway && options.gateway.is_none() {
+                check(operation, counted)?;
             }
         }
     }
@@ -90,7 +94,8 @@ fn at_rest(counters: &mut Counters<'_>) -> anyhow::Result<Counts> {
     Ok(counters.take()?.divided_by(start.elapsed().as_secs_f64()))
 }
 
-/// Prints a row, and returns the median without SHA-256.
+/// Prints a row with the median. Returns what is checked, without SHA-256: the median, and of the short windows of a
+/// test build the least, because other programs on the machine add to them.
 fn print(program: Program, operation: Operation, mut windows: Vec<Counts>) -> f64 {
     windows.sort_unstable_by(|one, other| one.rest().total_cmp(&other.rest()));
     let at = |index: usize| windows.get(index).copied().unwrap_or_default();
@@ -105,5 +110,5 @@ fn print(program: Program, operation: Operation, mut windows: Vec<Counts>) -> f6
         median.module,
         100.0 * (most.rest() - least.rest()) / median.rest(),
     );
-    median.rest()
+    if cfg!(debug_assertions) { least.rest() } else { median.rest() }
 }
