@@ -2,6 +2,7 @@
 //!
 //! The gateway is measured against it. It holds no code of the gateway: axum, one token thread behind
 //! a bounded channel, a session copy of one key, JSON in and out. No signature, audit, log, recovery.
+//! Its answers have the headers and the size of the gateway's.
 //!
 //! `minimal MODULE KEY_ID PLAINTEXT` makes a token (`SOFTHSM2_CONF` names an empty directory), serves on
 //! a loopback port and prints its address and the ciphertext blob of PLAINTEXT. The header
@@ -15,7 +16,7 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::serve::ListenerExt as _;
 use base64::Engine as _;
@@ -37,7 +38,14 @@ use uuid::Uuid;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const QUEUE: usize = 1024;
-const VERSION_BYTES: usize = 16;
+/// Of the text of a UUID.
+const VERSION_BYTES: usize = 36;
+/// The headers of every answer.
+const HEADERS: [(HeaderName, &str); 3] = [
+    (header::CONTENT_TYPE, "application/json;charset=utf-8"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CACHE_CONTROL, "no-store"),
+];
 const IV_BYTES: usize = 12;
 
 /// What the token thread is asked for. Plaintexts are Base64 text, and are encrypted as such.
@@ -63,7 +71,7 @@ struct RequestBody {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct ResponseBody<'a> {
-    request_id: String,
+    request_id: &'a str,
     key_id: &'a str,
     key_version_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,11 +90,11 @@ struct Service {
 struct Key {
     session: Session,
     copy: ObjectHandle,
-    version: Uuid,
+    version: String,
 }
 
 impl Key {
-    fn make(module: &str, version: Uuid) -> anyhow::Result<Self> {
+    fn make(module: &str, version: String) -> anyhow::Result<Self> {
         let pkcs11 = Pkcs11::new(module)?;
         pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
         let slot = pkcs11.get_slots_with_token()?.into_iter().next().context("no slot is free")?;
@@ -125,7 +133,7 @@ impl Key {
     fn encrypt(&self, text: &str) -> anyhow::Result<Vec<u8>> {
         let mut iv = [0; IV_BYTES];
         getrandom(&mut iv, GetRandomFlags::empty())?;
-        let mut blob = [self.version.as_bytes().as_slice(), &iv].concat();
+        let mut blob = [self.version.as_bytes(), &iv].concat();
         let mechanism = Mechanism::AesGcm(GcmParams::new(&mut iv, &[], Ulong::new(128))?);
         blob.extend(self.session.encrypt(&mechanism, self.copy, text.as_bytes())?);
         Ok(blob)
@@ -145,13 +153,19 @@ async fn handle(
     head: HeaderMap,
     body: Bytes,
 ) -> Result<impl IntoResponse, (StatusCode, String)> {
-    let body = service.answer(&head, &body).await;
+    let request_id = Uuid::new_v4().to_string();
+    let body = service.answer(&request_id, &head, &body).await;
     let body = body.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body))
+    Ok((HEADERS, [("x-acs-request-id", request_id)], body))
 }
 
 impl Service {
-    async fn answer(&self, head: &HeaderMap, body: &[u8]) -> anyhow::Result<Vec<u8>> {
+    async fn answer(
+        &self,
+        request_id: &str,
+        head: &HeaderMap,
+        body: &[u8],
+    ) -> anyhow::Result<Vec<u8>> {
         let body: RequestBody = serde_json::from_slice(body)?;
         let call = match head.get("x-acs-action").map(HeaderValue::as_bytes) {
             Some(b"Encrypt") => Call::Encrypt(body.plaintext.context("no Plaintext")?),
@@ -165,7 +179,7 @@ impl Service {
         anyhow::ensure!(self.jobs.try_send((call, reply)).is_ok(), "the queue is full");
         let (plaintext, ciphertext_blob) = output.await??;
         Ok(serde_json::to_vec(&ResponseBody {
-            request_id: Uuid::new_v4().to_string(),
+            request_id,
             key_id: &self.key_id,
             key_version_id: &self.version,
             plaintext,
@@ -179,8 +193,8 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().context("minimal MODULE KEY_ID PLAINTEXT");
     let (module, key_id, plaintext) = (next()?, next()?, next()?);
-    let version = Uuid::new_v4();
-    let key = Key::make(&module, version)?;
+    let version = Uuid::new_v4().to_string();
+    let key = Key::make(&module, version.clone())?;
     let blob = STANDARD.encode(key.encrypt(&plaintext)?);
     let (jobs, queue) = crossbeam_channel::bounded::<Job>(QUEUE);
     thread::Builder::new().name("token".to_owned()).spawn(move || {
@@ -194,6 +208,6 @@ async fn main() -> anyhow::Result<()> {
     // An answer is one small write: it does not wait for the acknowledgment of another.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let router = Router::new().fallback(handle);
-    let service = Service { key_id, version: version.to_string(), jobs };
+    let service = Service { key_id, version, jobs };
     Ok(axum::serve(listener, router.with_state(Arc::new(service))).await?)
 }
