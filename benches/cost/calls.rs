@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
+use bytes::Bytes;
 use http::header::USER_AGENT;
-use http::{HeaderValue, Uri};
+use http::{HeaderValue, Request, Uri};
 use serde_json::{Map, Value};
 
-use crate::requests::{Call, Requests, Signer, written};
-use crate::servers::{Program, Servers};
+use crate::requests::{Call, Requests};
+use crate::servers::{Gateway, Server};
+use crate::support::signed_calls::{self, ParamLocation, Signing, SigningVariant};
+use crate::{PLAINTEXT_BYTES, requests};
 
 /// The User-Agent of the gateway's request. That of the minimal program is as much shorter as JSON
 /// is longer than a query.
 const AGENT_BYTES: usize = 128;
+const ACTION: &str = "x-acs-action";
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,45 +38,115 @@ impl Operation {
     }
 }
 
-/// So many requests for a program: a signed call with its parameters in the query for the gateway;
-/// for the minimal program the head of a signed call, and the parameters as JSON in the body.
-pub(crate) fn requests(
-    servers: &Servers,
-    operation: Operation,
-    program: Program,
-    count: usize,
-) -> anyhow::Result<Requests> {
-    let call = servers.call(operation, program);
-    let write = |program, call: &Call, agent_bytes| match program {
-        Program::Gateway => signed(&servers.signer, call, agent_bytes),
-        Program::Minimal => bare(&servers.signer, call, agent_bytes),
-    };
-    let signed_call = servers.call(operation, Program::Gateway);
-    let wanted = write(Program::Gateway, &signed_call, AGENT_BYTES)?.len();
-    let length = write(program, &call, AGENT_BYTES)?.len();
-    let agent_bytes = AGENT_BYTES.saturating_add(wanted).saturating_sub(length);
-    let requests = (0..count).map(|_index| write(program, &call, agent_bytes));
-    let requests: Vec<Vec<u8>> = requests.collect::<Result<_, _>>()?;
-    anyhow::ensure!(requests.iter().all(|request| request.len() == wanted), "bytes differ");
-    Ok(Requests(Arc::new(requests)))
+/// How a call of the gateway is signed and sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// ACS3-HMAC-SHA256, with the parameters in the query.
+    Acs3,
+    /// RPC 1.0 with HMAC-SHA1, with everything in the query.
+    Rpc1,
+    /// That of KMS instances, with an RSA signature of a message. It has no nonce.
+    Instance,
 }
 
-fn signed(signer: &Signer, call: &Call, agent_bytes: usize) -> anyhow::Result<Vec<u8>> {
-    let mut request = signer.sign(call)?;
-    request.headers_mut().insert(USER_AGENT, agent(agent_bytes)?);
-    written(&request, b"")
+/// An operation in a protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Case {
+    pub(crate) operation: Operation,
+    pub(crate) protocol: Protocol,
+    /// Of the plaintext of Encrypt.
+    pub(crate) bytes: usize,
 }
 
-fn bare(signer: &Signer, call: &Call, agent_bytes: usize) -> anyhow::Result<Vec<u8>> {
-    let mut request = signer.sign(call)?;
-    request.headers_mut().insert(USER_AGENT, agent(agent_bytes)?);
+impl Case {
+    pub(crate) fn of(operation: Operation) -> Self {
+        Self { operation, protocol: Protocol::Acs3, bytes: PLAINTEXT_BYTES }
+    }
+
+    /// Signed requests for a gateway.
+    pub(crate) fn signed(self, gateway: &Gateway, count: usize) -> anyhow::Result<Requests> {
+        let write = || {
+            let request = self.request(gateway)?;
+            with_agent(request, AGENT_BYTES)
+        };
+        let requests: Vec<_> = match self.protocol {
+            Protocol::Instance => vec![write()?; count],
+            Protocol::Acs3 | Protocol::Rpc1 => {
+                (0..count).map(|_index| write()).collect::<Result<_, _>>()?
+            }
+        };
+        Ok(Requests(Arc::new(requests)))
+    }
+
+    /// Requests for the minimal program: the head of a signed request to this gateway, and the parameters
+    /// as JSON in the body, in as many bytes.
+    pub(crate) fn bare(
+        self,
+        gateway: &Gateway,
+        minimal: &Server,
+        count: usize,
+    ) -> anyhow::Result<Requests> {
+        let call = self.call(gateway, &minimal.blob);
+        let request = self.request(gateway)?;
+        let wanted = with_agent(request.clone(), AGENT_BYTES)?.len();
+        let bare = bare(request, &call)?;
+        let length = with_agent(bare.clone(), AGENT_BYTES)?.len();
+        let bytes = AGENT_BYTES.saturating_add(wanted).saturating_sub(length);
+        let request = with_agent(bare, bytes)?;
+        anyhow::ensure!(request.len() == wanted, "bytes differ");
+        Ok(Requests(Arc::new(vec![request; count])))
+    }
+
+    /// What is asked for, with this ciphertext blob.
+    fn call(self, gateway: &Gateway, blob: &str) -> Call {
+        let params = match self.operation {
+            Operation::Encrypt => return gateway.signer.encrypt(self.bytes),
+            Operation::Decrypt => vec![("CiphertextBlob", blob.to_owned())],
+            Operation::GenerateDataKey => vec![("KeyId", gateway.signer.key_id.clone())],
+        };
+        Call { action: self.operation.name(), params }
+    }
+
+    /// A signed request. No protocol signs the User-Agent.
+    fn request(self, gateway: &Gateway) -> anyhow::Result<Request<Bytes>> {
+        let call = self.call(gateway, &gateway.server.blob);
+        match self.protocol {
+            Protocol::Acs3 => Ok(gateway.signer.sign(&call)?.map(|_empty| Bytes::new())),
+            Protocol::Rpc1 => rpc1(gateway, &call),
+            Protocol::Instance => {
+                let caller = gateway.caller.as_ref().context("no client key")?;
+                Ok(caller.encrypt(self.bytes))
+            }
+        }
+    }
+}
+
+fn rpc1(gateway: &Gateway, call: &Call) -> anyhow::Result<Request<Bytes>> {
+    let variant = SigningVariant(Signing::Rpc1, ParamLocation::PostQuery);
+    let (id, secret) = &gateway.access_key;
+    let params: Vec<_> = call.params.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let address = gateway.server.address.to_string();
+    let signed =
+        signed_calls::Call::to(&address, (id, secret), variant, call.action, &params).signed();
+    let mut request = Request::builder().method(signed.method).uri(format!("/?{}", signed.query));
+    for (name, value) in signed.headers {
+        request = request.header(name, value);
+    }
+    Ok(request.body(Bytes::new())?)
+}
+
+fn bare(mut request: Request<Bytes>, call: &Call) -> anyhow::Result<Request<Bytes>> {
     *request.uri_mut() = Uri::from_static("/");
+    request.headers_mut().insert(ACTION, HeaderValue::from_static(call.action));
     let params = call.params.iter();
     let body: Map<String, Value> =
         params.map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
-    written(&request, &serde_json::to_vec(&body)?)
+    *request.body_mut() = serde_json::to_vec(&body)?.into();
+    Ok(request)
 }
 
-fn agent(bytes: usize) -> anyhow::Result<HeaderValue> {
-    Ok(HeaderValue::try_from("a".repeat(bytes))?)
+/// A request as it is sent, with a User-Agent of so many bytes.
+fn with_agent(mut request: Request<Bytes>, bytes: usize) -> anyhow::Result<Vec<u8>> {
+    request.headers_mut().insert(USER_AGENT, HeaderValue::try_from("a".repeat(bytes))?);
+    requests::written(&request, request.body())
 }

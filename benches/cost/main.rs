@@ -7,26 +7,40 @@
 
 mod callgrind;
 mod calls;
+mod contenders;
 #[path = "../gateway/cpu.rs"]
 mod cpu;
+mod delayed_token;
+#[path = "../gateway/instance.rs"]
+mod instance;
 mod instructions;
 #[path = "../gateway/load.rs"]
 mod load;
 mod memory;
 #[path = "../gateway/module.rs"]
 mod module;
+mod report;
 #[path = "../gateway/requests.rs"]
 mod requests;
+mod rows;
 mod servers;
+mod slow_sync;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+mod verification;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use calls::{Operation, requests};
+use calls::{Case, Operation};
 use clap::Parser;
+use contenders::Contenders;
 use load::Window;
 use memory::Memory;
+use report::Line;
+use rows::{Bursts, Extent, Row};
 use servers::{Program, Servers};
+use support::client_key;
 
 const PLAINTEXT_BYTES: usize = 32;
 /// No window takes longer; its requests are counted.
@@ -54,6 +68,9 @@ struct Options {
     /// Numbers of connections
     #[arg(long, num_args = 1.., default_values_t = [1, 16, 64])]
     connections: Vec<usize>,
+    /// What to measure
+    #[arg(long, num_args = 1.., value_enum, default_values_t = Row::ALL)]
+    rows: Vec<Row>,
     /// Another build of hsmgate to measure
     #[arg(long, value_name = "FILE")]
     gateway: Option<PathBuf>,
@@ -89,81 +106,62 @@ fn main() -> anyhow::Result<()> {
 
 /// Prints processor time and ratios.
 fn measure(options: &Options, home: &Path) -> anyhow::Result<()> {
-    let servers = Servers::start(home, options.gateway.as_deref(), &[])?;
+    let contenders = Contenders::start(home, options.gateway.as_deref(), &options.rows)?;
     let mut memory = Memory::default();
     // A test run does not wait.
     let rest = |time| std::thread::sleep(if options.bench { time } else { Duration::ZERO });
     rest(memory::AFTER_START);
-    memory.add("10 s after the start", &servers)?;
-    let processors = std::thread::available_parallelism().map_or(0, usize::from);
-    println!(
-        "\n{} bursts of {} requests to each in turn, medians; {PLAINTEXT_BYTES} B; {processors} \
-         processors, shared with the load; audit and log in memory; µs a request\n",
-        options.bursts, options.requests
-    );
-    println!(
-        "| operation | connections | CPU: gateway | minimal | ratio | p50: gateway | minimal \
-         | ratio | p99: gateway | minimal | ratio | requests/s: gateway | minimal |"
-    );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
-    for operation in Operation::ALL {
-        for &connections in &options.connections {
-            let row = Row::measure(options, &servers, operation, connections)?;
-            println!("| {} | {connections} | {row}", operation.name());
-        }
-    }
-    memory.add("after the load", &servers)?;
+    memory.add("10 s after the start", &contenders.servers)?;
+    compare(options, &contenders)?;
+    memory.add("after the load", &contenders.servers)?;
     rest(memory::AFTER_LOAD);
-    memory.add("60 s later", &servers)?;
+    memory.add("60 s later", &contenders.servers)?;
     println!("{memory}");
     Ok(())
 }
 
-/// The bursts of one operation, each to the gateway and to the minimal program.
-struct Row(Vec<(Window, Window)>);
-
-impl Row {
-    fn measure(
-        options: &Options,
-        servers: &Servers,
-        operation: Operation,
-        connections: usize,
-    ) -> anyhow::Result<Self> {
-        let burst = |program| burst(servers, operation, program, options.requests, connections);
-        Program::BOTH.into_iter().try_for_each(|program| burst(program).map(drop))?;
-        let pairs = (0..options.bursts)
-            .map(|_burst| Ok((burst(Program::Gateway)?, burst(Program::Minimal)?)));
-        Ok(Self(pairs.collect::<anyhow::Result<_>>()?))
-    }
-
-    /// The medians of a figure, and of the ratios of each pair.
-    fn medians(&self, of: impl Fn(&Window) -> f64) -> (f64, f64, f64) {
-        let median = |figure: &dyn Fn(&(Window, Window)) -> f64| {
-            let mut figures: Vec<f64> = self.0.iter().map(figure).collect();
-            figures.sort_unstable_by(f64::total_cmp);
-            figures.get(figures.len() / 2).copied().unwrap_or_default()
-        };
-        let ratio = median(&|(gateway, minimal)| of(gateway) / of(minimal));
-        (median(&|(gateway, _)| of(gateway)), median(&|(_, minimal)| of(minimal)), ratio)
-    }
-}
-
-impl std::fmt::Display for Row {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let times: [fn(&Window) -> Duration; 3] = [
-            |window| window.cpu.token + window.cpu.server,
-            |window| window.p50,
-            |window| window.p99,
-        ];
-        for time in times {
-            let (gateway, minimal, ratio) = self.medians(|window| time(window).as_secs_f64() * 1e6);
-            write!(f, "{gateway:.1} | {minimal:.1} | {ratio:.2} | ")?;
+/// Prints the table.
+fn compare(options: &Options, contenders: &Contenders) -> anyhow::Result<()> {
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    println!(
+        "\n{} bursts of {} requests to each in turn (a quarter of them over one connection): medians, and \
+         quartiles of the ratios; {PLAINTEXT_BYTES} B where no size is given; {processors} processors, shared \
+         with the load; audit and log in memory; µs a request\n\n{}",
+        options.bursts,
+        options.requests,
+        report::HEAD
+    );
+    let extent = Extent {
+        rounds: options.bursts,
+        calls: options.requests,
+        connections: &options.connections,
+    };
+    let mut durable = Vec::new();
+    for row in &options.rows {
+        for connections in row.connections(&options.connections) {
+            let bursts = Bursts::measure(contenders, *row, connections, &extent)?;
+            let measured = Line::all(&bursts);
+            for line in &measured {
+                println!("{line}");
+            }
+            if !bursts.verifications.is_empty() {
+                println!("{}", report::verification_row(&bursts.verifications));
+            }
+            durable.extend(report::durable(&bursts, &measured));
         }
-        let (gateway, minimal, _ratio) = self.medians(|window| window.rate);
-        write!(f, "{gateway:.0} | {minimal:.0} |")
     }
+    if !durable.is_empty() {
+        println!(
+            "\nCalls/s with a durable audit whose syncs take 1 ms, share of those without (goal: 0.70)"
+        );
+        for share in durable {
+            println!("- {share}");
+        }
+    }
+    Ok(())
 }
 
+/// A burst of the calls whose instructions are counted.
 fn burst(
     servers: &Servers,
     operation: Operation,
@@ -171,10 +169,10 @@ fn burst(
     count: usize,
     connections: usize,
 ) -> anyhow::Result<Window> {
-    let requests = requests(servers, operation, program, count)?;
-    let server = servers.of(program);
-    let (process, address) = (server.process(), server.address);
-    let window = load::run_in(&process, address, &requests, connections, LONGEST_WINDOW, false)?;
-    anyhow::ensure!(window.count == count, "not every request was sent");
-    Ok(window)
+    let case = Case::of(operation);
+    let requests = match program {
+        Program::Gateway => case.signed(&servers.gateway, count)?,
+        Program::Minimal => case.bare(&servers.gateway, &servers.minimal, count)?,
+    };
+    contenders::send(servers.of(program), &requests, connections)
 }

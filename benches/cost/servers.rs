@@ -11,8 +11,8 @@ use hsmgate::cli::client::{Client, Target};
 use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::calls::Operation;
-use crate::requests::{Call, Signer, plaintext};
+use crate::instance::Caller;
+use crate::requests::{Signer, plaintext};
 use crate::{PLAINTEXT_BYTES, callgrind, module};
 
 const SOFTHSM2_CONF: &str = include_str!("../../softhsm/softhsm2.conf.in");
@@ -34,15 +34,36 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) home: PathBuf,
     /// A ciphertext blob of its own.
-    blob: String,
+    pub(crate) blob: String,
 }
 
-/// Both programs, and who signs for the gateway.
-pub(crate) struct Servers {
-    pub(crate) gateway: Server,
-    pub(crate) minimal: Server,
+/// A gateway, and who signs for it.
+pub(crate) struct Gateway {
+    pub(crate) server: Server,
     pub(crate) signer: Signer,
-    key_id: String,
+    /// The id and the secret of the AccessKey.
+    pub(crate) access_key: (String, String),
+    /// Signs in the protocol of KMS instances.
+    pub(crate) caller: Option<Caller>,
+}
+
+/// How a gateway is started.
+#[derive(Clone, Default)]
+pub(crate) struct Start<'a> {
+    /// Another build.
+    pub(crate) program: Option<&'a Path>,
+    /// Another PKCS#11 module than SoftHSM2.
+    pub(crate) module: Option<&'a Path>,
+    /// Further options of `hsmgate dev`.
+    pub(crate) options: Vec<&'a str>,
+    pub(crate) environment: Vec<(&'static str, &'a Path)>,
+    pub(crate) is_counted: bool,
+}
+
+/// Both programs, each with a token of the same module.
+pub(crate) struct Servers {
+    pub(crate) gateway: Gateway,
+    pub(crate) minimal: Server,
 }
 
 impl Servers {
@@ -52,8 +73,41 @@ impl Servers {
         gateway: Option<&Path>,
         counted: &[Program],
     ) -> anyhow::Result<Self> {
-        let program = gateway.unwrap_or_else(|| Path::new(env!("CARGO_BIN_EXE_hsmgate")));
-        let state = home.join("gateway");
+        let is_counted = counted.contains(&Program::Gateway);
+        let start = Start { program: gateway, is_counted, ..Start::default() };
+        Self::start_with(home, start, counted.contains(&Program::Minimal))
+    }
+
+    /// Starts both in `home`.
+    pub(crate) fn start_with(
+        home: &Path,
+        start: Start<'_>,
+        is_minimal_counted: bool,
+    ) -> anyhow::Result<Self> {
+        let module = start.module.map_or_else(module::find, |module| Ok(module.to_owned()))?;
+        let gateway = Gateway::start(&home.join("gateway"), start)?;
+        let state = home.join("minimal");
+        let mut command = prepared(&minimal()?, &state, is_minimal_counted)?;
+        let text = plaintext(PLAINTEXT_BYTES);
+        let command = command.arg(module).args([gateway.signer.key_id.as_str(), &text]);
+        let (process, line) = started(command, &state)?;
+        let (address, blob) = line.split_once(' ').context("not a line of minimal")?;
+        let (address, blob) = (address.parse()?, blob.to_owned());
+        let minimal = Server { process, address, home: state, blob };
+        Ok(Self { gateway, minimal })
+    }
+
+    pub(crate) fn of(&self, program: Program) -> &Server {
+        match program {
+            Program::Gateway => &self.gateway.server,
+            Program::Minimal => &self.minimal,
+        }
+    }
+}
+
+impl Gateway {
+    pub(crate) fn start(state: &Path, start: Start<'_>) -> anyhow::Result<Self> {
+        let own = || Path::new(env!("CARGO_BIN_EXE_hsmgate"));
         let options = [
             "dev",
             "--json",
@@ -65,46 +119,52 @@ impl Servers {
             "--authentication-failures-per-second=1000",
             "--dir",
         ];
-        let mut command = prepared(program, &state, counted.contains(&Program::Gateway))?;
-        let (process, line) = started(command.args(options).arg(&state), &state)?;
+        let mut command = prepared(start.program.unwrap_or_else(own), state, start.is_counted)?;
+        command.args(options).arg(state).args(start.options).envs(start.environment);
+        if let Some(module) = start.module {
+            command.arg("--module").arg(module);
+        }
+        let (process, line) = started(&mut command, state)?;
         let line: Value = serde_json::from_str(&line)?;
         let text = |name| line.get(name).and_then(Value::as_str).context("not a line of dev");
         let (endpoint, key_id) = (text("endpoint")?, text("key_id")?.to_owned());
         let (id, secret) = (text("access_key_id")?, text("access_key_secret")?);
-        let client = Client::new(endpoint, id, SecretString::from(secret))?;
-        let signer =
-            Signer::new(Target::new(endpoint, id, SecretString::from(secret))?, key_id.clone());
-        let address = endpoint.trim_start_matches("http://").parse()?;
-        let text = plaintext(PLAINTEXT_BYTES);
-        let blob = encrypt(&client, &key_id, &text)?;
-        let gateway = Server { process, address, home: state, blob };
-
-        let state = home.join("minimal");
-        let mut command = prepared(&minimal()?, &state, counted.contains(&Program::Minimal))?;
-        let command = command.arg(module::find()?).args([key_id.as_str(), &text]);
-        let (process, line) = started(command, &state)?;
-        let (address, blob) = line.split_once(' ').context("not a line of minimal")?;
-        let (address, blob) = (address.parse()?, blob.to_owned());
-        let minimal = Server { process, address, home: state, blob };
-        Ok(Self { gateway, minimal, signer, key_id })
-    }
-
-    pub(crate) fn of(&self, program: Program) -> &Server {
-        match program {
-            Program::Gateway => &self.gateway,
-            Program::Minimal => &self.minimal,
-        }
-    }
-
-    /// What a program is asked for.
-    pub(crate) fn call(&self, operation: Operation, program: Program) -> Call {
-        let key = ("KeyId", self.key_id.clone());
-        let params = match operation {
-            Operation::Encrypt => return self.signer.encrypt(PLAINTEXT_BYTES),
-            Operation::Decrypt => vec![("CiphertextBlob", self.of(program).blob.clone())],
-            Operation::GenerateDataKey => vec![key],
+        let target = Target::new(endpoint, id, SecretString::from(secret))?;
+        let signer = Signer::new(target, key_id);
+        let server = Server {
+            process,
+            address: endpoint.trim_start_matches("http://").parse()?,
+            home: state.to_owned(),
+            blob: String::new(),
         };
-        Call { action: operation.name(), params }
+        let access_key = (id.to_owned(), secret.to_owned());
+        let mut gateway = Self { server, signer, access_key, caller: None };
+        gateway.server.blob = gateway.encrypt()?;
+        Ok(gateway)
+    }
+
+    /// Creates a client key, so that it is called in the protocol of KMS instances too.
+    pub(crate) fn create_client_key(&mut self) -> anyhow::Result<()> {
+        let (client, key_id) = (self.client()?, &self.signer.key_id);
+        let caller = runtime()?.block_on(Caller::prepare(&client, self.server.address, key_id))?;
+        self.caller = Some(caller);
+        Ok(())
+    }
+
+    /// A ciphertext blob.
+    fn encrypt(&self) -> anyhow::Result<String> {
+        let call = self.signer.encrypt(PLAINTEXT_BYTES);
+        let params: Vec<_> =
+            call.params.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = runtime()?.block_on(self.client()?.call(call.action, &params))?;
+        let blob = answer.get("CiphertextBlob").and_then(Value::as_str);
+        blob.map(ToOwned::to_owned).context("no CiphertextBlob")
+    }
+
+    fn client(&self) -> anyhow::Result<Client> {
+        let (id, secret) = &self.access_key;
+        let endpoint = format!("http://{}", self.server.address);
+        Ok(Client::new(&endpoint, id, SecretString::from(secret.as_str()))?)
     }
 }
 
@@ -120,6 +180,10 @@ impl Drop for Server {
         self.process.kill().ok();
         self.process.wait().ok();
     }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
 /// Beside this program, where cargo puts examples.
@@ -158,13 +222,4 @@ fn started(command: &mut Command, state: &Path) -> anyhow::Result<(Child, String
         bail!("{command:?} does not serve; its log:\n{}", fs::read_to_string(log)?);
     }
     Ok((process, line.trim_end().to_owned()))
-}
-
-/// A ciphertext blob of the gateway.
-fn encrypt(client: &Client, key_id: &str, text: &str) -> anyhow::Result<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let params = [("KeyId", key_id), ("Plaintext", text)];
-    let answer = runtime.block_on(client.call("Encrypt", &params))?;
-    let blob = answer.get("CiphertextBlob").and_then(Value::as_str);
-    blob.map(ToOwned::to_owned).context("no CiphertextBlob")
 }

@@ -1,14 +1,15 @@
 //! Encrypt in the protocol of KMS instances.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use hsmgate::api::instance::messages::EncryptRequest;
 use hsmgate::cli::client::Client;
+use http::Request;
 use prost::Message as _;
 
 use crate::client_key::{ClientKey, PASSWORD, now};
-use crate::requests::{Requests, plaintext, written};
+use crate::requests::plaintext;
 
 /// Of access point and policy.
 const NAME: &str = "bench";
@@ -40,9 +41,9 @@ impl Caller {
         Ok(Self { client_key, endpoint: format!("http://{address}"), key_id: key_id.to_owned() })
     }
 
-    /// Encrypt of what the public API is given. The protocol has no nonce, so one request is sent
+    /// Encrypt of what the public API is given. The protocol has no nonce, so one request may be sent
     /// again and again; its signature is checked each time.
-    pub(crate) fn encrypt(&self, bytes: usize) -> anyhow::Result<Requests> {
+    pub(crate) fn encrypt(&self, bytes: usize) -> Request<Bytes> {
         let message = EncryptRequest {
             key_id: self.key_id.clone(),
             plaintext: plaintext(bytes).as_bytes().to_vec(),
@@ -52,8 +53,6 @@ impl Caller {
             padding_mode: String::new(),
         };
         let body = message.encode_to_vec();
-        let request = self.client_key.signed(&self.endpoint, "Encrypt", body, &now(), &[]);
-        let (head, body) = request.into_parts();
-        Ok(Requests(Arc::new(vec![written(&http::Request::from_parts(head, ()), &body)?])))
+        self.client_key.signed(&self.endpoint, "Encrypt", body, &now(), &[])
     }
 }

@@ -286,7 +286,8 @@ fn window(
     let mut window = match subject {
         Subject::Raw => testbed.raw_encrypt(case, length)?,
         Subject::Instance => {
-            let requests = testbed.caller.encrypt(case.bytes)?;
+            let request = testbed.caller.encrypt(case.bytes);
+            let requests = Requests(Arc::new(vec![requests::written(&request, request.body())?]));
             load::run(testbed.address(subject), &requests, case.connections, length, true)?
         }
         _ => {
