@@ -19,6 +19,7 @@ mod load;
 mod memory;
 #[path = "../gateway/module.rs"]
 mod module;
+mod picture;
 mod report;
 #[path = "../gateway/requests.rs"]
 mod requests;
@@ -71,6 +72,9 @@ struct Options {
     /// What to measure
     #[arg(long, num_args = 1.., value_enum, default_values_t = Row::ALL)]
     rows: Vec<Row>,
+    /// Draw the ratios into this SVG file
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
     /// Another build of hsmgate to measure
     #[arg(long, value_name = "FILE")]
     gateway: Option<PathBuf>,
@@ -81,11 +85,14 @@ struct Options {
 
 fn main() -> anyhow::Result<()> {
     let is_measurement = std::env::args().any(|argument| argument == "--bench");
-    let options = if is_measurement { Options::parse() } else { Options::parse_from(TEST_RUN) };
+    let mut options = if is_measurement { Options::parse() } else { Options::parse_from(TEST_RUN) };
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     let home = tempfile::Builder::new().prefix("hsmgate-cost-").tempdir_in(parent)?;
     let home = home.path().canonicalize()?;
+    if !is_measurement {
+        options.picture = Some(home.join("picture.svg"));
+    }
     if options.instructions {
         return instructions::count(&options, &home, &Program::BOTH, &Operation::ALL);
     }
@@ -104,7 +111,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints processor time and ratios.
+/// Prints processor time and ratios, and draws them.
 fn measure(options: &Options, home: &Path) -> anyhow::Result<()> {
     let contenders = Contenders::start(home, options.gateway.as_deref(), &options.rows)?;
     let mut memory = Memory::default();
@@ -112,7 +119,10 @@ fn measure(options: &Options, home: &Path) -> anyhow::Result<()> {
     let rest = |time| std::thread::sleep(if options.bench { time } else { Duration::ZERO });
     rest(memory::AFTER_START);
     memory.add("10 s after the start", &contenders.servers)?;
-    compare(options, &contenders)?;
+    let lines = compare(options, &contenders)?;
+    if let Some(file) = &options.picture {
+        picture::draw(file, &lines)?;
+    }
     memory.add("after the load", &contenders.servers)?;
     rest(memory::AFTER_LOAD);
     memory.add("60 s later", &contenders.servers)?;
@@ -121,7 +131,7 @@ fn measure(options: &Options, home: &Path) -> anyhow::Result<()> {
 }
 
 /// Prints the table.
-fn compare(options: &Options, contenders: &Contenders) -> anyhow::Result<()> {
+fn compare(options: &Options, contenders: &Contenders) -> anyhow::Result<Vec<Line>> {
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
     println!(
         "\n{} bursts of {} requests to each in turn (a quarter of them over one connection): medians, and \
@@ -136,7 +146,7 @@ fn compare(options: &Options, contenders: &Contenders) -> anyhow::Result<()> {
         calls: options.requests,
         connections: &options.connections,
     };
-    let mut durable = Vec::new();
+    let (mut lines, mut durable) = (Vec::new(), Vec::new());
     for row in &options.rows {
         for connections in row.connections(&options.connections) {
             let bursts = Bursts::measure(contenders, *row, connections, &extent)?;
@@ -148,6 +158,7 @@ fn compare(options: &Options, contenders: &Contenders) -> anyhow::Result<()> {
                 println!("{}", report::verification_row(&bursts.verifications));
             }
             durable.extend(report::durable(&bursts, &measured));
+            lines.extend(measured);
         }
     }
     if !durable.is_empty() {
@@ -158,7 +169,7 @@ fn compare(options: &Options, contenders: &Contenders) -> anyhow::Result<()> {
             println!("- {share}");
         }
     }
-    Ok(())
+    Ok(lines)
 }
 
 /// A burst of the calls whose instructions are counted.
