@@ -45,7 +45,16 @@ impl<'s> Cluster<'s> {
 
     /// At a URL of the database, with further settings of the store.
     pub(super) fn at(database: Database<'s>, url: &str, further: &str) -> Self {
-        let installation = Installation::new();
+        Self::of(Installation::new(), database, url, further)
+    }
+
+    /// Of an installation that has no database yet.
+    pub(super) fn of(
+        installation: Installation,
+        database: Database<'s>,
+        url: &str,
+        further: &str,
+    ) -> Self {
         configure(&installation, url, further);
         let text = fs::read_to_string(installation.path("hsmgate.toml")).unwrap();
         for name in ["a", "b", "c"] {
@@ -74,6 +83,28 @@ impl<'s> Cluster<'s> {
         let config = self.installation.path(&format!("{name}.toml"));
         let arguments = [arguments, &["--config", config.to_str().unwrap()]].concat();
         self.installation.run_under(&["timeout", "60"], &arguments).done()
+    }
+
+    /// The gateways `a` and `b` have the same addresses after each start, for a proxy.
+    pub(super) fn keep_addresses(&self) {
+        let held = ["a", "b"].map(|name| {
+            let free = [0; 2].map(|_port| TcpListener::bind("127.0.0.1:0").unwrap());
+            let [api, admin] = [0, 1].map(|at: usize| free[at].local_addr().unwrap());
+            self.edit(name, |text| {
+                *text = text
+                    .replace("drain_ms = 0\n", "")
+                    .replace("address = \"127.0.0.1:0\"", &format!("address = \"{api}\""))
+                    .replace("address = \"\"", &format!("address = \"{admin}\""))
+                    .replace(
+                        "[service]\n",
+                        "drain_ms = 3000\nproxy_protocol_from = [\"127.0.0.2\"]\n[service]\n",
+                    )
+                    .replace("[token]\n", "[token]\nmax_queue_wait_ms = 4000\n")
+                    + "[limits]\ncalls_per_second = 0\n";
+            });
+            free
+        });
+        drop(held);
     }
 
     fn holder(&self) -> String {
@@ -775,47 +806,45 @@ fn sample(address: &str, gateways: [&Server; 2]) -> String {
     text.replace("bind :8443", &format!("bind {address}"))
 }
 
+/// HAProxy with the sample, in front of these gateways.
+pub(super) async fn proxy_before(
+    program: &str,
+    cluster: &Cluster<'_>,
+    gateways: [&Server; 2],
+) -> Proxy {
+    let configuration = |address: &str| sample(address, gateways);
+    Proxy::start(program, &cluster.installation.path(""), configuration).await
+}
+
+/// Waits until a gateway encrypts with `alias/a` for callers of the proxy.
+pub(super) async fn until_proxied(proxy: &Proxy, server: &Server, admin: &AccessKey) {
+    let calls = || server.count_logged("action=\"Encrypt\"");
+    let before = calls();
+    until_async(async || {
+        // A new connection goes to the gateway that has the fewest.
+        let mut connection = Connection::open(&proxy.address).await;
+        connection.send(&constant_load::encrypt(&proxy.address, admin)).await;
+        connection.answer().await;
+        calls() > before
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_behind_a_proxy_fails_no_request_and_a_kill_only_those_in_progress() {
     let Some(program) = haproxy() else { return };
     let cluster = Cluster::prepared();
-    let held = ["a", "b"].map(|name| {
-        // The same addresses after a restart.
-        let free = [0; 2].map(|_port| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [api, admin] = [0, 1].map(|at: usize| free[at].local_addr().unwrap());
-        let file = cluster.installation.path(&format!("{name}.toml"));
-        let text = fs::read_to_string(&file).unwrap();
-        let text = text
-            .replace("drain_ms = 0", "drain_ms = 3000\nproxy_protocol_from = [\"127.0.0.2\"]")
-            .replace("address = \"127.0.0.1:0\"", &format!("address = \"{api}\""))
-            .replace("address = \"\"", &format!("address = \"{admin}\""))
-            .replace("[token]\n", "[token]\nmax_queue_wait_ms = 4000\n");
-        fs::write(&file, text + "[limits]\ncalls_per_second = 0\n").unwrap();
-        free
-    });
-    drop(held);
+    cluster.keep_addresses();
     let (a, b) = (cluster.serve("a"), cluster.serve("b"));
     let key = create_key(&a, &cluster.admin).await;
     let alias = [("AliasName", "alias/a"), ("KeyId", key.as_str())];
     a.client(&cluster.admin).call("CreateAlias", &alias).await.unwrap();
     until_async(async || encrypt(&b, &cluster.admin, "alias/a").await.is_some()).await;
     let rate = if is_long() { 500 } else { 200 };
-    let configuration = |address: &str| sample(address, [&a, &b]);
-    let proxy = Proxy::start(&program, &cluster.installation.path(""), configuration).await;
+    let proxy = proxy_before(&program, &cluster, [&a, &b]).await;
 
     let load = ConstantLoad::start(&proxy.address, &cluster.admin, rate);
-    let serves = async |server: &Server| {
-        let calls = || server.count_logged("action=\"Encrypt\"");
-        let before = calls();
-        until_async(async || {
-            // A new connection goes to the gateway that has the fewest.
-            let mut connection = Connection::open(&proxy.address).await;
-            connection.send(&constant_load::encrypt(&proxy.address, &cluster.admin)).await;
-            connection.answer().await;
-            calls() > before
-        })
-        .await;
-    };
+    let serves = async |server: &Server| until_proxied(&proxy, server, &cluster.admin).await;
     serves(&a).await;
     serves(&b).await;
     cluster.database.execute(COMPATIBLE_MIGRATION);

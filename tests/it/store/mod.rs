@@ -12,6 +12,7 @@ mod golden_state;
 mod hosts;
 mod lost_nonces;
 mod million_ivs;
+mod older_program;
 mod outage;
 mod pooler;
 mod postgresql;
