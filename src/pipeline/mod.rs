@@ -108,6 +108,9 @@ mod unauthenticated_records;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use self::failed_auth_limit::FailedAuthLimiter;
 use self::metrics::CodeLabels;
@@ -489,6 +492,10 @@ impl Pipeline {
     }
 }
 
+/// How long an operation is waited for before the answer about its nonce may end the request. Before that the
+/// answer wakes no thread.
+const NONCE_GRACE: Duration = Duration::from_millis(250);
+
 /// Runs an operation of a request whose nonce is being written for all gateways of the cluster. A change
 /// begins once that is done. What is refused has no result: if another gateway has accepted the nonce, the
 /// result of the operation is dropped.
@@ -502,9 +509,28 @@ async fn with_nonce<T>(
         nonce.require_first().await?;
         return operation.await;
     }
-    let (outcome, first) = tokio::join!(operation, nonce.require_first());
-    first?;
-    outcome
+    let mut operation = std::pin::pin!(operation);
+    if let Ok(outcome) = timeout(NONCE_GRACE, &mut operation).await {
+        nonce.require_first().await?;
+        return outcome;
+    }
+    let mut first = std::pin::pin!(nonce.require_first());
+    let first = tokio::select! {
+        biased;
+        outcome = &mut operation => {
+            first.await?;
+            return outcome;
+        }
+        first = &mut first => first,
+    };
+    match first {
+        // The operation may wait for the database too.
+        Err(error) if error.code() == ErrorCode::Unavailable => Err(error),
+        first => {
+            let outcome = operation.await;
+            first.and(outcome)
+        }
+    }
 }
 
 /// The charge of an operation to the limit of the account.

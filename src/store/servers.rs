@@ -27,6 +27,10 @@ use crate::model::clock;
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(2500);
 /// How long one of several servers may take for a statement that only asks whether it responds.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long a statement is waited for before its server is asked whether it responds to others.
+const STATEMENT_GRACE: Duration = Duration::from_millis(250);
+/// How long it may take for that, with the connection to it.
+const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 /// How long the other servers are waited for after a good one has answered: one of them may have been promoted
 /// later.
 const GRACE: Duration = Duration::from_millis(200);
@@ -204,6 +208,26 @@ impl Servers {
         } else {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Waits until the server that is used does not respond to another connection. A statement that takes long is
+    /// waited for beside this: a server that is only slow responds.
+    pub(super) async fn silence(&self) {
+        loop {
+            tokio::time::sleep(STATEMENT_GRACE).await;
+            if !timeout(SILENCE_LIMIT, self.responds()).await.unwrap_or_default() {
+                return;
+            }
+        }
+    }
+
+    /// Whether the server that is used, or is chosen then, responds to a new connection.
+    async fn responds(&self) -> bool {
+        if self.are_checked() {
+            return self.choose(clock::monotonic()).await.is_ok();
+        }
+        // A refusal is a response: too many connections, for instance.
+        matches!(self.first.ask().await, Ok(_) | Err(sqlx::Error::Database(_)))
     }
 
     fn server(&self, used: InUse) -> &Server {

@@ -11,6 +11,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::health::Health;
+use super::servers::InUse;
 use super::tables::NONCES_PRUNED;
 use super::{Store, StoreError, server_settings, timeline, unsigned_metadata};
 use crate::model::{Time, clock};
@@ -28,7 +30,8 @@ use crate::model::{Time, clock};
 const QUEUE: usize = 65_536;
 /// Nonces of one statement.
 const MAX_BATCH: usize = 4096;
-/// How long a statement may take. It is shorter than the pause between the steps of a deletion.
+/// How long a statement may take at a server that responds to others. It is shorter than the pause between the
+/// steps of a deletion.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a nonce waits for others at most, while its call waits for the token.
 const MAX_DELAY: Duration = Duration::from_millis(5);
@@ -125,8 +128,8 @@ impl SharedNonces {
     /// database is known not to respond.
     pub fn write(&self, nonce: i64, expires: Time) -> oneshot::Receiver<bool> {
         let (is_first, answer) = oneshot::channel();
-        // The other half is for the statement.
-        let delay = ((self.token_wait)() / 2).min(MAX_DELAY);
+        // The rest is for the statement.
+        let delay = ((self.token_wait)() * 3 / 4).min(MAX_DELAY);
         let due = clock::monotonic() + if delay < MIN_DELAY { Duration::ZERO } else { delay };
         let queued = QueuedNonce { nonce, expires: expires.unix(), due, is_first };
         if self.health.outage.require_readable().is_ok() {
@@ -155,14 +158,13 @@ async fn write_all(store: Store, mut queued: mpsc::Receiver<QueuedNonce>) {
         }
         let start = clock::monotonic();
         let mut is_repeated = false;
-        let insert = insert_or_repeat(&store, &mut connection, &mut batch, &mut is_repeated);
-        let inserted = timeout(TIMEOUT, insert).await;
-        let silent = |_elapsed| {
+        let insert = insert_or_repeat(&store, used, &mut connection, &mut batch, &mut is_repeated);
+        let inserted = timeout(TIMEOUT, insert).await.unwrap_or_else(|_elapsed| Err(silent()));
+        if inserted.as_ref().is_err_and(is_silence) {
             outage.note_unanswered(start);
-            Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
-        };
+        }
         let was_failing = is_failing;
-        match inserted.unwrap_or_else(silent) {
+        match inserted {
             Ok(mut first) => {
                 is_failing = false;
                 let accepted = batch.iter().filter(|queued| first.contains(&queued.nonce));
@@ -214,22 +216,36 @@ async fn receive(queued: &mut mpsc::Receiver<QueuedNonce>, batch: &mut Vec<Queue
     true
 }
 
-/// As [`insert`]. On a connection that was open before, it is repeated once on a new one after a failure: a
-/// server that ended or was replaced has closed it.
+/// As [`insert`], as long as the server responds. On a connection that was open before, it is repeated once on a
+/// new one after a failure: a server that ended or was replaced has closed it.
 async fn insert_or_repeat(
     store: &Store,
+    used: InUse,
     connection: &mut Option<PgConnection>,
     batch: &mut [QueuedNonce],
     is_repeated: &mut bool,
 ) -> Result<HashSet<i64>, sqlx::Error> {
-    let was_open = connection.is_some();
-    let inserted = insert(store, connection, batch).await;
-    if inserted.is_ok() || !was_open {
-        return inserted;
+    let server = store.inner.database.server.as_ref().ok_or(sqlx::Error::PoolClosed)?;
+    let servers = server.servers();
+    if connection.is_some() {
+        let inserted = tokio::select! {
+            biased;
+            inserted = insert(store, connection, batch) => inserted,
+            () = servers.left(used) => Err(silent()),
+            () = servers.silence() => Err(silent()),
+        };
+        let is_silent = inserted.as_ref().is_err_and(is_silence) && servers.uses(used);
+        if inserted.is_ok() || is_silent {
+            return inserted;
+        }
+        *connection = None;
+        *is_repeated = true;
     }
-    *connection = None;
-    *is_repeated = true;
-    insert(store, connection, batch).await
+    tokio::select! {
+        biased;
+        inserted = insert(store, connection, batch) => inserted,
+        () = servers.silence() => Err(silent()),
+    }
 }
 
 /// Inserts the nonces of a batch, and returns those that were not there.
@@ -247,6 +263,14 @@ async fn insert(
     let expires: Vec<i64> = batch.iter().map(|queued| queued.expires).collect();
     let first = sqlx::query_scalar(INSERT).bind(nonces).bind(expires).fetch_all(open).await?;
     Ok(first.into_iter().collect())
+}
+
+fn silent() -> sqlx::Error {
+    sqlx::Error::Io(ErrorKind::TimedOut.into())
+}
+
+fn is_silence(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == ErrorKind::TimedOut)
 }
 
 async fn connect(store: &Store) -> Result<PgConnection, sqlx::Error> {
@@ -367,6 +391,29 @@ mod tests {
         a.refresh().await.unwrap();
         assert!(nonces.write(2, in_seconds(600)).await.unwrap());
         a.set_metadata("a", "1").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_slow_and_responds_is_waited_for() {
+        let bench = Bench::new().await;
+        let Some(a) = member(&bench, "a").await else { return };
+        let nonces = share(&a, Duration::ZERO);
+        assert!(nonces.write(1, in_seconds(600)).await.unwrap());
+        // Longer than a silent server is waited for.
+        let slow = "BEGIN; LOCK TABLE used_nonces IN EXCLUSIVE MODE; SELECT pg_sleep(2); COMMIT";
+        let locks = "SELECT COUNT(*) FROM pg_locks WHERE mode = 'ExclusiveLock' \
+                     AND relation = CAST('used_nonces' AS REGCLASS)";
+        let is_locked = async || {
+            let mut connection = a.inner.connection().await.unwrap();
+            connection.value::<i64>(sqlx::query(locks)).await.unwrap() > 0
+        };
+        let written = async {
+            while !is_locked().await {}
+            let begun = clock::monotonic();
+            (nonces.write(2, in_seconds(600)).await.unwrap(), clock::since(begun))
+        };
+        let ((), (is_first, waited)) = tokio::join!(bench.tamper(slow), written);
+        assert!(is_first && waited > Duration::from_millis(1500), "{waited:?}");
     }
 
     #[tokio::test]

@@ -69,11 +69,12 @@ async fn pass(
     mut cuts: watch::Receiver<bool>,
     is_deaf: Arc<AtomicBool>,
 ) {
-    let ((mut near_reader, near_writer), (far_reader, mut far_writer)) =
+    // They live until the end: a half that is dropped is an end for the other side.
+    let ((mut near_reader, mut near_writer), (mut far_reader, mut far_writer)) =
         (near.into_split(), far.into_split());
     let is_cut = tokio::select! {
         _ended = copy(&mut near_reader, &mut far_writer) => false,
-        _ended = pass_messages(far_reader, near_writer, is_deaf) => false,
+        _ended = pass_messages(&mut far_reader, &mut near_writer, is_deaf) => false,
         cut = cuts.wait_for(|is_cut| *is_cut) => cut.is_ok(),
     };
     if is_cut {
@@ -84,8 +85,8 @@ async fn pass(
 
 /// Passes the messages of a server on: each has a kind and a length.
 async fn pass_messages(
-    mut server: OwnedReadHalf,
-    mut gateway: OwnedWriteHalf,
+    server: &mut OwnedReadHalf,
+    gateway: &mut OwnedWriteHalf,
     is_deaf: Arc<AtomicBool>,
 ) -> std::io::Result<()> {
     const NOTIFICATION: u8 = b'A';

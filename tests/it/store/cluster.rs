@@ -455,12 +455,25 @@ async fn a_gateway_that_shares_nonces_refuses_requests_while_it_is_cut_off_and_a
     until_async(async || encrypt(&b, admin, &key).await.is_some()).await;
     let encryption = [("KeyId", key.as_str()), ("Plaintext", PLAINTEXT)];
     let captured = requests(&a, admin, "Encrypt", &encryption, 9);
+    let secret = [("SecretName", "db"), ("VersionId", "v1"), ("SecretData", "x")];
+    a.client(admin).call("CreateSecret", &secret).await.unwrap();
+    until_code(&b.client(admin), "GetSecretValue", &secret[..1], "").await;
 
     partition.cut();
     let client = b.client(admin);
     // The first one waits for the database, and finds out.
     let refused = "ServiceUnavailableTemporary";
-    assert_eq!(code(&client, "Encrypt", &encryption).await, refused);
+    let begun = Instant::now();
+    // What reads the database while the nonce is written waits no longer.
+    let codes = tokio::join!(
+        code(&client, "Encrypt", &encryption),
+        code(&client, "GetSecretValue", &secret[..1])
+    );
+    assert_eq!((&*codes.0, &*codes.1), (refused, refused));
+    let waited = begun.elapsed();
+    report(&format!("the first calls after the cut are refused after {waited:?}"));
+    // Without a look at the server it would be the limit of a statement, 5 s.
+    assert!(waited < Duration::from_secs(4), "{waited:?}");
     until(|| b.has_logged("store.lock_lost") || b.has_logged("cluster.nonces_failed")).await;
     for action in ["Encrypt", "DescribeKey"] {
         assert_eq!(code(&client, action, &encryption[..]).await, refused, "{action}");
