@@ -522,8 +522,11 @@ async fn a_key_that_was_replaced_in_a_single_token_is_refused() {
         files.push(lasting(new).await);
     }
     assert_eq!(server.stop(), Some(0));
-    // One answer is that of the creation, the other was learned at the next use.
-    installation.tamper("DELETE FROM key_answers WHERE key_id = (SELECT MAX(id) FROM keys)").await;
+    // The answer of the first key is learned at the next use, the other is that of the creation.
+    let mut database = installation.database().await;
+    let forget = sqlx::query("DELETE FROM key_answers WHERE key_id = $1").bind(&*keys[0]);
+    assert_eq!(forget.execute(&mut database).await.unwrap().rows_affected(), 1);
+    sqlx::Connection::close(database).await.unwrap();
     let server = installation.serve();
     let client = server.client(&user);
     let mut blobs = Vec::new();
