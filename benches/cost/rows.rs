@@ -10,7 +10,8 @@ use crate::verification::Verification;
 
 const KIB: usize = 1024;
 
-/// A call. The first three are measured at each number of connections, the others at the greatest.
+/// A call. The first three are measured at each number of connections, the others at the greatest, or at the
+/// greatest that they bear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Row {
     Encrypt,
@@ -79,8 +80,14 @@ impl Row {
         if self.is_basic() {
             wanted.to_owned()
         } else {
-            wanted.iter().copied().max().into_iter().collect()
+            let greatest = wanted.iter().copied().max().into_iter();
+            greatest.map(|connections| connections.min(self.most_connections())).collect()
         }
+    }
+
+    /// While the gateway still has one thread for a slow token, more calls would wait longer than it allows.
+    fn most_connections(self) -> usize {
+        if self == Self::DelayedToken { 16 } else { usize::MAX }
     }
 
     /// A durable audit is measured at the greatest number of connections alone: with few of them, a call
