@@ -67,13 +67,20 @@ impl Worker<'_> {
 
     /// From now on this job uses only keys that give their known answer.
     pub(super) fn require_comparison(&mut self) {
-        self.requires_comparison = self.is_of_group() || self.state.has_known_answers();
+        self.requires_comparison = self.must_be_compared();
+    }
+
+    /// Whether a key of the token must give its known answer before it is used.
+    fn must_be_compared(&self) -> bool {
+        self.is_of_group() || self.state.has_known_answers()
     }
 
     /// Requests the session copy of a key that lacks one and is in frequent use. The original is used
-    /// meanwhile: calls would wait for the copy, which takes some tokens longer than a hundred calls.
+    /// meanwhile: calls would wait for the copy, which takes some tokens longer than a hundred calls. The
+    /// comparison of a key is no use of it.
     fn request_copy(&self, key: KeyIdentity, handles: Handles) {
-        if handles.copy != SessionCopy::Wanted {
+        let is_compared = handles.is_compared || !self.must_be_compared();
+        if handles.copy != SessionCopy::Wanted || !is_compared {
             return;
         }
         if !handles.is_in_frequent_use() {
