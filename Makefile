@@ -53,6 +53,7 @@ torture: setup-build setup-token setup-proxy
 	HSMGATE_TORTURE=1 cargo test --test life manners:: -- --test-threads=2 --nocapture
 	HSMGATE_TORTURE=1 cargo test --test it -- reload:: rolling_restart --test-threads=1 --nocapture
 	HSMGATE_TORTURE=1 cargo test --test it -- no_gateway_repeats --nocapture
+	HSMGATE_TORTURE=1 cargo test --test it -- a_million_ivs --nocapture
 	HSMGATE_REPLAYS=10000 cargo test --test it -- accepted_once_by_all --nocapture
 	HSMGATE_TORTURE=1 cargo test --lib random::
 	cargo test --release --test fault -- --ignored busy --nocapture

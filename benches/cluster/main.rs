@@ -277,8 +277,23 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or_default()
 }
 
-/// Two gateways of a cluster beside one of them, with tokens that take [`TOKEN_DELAYS`] for an encryption.
+/// Two gateways of a cluster beside one of them, for both scopes of nonces.
 fn compare_numbers(options: &Options) -> anyhow::Result<()> {
+    let clients = if options.bench { CLIENTS } else { 2 };
+    println!("{WORKERS} workers a gateway, {clients} connections:");
+    println!();
+    println!(
+        "| nonces | an encryption takes | one, calls/s | two, calls/s | ratio | processors of one | of two |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|");
+    for scope in ["gateway", "cluster"] {
+        compare_numbers_with(options, scope, clients)?;
+    }
+    Ok(())
+}
+
+/// With tokens that take [`TOKEN_DELAYS`] for an encryption.
+fn compare_numbers_with(options: &Options, scope: &str, clients: usize) -> anyhow::Result<()> {
     let database = postgresql::server().create_database();
     let installation = Installation::new();
     configure(&installation, Some(&database), "");
@@ -300,7 +315,8 @@ fn compare_numbers(options: &Options) -> anyhow::Result<()> {
     for name in ["a", "b"] {
         let own = text.replace("/state\"", &format!("/state-{name}\""));
         let file = format!("{name}.toml");
-        fs::write(installation.path(&file), format!("{own}[cluster]\nname = \"{name}\"\n"))?;
+        let cluster = format!("[cluster]\nname = \"{name}\"\nnonces = \"{scope}\"\n");
+        fs::write(installation.path(&file), own + &cluster)?;
         servers.push(installation.serve_file(&file, &[], &[]));
     }
     let key_id = create_key(servers.first().context("no gateway")?, &user)?;
@@ -312,13 +328,6 @@ fn compare_numbers(options: &Options) -> anyhow::Result<()> {
         gateways.push(Gateway::new(server, &user, &key_id, None)?);
     }
     let [first, second] = gateways.as_slice() else { return Err(anyhow!("two gateways")) };
-    let clients = if options.bench { CLIENTS } else { 2 };
-    println!("{WORKERS} workers a gateway, {clients} connections, nonces of the cluster:");
-    println!();
-    println!(
-        "| an encryption takes | one, calls/s | two, calls/s | ratio | processors of one | of two |"
-    );
-    println!("|---:|---:|---:|---:|---:|---:|");
     for delay in TOKEN_DELAYS {
         write_rules(&control, &[Rule::on(&[DELAYED_CALL], Fault::delay(delay))]);
         let (mut of_one, mut of_two) = (Vec::new(), Vec::new());
@@ -339,7 +348,7 @@ fn compare_numbers(options: &Options) -> anyhow::Result<()> {
         let [one, two] = medians;
         let ratio = median(ratios);
         println!(
-            "| {delay:?} | {:.0} | {:.0} | {ratio:.2} | {:.2} | {:.2} |",
+            "| {scope} | {delay:?} | {:.0} | {:.0} | {ratio:.2} | {:.2} | {:.2} |",
             one.0, two.0, one.1, two.1
         );
     }
