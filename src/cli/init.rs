@@ -50,7 +50,7 @@ impl Init {
                 }
                 let note = match bound_token {
                     Some(serial) => &format!(
-                        "The store belongs to the token with serial number {serial}, and only that token has its \
+                        "The store belongs to the token with serial number {serial:?}, and only that token has its \
                          keys: restore it from its backup (docs/disaster-recovery.md)."
                     ),
                     None if self.so_pin_file.is_none() => {

@@ -437,7 +437,8 @@ async fn timeline(connection: &mut AnyConnection) -> Result<u32, sqlx::Error> {
     }
 }
 
-fn silent() -> sqlx::Error {
+/// The error of a server that does not respond in time.
+pub(super) fn silent() -> sqlx::Error {
     sqlx::Error::Io(io::ErrorKind::TimedOut.into())
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::health::Health;
-use super::servers::InUse;
+use super::servers::{InUse, silent};
 use super::tables::NONCES_PRUNED;
 use super::{Store, StoreError, server_settings, timeline, unsigned_metadata};
 use crate::model::{Time, clock};
@@ -263,10 +263,6 @@ async fn insert(
     let expires: Vec<i64> = batch.iter().map(|queued| queued.expires).collect();
     let first = sqlx::query_scalar(INSERT).bind(nonces).bind(expires).fetch_all(open).await?;
     Ok(first.into_iter().collect())
-}
-
-fn silent() -> sqlx::Error {
-    sqlx::Error::Io(ErrorKind::TimedOut.into())
 }
 
 fn is_silence(error: &sqlx::Error) -> bool {

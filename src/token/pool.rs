@@ -200,8 +200,7 @@ impl Pool {
     /// served in time.
     fn is_overloaded(&self) -> bool {
         let (waiting, threads) = (self.calls.jobs.len(), self.calls.hang_detector.available());
-        waiting >= always_queued(threads)
-            && expected_wait(&self.calls.latency, waiting, threads) > self.max_queue_wait
+        waiting >= always_queued(threads) && self.expected_wait() > self.max_queue_wait
     }
 
     /// How long a call that uses a key will wait for a thread.
