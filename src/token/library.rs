@@ -1,13 +1,20 @@
 //! The PKCS#11 module as a shared library: loads it, calls C_Initialize, lists its tokens.
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cryptoki::context::{CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::slot::Slot;
+use parking_lot::Mutex;
 
 use super::error::TokenError;
+
+/// The modules that this process has loaded. They stay loaded until it ends: a thread that has called
+/// a module executes destructors of the module's libraries when it ends. Without the module they can
+/// crash (openCryptoki 3.23 with OpenSSL 3.5).
+static LOADED: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
 
 /// A loaded module.
 pub(super) struct Library {
@@ -17,13 +24,18 @@ pub(super) struct Library {
 }
 
 impl Library {
-    /// Loads the module.
+    /// Loads the module, unless it is loaded.
     pub(super) fn load(module: &Path, init_arguments: Option<&str>) -> Result<Self, TokenError> {
         let init_arguments = init_arguments.map(kept).transpose()?;
+        let mut loaded = LOADED.lock();
+        if let Some(pkcs11) = loaded.get(module) {
+            return Ok(Self { pkcs11: pkcs11.clone(), init_arguments });
+        }
         let pkcs11 = Pkcs11::new(module).map_err(|error| TokenError::Module {
             path: module.to_owned(),
             source: loading(error),
         })?;
+        loaded.insert(module.to_owned(), pkcs11.clone());
         Ok(Self { pkcs11, init_arguments })
     }
 

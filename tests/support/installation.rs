@@ -418,7 +418,7 @@ impl Server {
     pub(crate) fn wait(self) -> Option<i32> {
         let ended = self.process.wait();
         if !ended.is_some_and(|status| status.success()) {
-            eprintln!("{}", self.log.lock().unwrap());
+            eprintln!("ended with {ended:?}; its log:\n{}", self.log.lock().unwrap());
         }
         ended.expect("it ends in time").code()
     }

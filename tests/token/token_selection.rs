@@ -1,5 +1,6 @@
 //! Which token is opened, and which is refused.
 
+use std::fs;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -44,6 +45,19 @@ fn a_token_that_is_dropped_is_closed() {
         assert!(module.get_slots_with_token().is_ok(), "a clone keeps it open");
         drop(clone);
         assert!(module.get_slots_with_token().is_err(), "the module is still initialized");
+    });
+}
+
+#[test]
+fn a_module_stays_loaded_until_the_process_ends() {
+    in_own_process("token_selection::a_module_stays_loaded_until_the_process_ends", || {
+        let file = module().canonicalize().unwrap();
+        let is_loaded =
+            || fs::read_to_string("/proc/self/maps").unwrap().contains(file.to_str().unwrap());
+        assert!(!is_loaded());
+        initialize(LABEL);
+        Token::open(settings(TokenSelector::Label(LABEL.into()))).unwrap().close();
+        assert!(is_loaded(), "a thread that ends after this can crash");
     });
 }
 
