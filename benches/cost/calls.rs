@@ -8,7 +8,7 @@ use http::header::USER_AGENT;
 use http::{HeaderValue, Request, Uri};
 use serde_json::{Map, Value};
 
-use crate::requests::{Call, Requests};
+use crate::requests::{Call, Requests, encrypt_with};
 use crate::servers::{Gateway, Server};
 use crate::support::signed_calls::{self, ParamLocation, Signing, SigningVariant};
 use crate::{PLAINTEXT_BYTES, requests};
@@ -65,14 +65,12 @@ impl Case {
 
     /// Signed requests for a gateway.
     pub(crate) fn signed(self, gateway: &Gateway, count: usize) -> anyhow::Result<Requests> {
-        let write = || {
-            let request = self.request(gateway)?;
-            with_agent(request, AGENT_BYTES)
-        };
+        let write = |key_id| with_agent(self.request(gateway, key_id)?, AGENT_BYTES);
         let requests: Vec<_> = match self.protocol {
-            Protocol::Instance => vec![write()?; count],
+            Protocol::Instance => vec![write(&gateway.signer.key_id)?; count],
             Protocol::Acs3 | Protocol::Rpc1 => {
-                (0..count).map(|_index| write()).collect::<Result<_, _>>()?
+                let keys = gateway.keys.iter().cycle().take(count);
+                keys.map(|key_id| write(key_id)).collect::<Result<_, _>>()?
             }
         };
         Ok(Requests(Arc::new(requests)))
@@ -86,8 +84,9 @@ impl Case {
         minimal: &Server,
         count: usize,
     ) -> anyhow::Result<Requests> {
-        let call = self.call(gateway, &minimal.blob);
-        let request = self.request(gateway)?;
+        let key_id = &gateway.signer.key_id;
+        let call = self.call(key_id, &minimal.blob);
+        let request = self.request(gateway, key_id)?;
         let wanted = with_agent(request.clone(), AGENT_BYTES)?.len();
         let bare = bare(request, &call)?;
         let length = with_agent(bare.clone(), AGENT_BYTES)?.len();
@@ -97,19 +96,19 @@ impl Case {
         Ok(Requests(Arc::new(vec![request; count])))
     }
 
-    /// What is asked for, with this ciphertext blob.
-    fn call(self, gateway: &Gateway, blob: &str) -> Call {
+    /// What is asked for, with this key or ciphertext blob.
+    fn call(self, key_id: &str, blob: &str) -> Call {
         let params = match self.operation {
-            Operation::Encrypt => return gateway.signer.encrypt(self.bytes),
+            Operation::Encrypt => return encrypt_with(key_id, self.bytes),
             Operation::Decrypt => vec![("CiphertextBlob", blob.to_owned())],
-            Operation::GenerateDataKey => vec![("KeyId", gateway.signer.key_id.clone())],
+            Operation::GenerateDataKey => vec![("KeyId", key_id.to_owned())],
         };
         Call { action: self.operation.name(), params }
     }
 
     /// A signed request. No protocol signs the User-Agent.
-    fn request(self, gateway: &Gateway) -> anyhow::Result<Request<Bytes>> {
-        let call = self.call(gateway, &gateway.server.blob);
+    fn request(self, gateway: &Gateway, key_id: &str) -> anyhow::Result<Request<Bytes>> {
+        let call = self.call(key_id, &gateway.server.blob);
         match self.protocol {
             Protocol::Acs3 => Ok(gateway.signer.sign(&call)?.map(|_empty| Bytes::new())),
             Protocol::Rpc1 => rpc1(gateway, &call),

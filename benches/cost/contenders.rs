@@ -20,6 +20,8 @@ pub(crate) enum Contender {
     Again,
     /// The gateway with an audit whose syncs take a millisecond.
     Durable,
+    /// A gateway with many keys, which are used in turn.
+    ManyKeys,
     Minimal,
 }
 
@@ -28,7 +30,7 @@ impl Contender {
     pub(crate) fn base(self) -> Option<Self> {
         match self {
             Self::Gateway => Some(Self::Minimal),
-            Self::Again | Self::Durable => Some(Self::Gateway),
+            Self::Again | Self::Durable | Self::ManyKeys => Some(Self::Gateway),
             Self::Minimal => None,
         }
     }
@@ -50,11 +52,18 @@ pub(crate) struct Contenders {
     slow_sync: SlowSync,
     /// If a row needs them.
     delayed: Option<Servers>,
+    /// If a row needs it.
+    many_keys: Option<Gateway>,
 }
 
 impl Contenders {
-    /// Starts in `home` what the rows need; the gateway may be another build.
-    pub(crate) fn start(home: &Path, program: Option<&Path>, rows: &[Row]) -> anyhow::Result<Self> {
+    /// Starts in `home` what the rows need; the gateway may be another build. One gateway has so many keys.
+    pub(crate) fn start(
+        home: &Path,
+        program: Option<&Path>,
+        rows: &[Row],
+        keys: usize,
+    ) -> anyhow::Result<Self> {
         let mut servers = Servers::start(home, program, &[])?;
         let start = Start { program, ..Start::default() };
         let mut again = Gateway::start(&home.join("again"), start.clone())?;
@@ -64,6 +73,13 @@ impl Contenders {
         }
         let slow_sync = SlowSync::compile(home)?;
         let durable = slow_sync.start_gateway(&home.join("durable"), program)?;
+        let many_keys = if rows.contains(&Row::ManyKeys) {
+            let mut gateway = Gateway::start(&home.join("many-keys"), start.clone())?;
+            gateway.create_keys(keys)?;
+            Some(gateway)
+        } else {
+            None
+        };
         let delayed = if rows.iter().any(|row| row.token() == Token::Delayed) {
             let home = home.join("delayed");
             let module = delayed_token::install(&home)?;
@@ -72,7 +88,7 @@ impl Contenders {
         } else {
             None
         };
-        Ok(Self { servers, again, durable, slow_sync, delayed })
+        Ok(Self { servers, again, durable, slow_sync, delayed, many_keys })
     }
 
     /// Sends so many calls to a contender.
@@ -92,6 +108,7 @@ impl Contenders {
             Contender::Gateway => &servers.gateway,
             Contender::Again => &self.again,
             Contender::Durable => &self.durable,
+            Contender::ManyKeys => self.many_keys.as_ref().context("no gateway with many keys")?,
             Contender::Minimal => {
                 let requests = case.bare(&servers.gateway, &servers.minimal, count)?;
                 return send(&servers.minimal, &requests, connections);

@@ -51,7 +51,8 @@ const LONGEST_WINDOW: Duration = Duration::from_mins(10);
 const COUNTED_REQUESTS: usize = 50;
 
 /// What `cargo test` runs.
-const TEST_RUN: [&str; 7] = ["cost", "--bursts", "1", "--requests", "20", "--connections", "2"];
+const TEST_RUN: [&str; 9] =
+    ["cost", "--bursts", "1", "--requests", "20", "--connections", "2", "--keys", "5"];
 
 /// The cost of signed requests, beside the minimal program in the same run.
 #[derive(Debug, Parser)]
@@ -72,6 +73,9 @@ struct Options {
     /// What to measure
     #[arg(long, num_args = 1.., value_enum, default_values_t = Row::ALL)]
     rows: Vec<Row>,
+    /// Keys of the gateway with many keys
+    #[arg(long, default_value_t = 10_000)]
+    keys: usize,
     /// Draw the ratios into this SVG file
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
@@ -113,7 +117,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Prints processor time and ratios, and draws them.
 fn measure(options: &Options, home: &Path) -> anyhow::Result<()> {
-    let contenders = Contenders::start(home, options.gateway.as_deref(), &options.rows)?;
+    let contenders = Contenders::start(home, options.gateway.as_deref(), &options.rows, options.keys)?;
     let mut memory = Memory::default();
     // A test run does not wait.
     let rest = |time| std::thread::sleep(if options.bench { time } else { Duration::ZERO });
@@ -145,6 +149,7 @@ fn compare(options: &Options, contenders: &Contenders) -> anyhow::Result<Vec<Lin
         rounds: options.bursts,
         calls: options.requests,
         connections: &options.connections,
+        keys: options.keys,
     };
     let (mut lines, mut durable) = (Vec::new(), Vec::new());
     for row in &options.rows {

@@ -26,6 +26,8 @@ pub(crate) enum Comparison {
     Again,
     /// A gateway with a durable audit, and the gateway.
     Durable,
+    /// A gateway with many keys, which are used in turn, and the gateway, of which one key is used.
+    ManyKeys,
 }
 
 /// A figure of a line: the medians of both contenders, and the ratio of each pair of bursts.
@@ -99,6 +101,7 @@ impl Comparison {
             Contender::Gateway => Some(Self::Gateway),
             Contender::Again => Some(Self::Again),
             Contender::Durable => Some(Self::Durable),
+            Contender::ManyKeys => Some(Self::ManyKeys),
             Contender::Minimal => None,
         }
     }
@@ -109,6 +112,7 @@ impl Comparison {
             Self::LessVerification => "gateway less one RSA-2048 verification / minimal",
             Self::Again => "gateway again / gateway",
             Self::Durable => "gateway, durable audit / gateway",
+            Self::ManyKeys => "gateway, many keys / gateway, one key",
         }
     }
 }

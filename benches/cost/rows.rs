@@ -9,6 +9,8 @@ use crate::load::Window;
 use crate::verification::Verification;
 
 const KIB: usize = 1024;
+/// How often each of many keys is used in a burst.
+const USES_IN_A_BURST: usize = 4;
 
 /// A call. The first three are measured at each number of connections, the others at the greatest, or at the
 /// greatest that they bear.
@@ -29,10 +31,12 @@ pub(crate) enum Row {
     SixKib,
     /// Encrypt with a token that takes 0.5 ms longer
     DelayedToken,
+    /// Encrypt with each of many keys in turn, beside one key
+    ManyKeys,
 }
 
 impl Row {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Encrypt,
         Self::Decrypt,
         Self::GenerateDataKey,
@@ -41,6 +45,7 @@ impl Row {
         Self::OneKib,
         Self::SixKib,
         Self::DelayedToken,
+        Self::ManyKeys,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -51,13 +56,14 @@ impl Row {
             Self::OneKib => "Encrypt, 1 KiB",
             Self::SixKib => "Encrypt, 6 KiB",
             Self::DelayedToken => "Encrypt, 0.5 ms in the token",
+            Self::ManyKeys => "Encrypt, each of many keys",
         }
     }
 
     fn case(self) -> Case {
         let encrypt = Case::of(Operation::Encrypt);
         match self {
-            Self::Encrypt | Self::DelayedToken => encrypt,
+            Self::Encrypt | Self::DelayedToken | Self::ManyKeys => encrypt,
             Self::Decrypt => Case::of(Operation::Decrypt),
             Self::GenerateDataKey => Case::of(Operation::GenerateDataKey),
             Self::Rpc1 => Case { protocol: Protocol::Rpc1, ..encrypt },
@@ -93,6 +99,9 @@ impl Row {
     /// A durable audit is measured at the greatest number of connections alone: with few of them, a call
     /// takes as long as a sync.
     fn contenders(self, connections: usize, wanted: &[usize]) -> Vec<Contender> {
+        if self == Self::ManyKeys {
+            return vec![Contender::Gateway, Contender::ManyKeys];
+        }
         let is_greatest = wanted.iter().all(|other| *other <= connections);
         let mut contenders = vec![Contender::Gateway, Contender::Minimal];
         if self.token() == Token::SoftHsm {
@@ -124,6 +133,24 @@ pub(crate) struct Extent<'a> {
     pub(crate) calls: usize,
     /// All that are wanted.
     pub(crate) connections: &'a [usize],
+    /// Of the gateway with many keys.
+    pub(crate) keys: usize,
+}
+
+impl Extent<'_> {
+    /// The rounds of a row, and the calls of a burst.
+    fn of(&self, row: Row, connections: usize) -> (usize, usize) {
+        if row == Row::ManyKeys {
+            // A key whose session copy was not used for 5 s is checked first, so bursts are long enough
+            // that other calls follow.
+            (self.rounds.div_ceil(3), self.calls.max(USES_IN_A_BURST * self.keys))
+        } else if connections == 1 {
+            // Bursts over one connection would take several times as long as the others.
+            (self.rounds, self.calls.div_ceil(4))
+        } else {
+            (self.rounds, self.calls)
+        }
+    }
 }
 
 impl Bursts {
@@ -135,8 +162,7 @@ impl Bursts {
         extent: &Extent<'_>,
     ) -> anyhow::Result<Self> {
         let order = row.contenders(connections, extent.connections);
-        // Bursts over one connection would take several times as long as the others.
-        let calls = if connections == 1 { extent.calls.div_ceil(4) } else { extent.calls };
+        let (rounds, calls) = extent.of(row, connections);
         let burst =
             |contender| contenders.burst(contender, row.token(), row.case(), calls, connections);
         order.iter().try_for_each(|contender| burst(*contender).map(drop))?;
@@ -144,7 +170,7 @@ impl Bursts {
         let verification =
             (row.case().protocol == Protocol::Instance).then(Verification::new).transpose()?;
         let (mut windows, mut verifications) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
-        for round in 0..extent.rounds {
+        for round in 0..rounds {
             for contender in in_turn(&order, round) {
                 windows.entry(contender).or_default().push(burst(contender)?);
             }

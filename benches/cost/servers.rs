@@ -43,6 +43,8 @@ pub(crate) struct Gateway {
     pub(crate) signer: Signer,
     /// The id and the secret of the AccessKey.
     pub(crate) access_key: (String, String),
+    /// The ids of its keys, which are used in turn.
+    pub(crate) keys: Vec<String>,
     /// Signs in the protocol of KMS instances.
     pub(crate) caller: Option<Caller>,
 }
@@ -130,6 +132,7 @@ impl Gateway {
         let (endpoint, key_id) = (text("endpoint")?, text("key_id")?.to_owned());
         let (id, secret) = (text("access_key_id")?, text("access_key_secret")?);
         let target = Target::new(endpoint, id, SecretString::from(secret))?;
+        let keys = vec![key_id.clone()];
         let signer = Signer::new(target, key_id);
         let server = Server {
             process,
@@ -138,7 +141,7 @@ impl Gateway {
             blob: String::new(),
         };
         let access_key = (id.to_owned(), secret.to_owned());
-        let mut gateway = Self { server, signer, access_key, caller: None };
+        let mut gateway = Self { server, signer, access_key, keys, caller: None };
         gateway.server.blob = gateway.encrypt()?;
         Ok(gateway)
     }
@@ -148,6 +151,17 @@ impl Gateway {
         let (client, key_id) = (self.client()?, &self.signer.key_id);
         let caller = runtime()?.block_on(Caller::prepare(&client, self.server.address, key_id))?;
         self.caller = Some(caller);
+        Ok(())
+    }
+
+    /// Creates keys until it has so many.
+    pub(crate) fn create_keys(&mut self, count: usize) -> anyhow::Result<()> {
+        let (client, runtime) = (self.client()?, runtime()?);
+        while self.keys.len() < count {
+            let answer = runtime.block_on(client.call("CreateKey", &[]))?;
+            let key_id = answer.pointer("/KeyMetadata/KeyId").and_then(Value::as_str);
+            self.keys.push(key_id.context("no KeyId")?.to_owned());
+        }
         Ok(())
     }
 

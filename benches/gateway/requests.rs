@@ -25,9 +25,7 @@ impl Signer {
 
     /// Encrypt of a plaintext of `bytes` bytes.
     pub(crate) fn encrypt(&self, bytes: usize) -> Call {
-        let plaintext = plaintext(bytes).to_string();
-        let params = vec![("KeyId", self.key_id.clone()), ("Plaintext", plaintext)];
-        Call { action: "Encrypt", params }
+        encrypt_with(&self.key_id, bytes)
     }
 
     /// A call as it is sent, with a nonce of its own.
@@ -38,6 +36,12 @@ impl Signer {
             call.params.iter().map(|(name, value)| (*name, value.as_str())).collect();
         Ok(signed_in_query(&self.target, call.action, &params, stamp)?)
     }
+}
+
+/// Encrypt of a plaintext of `bytes` bytes with a key.
+pub(crate) fn encrypt_with(key_id: &str, bytes: usize) -> Call {
+    let plaintext = plaintext(bytes).to_string();
+    Call { action: "Encrypt", params: vec![("KeyId", key_id.to_owned()), ("Plaintext", plaintext)] }
 }
 
 /// A call that is made again and again.
