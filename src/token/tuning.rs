@@ -18,6 +18,9 @@ use crate::model::clock;
 pub(super) const MAX_WORKERS: usize = 64;
 /// A job that waits less is served in this process.
 const LOCAL_WAIT: Duration = Duration::from_micros(20);
+/// A token whose jobs were served in this process is elsewhere only if they wait longer than this. On a
+/// busy machine they also wait for a processor, or for a thread without one that has a lock of the module.
+const REMOTE_WAIT: Duration = Duration::from_micros(100);
 /// A job that computes less in this process is slower beside others of its kind.
 const SHORT_COMPUTATION: Duration = Duration::from_micros(100);
 /// A job that takes less makes no call to the token.
@@ -162,12 +165,14 @@ impl Tuning {
     /// The number of workers to change to, at most `most`, if the jobs take clearly longer or shorter
     /// than those from which the current number follows.
     pub(super) fn change(&self, current: usize, most: usize) -> Option<usize> {
+        let base = self.base.load(Ordering::Relaxed).min(most);
+        let wait = Duration::from_nanos(self.waited.load(Ordering::Relaxed));
+        let is_local = base == 1 && wait < REMOTE_WAIT;
         let time = JobTime {
             computed: self.computed.get(),
-            waited: Duration::from_nanos(self.waited.load(Ordering::Relaxed)),
+            waited: if is_local { Duration::ZERO } else { wait },
         };
         let wanted = workers_for(time, self.processors).min(most);
-        let base = self.base.load(Ordering::Relaxed).min(most);
         let is_clear = (wanted == 1) != (base == 1) || wanted > base * 2 || wanted * 2 < base;
         if !is_clear {
             return None;
@@ -271,6 +276,17 @@ mod tests {
             let waited = if job.is_multiple_of(4) { 20_000 } else { 0 };
             tuning.record(time(6, waited));
             assert_eq!(tuning.change(1, MAX_WORKERS), None, "{tuning:?}");
+        }
+    }
+
+    #[test]
+    fn a_local_token_whose_jobs_wait_for_a_processor_now_and_then_stays_local() {
+        let tuning = tuning(time(6, 0));
+        // While the machine is busy, most jobs wait: some dozen in a row.
+        for job in 0..10_000_u64 {
+            let waited = if job % 40 < 30 { 4_000 } else { 0 };
+            tuning.record(time(6, waited));
+            assert_eq!(tuning.change(1, MAX_WORKERS), None, "{job} {tuning:?}");
         }
     }
 
