@@ -100,7 +100,7 @@ impl Handles {
         if self.is_copy_verified { self.preferred() } else { self.main }
     }
 
-    /// Whether the original has to be checked before the copy may be used again.
+    /// Whether the original has to be checked, or used, before the copy may be used again.
     pub(super) fn is_stale(&self) -> bool {
         self.made_copy().is_some() && clock::since(self.seen) > COPY_MAX_AGE
     }
@@ -205,6 +205,11 @@ impl KeyCache {
             }
         });
         is_kept
+    }
+
+    /// Records that the original of a copy was used.
+    pub(super) fn note_seen(&self, key: KeyIdentity, handles: Handles) {
+        self.change(key, handles, |known| known.seen = clock::monotonic());
     }
 
     /// Records that a ciphertext of the copy in these handles was decrypted with the original.

@@ -14,22 +14,31 @@ use crate::model::clock;
 const OTHER_KEYS_CHECKED: usize = 3;
 
 impl Worker<'_> {
-    /// The handles of a key.
+    /// The handles of a key, whose copy may be used.
     pub(super) fn handles(&mut self, key: KeyIdentity) -> Result<Handles, TokenError> {
-        match self.cached(key) {
-            Some(handles) if handles.is_stale() => {
-                let handles = self.check_compared(key, handles)?;
-                self.revalidate(key, handles)
-            }
+        let handles = self.known_handles(key)?;
+        self.check_original(key, handles)
+    }
+
+    /// The handles of a key. Before a stale copy is used, the original must be checked or used.
+    pub(super) fn known_handles(&mut self, key: KeyIdentity) -> Result<Handles, TokenError> {
+        let handles = match self.cached(key) {
             Some(handles) => {
                 self.request_copy(key, handles);
-                self.check_compared(key, handles)
+                handles
             }
-            None => {
-                let handles = self.with_objects(|worker| worker.resolve(key))?;
-                self.check_compared(key, handles)
-            }
-        }
+            None => self.with_objects(|worker| worker.resolve(key))?,
+        };
+        self.check_compared(key, handles)
+    }
+
+    /// Checks the original of a stale copy.
+    pub(super) fn check_original(
+        &mut self,
+        key: KeyIdentity,
+        handles: Handles,
+    ) -> Result<Handles, TokenError> {
+        if handles.is_stale() { self.revalidate(key, handles) } else { Ok(handles) }
     }
 
     /// The handles of the key may have become invalid in a job that uses it, and the key found again. In a

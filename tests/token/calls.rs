@@ -3,10 +3,13 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use fault_token::{Fault, Rule, When, read_log, write_rules};
 use hsmgate::model::{KeySpec, KeyUsage};
-use hsmgate::token::{EncryptOptions, KeyIdentity, OaepHash, SignAlgorithm, Token, TokenSettings};
+use hsmgate::token::{
+    EncryptOptions, Encrypted, KeyIdentity, OaepHash, SignAlgorithm, Token, TokenSettings,
+};
 
 use super::harness::{FaultToken, budget, change, key, name, pair, run, with_fault_token};
 
@@ -156,6 +159,45 @@ fn the_first_use_of_a_key_that_was_not_listed_makes_one_search() {
         assert_eq!(first_use, [&SEARCH[..], &ENCRYPT].concat());
         write_rules(&calls.files.control, &[]);
         token.close();
+    });
+}
+
+/// A key with a session copy.
+async fn copied_key(token: &Token) -> (KeyIdentity, Encrypted) {
+    let key = key(token, KeySpec::Aes256).await;
+    (key, run(token, move |worker| worker.encrypt(key, None, b"text")).await.unwrap())
+}
+
+#[test]
+fn a_copy_is_used_after_5_s_only_if_the_original_decrypts() {
+    let name = "calls::a_copy_is_used_after_5_s_only_if_the_original_decrypts";
+    with_calls(name, async |token, calls| {
+        let encrypt = |key: KeyIdentity, is_verified| {
+            let options = EncryptOptions { is_verified, ..EncryptOptions::default() };
+            run(&token, move |worker| worker.encrypt_as(key, options, None, b"text"))
+        };
+        let decrypt = |key: KeyIdentity, text: &Encrypted| {
+            let Encrypted { iv, ciphertext, .. } = text.clone();
+            run(&token, move |worker| worker.decrypt(key, &iv, None, &ciphertext))
+        };
+        let mut keys = Vec::new();
+        for _ in 0..4 {
+            keys.push(copied_key(&token).await);
+        }
+        let [encrypting, decrypting, verifying, other] = &keys[..] else { panic!() };
+        tokio::time::sleep(Duration::from_millis(5_100)).await;
+
+        let both = [&ENCRYPT[..], &DECRYPT].concat();
+        assert_eq!(calls.of(encrypt(encrypting.0, false)).await, both);
+        assert_eq!(calls.of(encrypt(encrypting.0, false)).await, ENCRYPT);
+        assert_eq!(calls.of(decrypt(decrypting.0, &decrypting.1)).await, DECRYPT);
+        assert_eq!(calls.of(encrypt(decrypting.0, false)).await, ENCRYPT);
+        assert_eq!(calls.of(encrypt(verifying.0, true)).await, both);
+        // A changed ciphertext proves nothing, so the original is checked.
+        let mut changed = other.1.clone();
+        changed.ciphertext[5] ^= 1;
+        assert!(decrypt(other.0, &changed).await.unwrap_err().is_bad_ciphertext());
+        assert_eq!(calls.of(encrypt(other.0, false)).await, ENCRYPT);
     });
 }
 

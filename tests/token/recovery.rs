@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use cryptoki::object::Attribute;
 use hsmgate::model::KeySpec;
-use hsmgate::token::{KeyIdentity, Token, TokenError, UnavailableReason};
+use hsmgate::token::{Encrypted, KeyIdentity, Token, TokenError, UnavailableReason};
 
 use super::harness::{
-    PIN, SEPARATE_CALLERS, change, direct_session, key, run, token_directory, with_every_token,
-    with_every_token_but, with_token,
+    PIN, SEPARATE_CALLERS, change, direct_session, key, objects_of, run, token_directory,
+    with_every_token, with_every_token_but, with_token,
 };
 use crate::tokens::Product;
 
@@ -127,6 +127,30 @@ fn storage_that_went_away_is_not_taken_for_destroyed_keys() {
         until(&token, None).await;
         works(&token, first).await.unwrap();
         works(&token, second).await.unwrap();
+    });
+}
+
+/// Decision D9.
+#[test]
+fn the_copy_of_a_key_that_somebody_else_destroyed_is_used_for_5_s_at_most() {
+    let name = "recovery::the_copy_of_a_key_that_somebody_else_destroyed_is_used_for_5_s_at_most";
+    with_token(name, async |token| {
+        let encrypt = |key| run(&token, move |worker| worker.encrypt(key, None, b"text"));
+        let [first, second] =
+            [key(&token, KeySpec::Aes256).await, key(&token, KeySpec::Aes256).await];
+        let other = key(&token, KeySpec::Aes256).await;
+        let Encrypted { iv, ciphertext, .. } = encrypt(second).await.unwrap();
+        let (_pkcs11, session) = direct_session();
+        for object in [first, second].into_iter().flat_map(|key| objects_of(&session, key)) {
+            session.destroy_object(object).unwrap();
+        }
+        encrypt(first).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5_100)).await;
+        let gone = encrypt(first).await;
+        assert!(matches!(gone, Err(TokenError::NotFound)), "{gone:?}");
+        let gone = run(&token, move |worker| worker.decrypt(second, &iv, None, &ciphertext)).await;
+        assert!(matches!(gone, Err(TokenError::NotFound)), "{gone:?}");
+        encrypt(other).await.unwrap();
     });
 }
 

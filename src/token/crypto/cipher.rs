@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::gcm::{GcmCiphertext, GcmKey};
 use crate::model::{IV_BYTES, Iv, clock};
 use crate::telemetry::Counter;
-use crate::token::cache::KnownAnswer;
+use crate::token::cache::{Handles, KnownAnswer};
 use crate::token::error::TokenError;
 use crate::token::objects::name::KeyIdentity;
 use crate::token::retry::RETRIES;
@@ -74,34 +74,71 @@ impl Worker<'_> {
         let mut uses = 0;
         self.with_retry(Some(key), |worker| {
             uses += 1;
-            let handles = worker.handles(key)?;
-            let handle = handles.preferred();
-            let form = worker.initialization.behavior.gcm;
-            let (session, thread_state) = worker.session_and_thread_state()?;
-            let iv = match options.iv {
-                // A retry uses another IV: whether the first one was used is unknown.
-                None => form.new_iv(session, &mut thread_state.random)?,
-                // A retry repeats the same encryption, which reveals nothing new.
-                Some(iv) => form.given_iv(iv)?,
-            };
-            let encrypted = GcmKey::new(session, handle, form).encrypt(iv, aad, plaintext)?;
-            let GcmCiphertext { iv, bytes: ciphertext } = encrypted;
-            if form.token_makes_iv() {
-                thread_state.random.check_token_iv(key.id(), &iv)?;
-            }
-            if options.is_verified {
-                let verifying = GcmKey::new(session, handles.verification_handle(), form);
-                let decrypted = verifying.decrypt(&iv, aad, &ciphertext);
-                verify(decrypted, plaintext, &worker.state.metrics.unverified_ciphertexts)?;
-                if handles.made_copy().is_some() && !handles.is_copy_verified {
-                    worker.state.keys.note_copy_verified(key, handles);
+            let mut handles = worker.known_handles(key)?;
+            let is_stale = handles.is_stale();
+            let GcmCiphertext { iv, bytes } =
+                worker.encrypt_once(key, handles, options.iv, aad, plaintext)?;
+            if is_stale {
+                // A decryption by the original proves that it is there.
+                let decrypted = worker.gcm_key(handles.main)?.decrypt(&iv, aad, &bytes);
+                if decrypted.is_ok_and(|decrypted| is_same(&decrypted, plaintext)) {
+                    worker.note_original_used(key, handles);
+                    return Ok(Encrypted { iv, ciphertext: bytes, uses });
+                }
+                let copy = handles.made_copy();
+                handles = worker.check_original(key, handles)?;
+                if handles.made_copy() != copy {
+                    return Err(TokenError::Unverified);
                 }
             }
-            Ok(Encrypted { iv, ciphertext, uses })
+            if options.is_verified {
+                let verifying = worker.gcm_key(handles.verification_handle())?;
+                let decrypted = verifying.decrypt(&iv, aad, &bytes);
+                verify(decrypted, plaintext, &worker.state.metrics.unverified_ciphertexts)?;
+                worker.note_copy_verified(key, handles);
+            }
+            Ok(Encrypted { iv, ciphertext: bytes, uses })
         })
     }
 
-    /// Decrypts with AES-GCM. An empty `aad` is the same as none.
+    fn encrypt_once(
+        &mut self,
+        key: KeyIdentity,
+        handles: Handles,
+        iv: Option<[u8; IV_BYTES]>,
+        aad: &[u8],
+        plaintext: &[u8],
+    ) -> Result<GcmCiphertext, TokenError> {
+        let form = self.initialization.behavior.gcm;
+        let (session, thread_state) = self.session_and_thread_state()?;
+        let iv = match iv {
+            // A retry uses another IV: whether the first one was used is unknown.
+            None => form.new_iv(session, &mut thread_state.random)?,
+            // A retry repeats the same encryption, which reveals nothing new.
+            Some(iv) => form.given_iv(iv)?,
+        };
+        let encrypted =
+            GcmKey::new(session, handles.preferred(), form).encrypt(iv, aad, plaintext)?;
+        if form.token_makes_iv() {
+            thread_state.random.check_token_iv(key.id(), &encrypted.iv)?;
+        }
+        Ok(encrypted)
+    }
+
+    /// The original of a copy has decrypted a ciphertext of the copy.
+    fn note_original_used(&self, key: KeyIdentity, handles: Handles) {
+        self.state.keys.note_seen(key, handles);
+        self.note_copy_verified(key, handles);
+    }
+
+    fn note_copy_verified(&self, key: KeyIdentity, handles: Handles) {
+        if handles.made_copy().is_some() && !handles.is_copy_verified {
+            self.state.keys.note_copy_verified(key, handles);
+        }
+    }
+
+    /// Decrypts with AES-GCM. An empty `aad` is the same as none. If the copy of the key is stale, the key
+    /// itself decrypts, which proves that it is there.
     ///
     /// # Errors
     /// `BadCiphertext` for anything that was not encrypted by this key with this IV and data;
@@ -115,7 +152,14 @@ impl Worker<'_> {
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
         let aad = aad.unwrap_or_default();
         self.with_retry(Some(key), |worker| {
-            let handle = worker.handles(key)?.preferred();
+            let handles = worker.known_handles(key)?;
+            if handles.is_stale()
+                && let Ok(decrypted) = worker.gcm_key(handles.main)?.decrypt(iv, aad, ciphertext)
+            {
+                worker.state.keys.note_seen(key, handles);
+                return Ok(decrypted);
+            }
+            let handle = worker.check_original(key, handles)?.preferred();
             match worker
                 .repeat_if_ambiguous(|worker| worker.gcm_key(handle)?.decrypt(iv, aad, ciphertext))
             {
@@ -220,6 +264,10 @@ impl Worker<'_> {
     }
 }
 
+fn is_same(decrypted: &[u8], plaintext: &[u8]) -> bool {
+    verify_slices_are_equal(decrypted, plaintext).is_ok()
+}
+
 /// Compares the decryption of a new ciphertext with the plaintext.
 fn verify(
     decrypted: Result<Zeroizing<Vec<u8>>, TokenError>,
@@ -227,7 +275,7 @@ fn verify(
     failures: &Counter,
 ) -> Result<(), TokenError> {
     match decrypted {
-        Ok(decrypted) if verify_slices_are_equal(&decrypted, plaintext).is_ok() => return Ok(()),
+        Ok(decrypted) if is_same(&decrypted, plaintext) => return Ok(()),
         Err(error) if !is_data_fault(&error) && !error.is_ambiguous() => {
             return Err(error);
         }
