@@ -28,6 +28,7 @@ mod servers;
 mod slow_sync;
 #[path = "../../tests/support/mod.rs"]
 mod support;
+mod tls;
 mod verification;
 
 use std::path::{Path, PathBuf};
@@ -51,8 +52,19 @@ const LONGEST_WINDOW: Duration = Duration::from_mins(10);
 const COUNTED_REQUESTS: usize = 50;
 
 /// What `cargo test` runs.
-const TEST_RUN: [&str; 9] =
-    ["cost", "--bursts", "1", "--requests", "20", "--connections", "2", "--keys", "5"];
+const TEST_RUN: [&str; 11] = [
+    "cost",
+    "--bursts",
+    "1",
+    "--requests",
+    "20",
+    "--connections",
+    "2",
+    "--keys",
+    "5",
+    "--handshakes",
+    "3",
+];
 
 /// The cost of signed requests, beside the minimal program in the same run.
 #[derive(Debug, Parser)]
@@ -76,6 +88,9 @@ struct Options {
     /// Keys of the gateway with many keys
     #[arg(long, default_value_t = 10_000)]
     keys: usize,
+    /// Connections of a window, with TLS and without; 0 measures none
+    #[arg(long, default_value_t = 300)]
+    handshakes: usize,
     /// Draw the ratios into this SVG file
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
@@ -117,15 +132,20 @@ fn main() -> anyhow::Result<()> {
 
 /// Prints processor time and ratios, and draws them.
 fn measure(options: &Options, home: &Path) -> anyhow::Result<()> {
-    let contenders = Contenders::start(home, options.gateway.as_deref(), &options.rows, options.keys)?;
+    let contenders =
+        Contenders::start(home, options.gateway.as_deref(), &options.rows, options.keys)?;
     let mut memory = Memory::default();
     // A test run does not wait.
     let rest = |time| std::thread::sleep(if options.bench { time } else { Duration::ZERO });
     rest(memory::AFTER_START);
     memory.add("10 s after the start", &contenders.servers)?;
+    rest(memory::CAPABILITY_TESTS);
     let lines = compare(options, &contenders)?;
     if let Some(file) = &options.picture {
         picture::draw(file, &lines)?;
+    }
+    if options.handshakes > 0 {
+        tls::compare(home, options.gateway.as_deref(), options.bursts, options.handshakes)?;
     }
     memory.add("after the load", &contenders.servers)?;
     rest(memory::AFTER_LOAD);

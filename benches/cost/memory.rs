@@ -10,6 +10,9 @@ use crate::servers::{Program, Servers};
 
 /// The time between the start and the first row.
 pub(crate) const AFTER_START: Duration = Duration::from_secs(10);
+/// The time after that in which the gateways test what their tokens can do, with RSA keys that take seconds of
+/// the processor.
+pub(crate) const CAPABILITY_TESTS: Duration = Duration::from_secs(70);
 /// The time between the load and the last row.
 pub(crate) const AFTER_LOAD: Duration = Duration::from_mins(1);
 

@@ -55,7 +55,7 @@ pub(crate) const HEAD: &str = "\
 |---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|";
 
 impl Spread {
-    fn of(mut figures: Vec<f64>) -> Self {
+    pub(crate) fn of(mut figures: Vec<f64>) -> Self {
         figures.sort_unstable_by(f64::total_cmp);
         let at = |index: usize| figures.get(index).copied().unwrap_or_default();
         let last = figures.len().saturating_sub(1);

@@ -33,7 +33,7 @@ pub(crate) struct Server {
     process: Child,
     pub(crate) address: SocketAddr,
     pub(crate) home: PathBuf,
-    /// A ciphertext blob of its own.
+    /// A ciphertext blob of its own. Empty with TLS.
     pub(crate) blob: String,
 }
 
@@ -136,13 +136,18 @@ impl Gateway {
         let signer = Signer::new(target, key_id);
         let server = Server {
             process,
-            address: endpoint.trim_start_matches("http://").parse()?,
+            address: endpoint
+                .trim_start_matches("http://")
+                .trim_start_matches("https://")
+                .parse()?,
             home: state.to_owned(),
             blob: String::new(),
         };
         let access_key = (id.to_owned(), secret.to_owned());
         let mut gateway = Self { server, signer, access_key, keys, caller: None };
-        gateway.server.blob = gateway.encrypt()?;
+        if endpoint.starts_with("http://") {
+            gateway.server.blob = gateway.encrypt()?;
+        }
         Ok(gateway)
     }
 
