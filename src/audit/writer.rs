@@ -205,7 +205,7 @@ impl Opened {
         let (commands, queue) = bounded(QUEUE);
         thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || writer.run(&queue))
+            .spawn(move || writer.run(queue))
             .map_err(AuditError::System)?;
         Ok(Started { commands, status, checkpoint })
     }
@@ -275,7 +275,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, queue: &Receiver<Command>) {
+    fn run(mut self, queue: Receiver<Command>) {
         let mut closed = None;
         loop {
             let command = if self.pending_outcomes.is_empty() {
@@ -285,7 +285,7 @@ impl Writer {
             };
             match command {
                 Ok(command) => {
-                    closed = self.work(command, queue);
+                    closed = self.work(command, &queue);
                     if closed.is_some() {
                         break;
                     }
@@ -302,6 +302,8 @@ impl Writer {
             );
         }
         let head = self.head;
+        // Later records are refused at once.
+        drop(queue);
         finish_forwarders(self.forwarders);
         if let Some(closed) = closed {
             // The receiver may have timed out.
