@@ -145,7 +145,8 @@ fn measure(options: &Options, home: &Path) -> anyhow::Result<()> {
         picture::draw(file, &lines)?;
     }
     if options.handshakes > 0 {
-        tls::compare(home, options.gateway.as_deref(), options.bursts, options.handshakes)?;
+        let (plain, program) = (&contenders.servers.gateway, options.gateway.as_deref());
+        tls::compare(plain, home, program, options.bursts, options.handshakes)?;
     }
     memory.add("after the load", &contenders.servers)?;
     rest(memory::AFTER_LOAD);

@@ -130,22 +130,21 @@ impl Gateway {
         let line: Value = serde_json::from_str(&line)?;
         let text = |name| line.get(name).and_then(Value::as_str).context("not a line of dev");
         let (endpoint, key_id) = (text("endpoint")?, text("key_id")?.to_owned());
+        let (scheme, address) =
+            endpoint.split_once("://").context("an endpoint without a scheme")?;
         let (id, secret) = (text("access_key_id")?, text("access_key_secret")?);
         let target = Target::new(endpoint, id, SecretString::from(secret))?;
         let keys = vec![key_id.clone()];
         let signer = Signer::new(target, key_id);
         let server = Server {
             process,
-            address: endpoint
-                .trim_start_matches("http://")
-                .trim_start_matches("https://")
-                .parse()?,
+            address: address.parse()?,
             home: state.to_owned(),
             blob: String::new(),
         };
         let access_key = (id.to_owned(), secret.to_owned());
         let mut gateway = Self { server, signer, access_key, keys, caller: None };
-        if endpoint.starts_with("http://") {
+        if scheme == "http" {
             gateway.server.blob = gateway.encrypt()?;
         }
         Ok(gateway)

@@ -53,9 +53,9 @@ impl Beginning {
     }
 }
 
-/// A gateway with TLS and one without.
-struct Gateways {
-    plain: Gateway,
+/// A gateway without TLS, and one with TLS.
+struct Gateways<'a> {
+    plain: &'a Gateway,
     tls: Gateway,
     full: TlsConnector,
     resumed: TlsConnector,
@@ -70,12 +70,13 @@ struct Window {
 
 /// Prints the table: medians of so many windows to each in turn.
 pub(crate) fn compare(
+    plain: &Gateway,
     home: &Path,
     program: Option<&Path>,
     rounds: usize,
     connections: usize,
 ) -> anyhow::Result<()> {
-    let gateways = Gateways::start(home, program)?;
+    let gateways = Gateways::start(plain, home, program)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut windows = Beginning::ALL.map(|_beginning| Vec::new());
     for round in 0..=rounds {
@@ -99,31 +100,32 @@ pub(crate) fn compare(
     Ok(())
 }
 
-impl Gateways {
-    fn start(home: &Path, program: Option<&Path>) -> anyhow::Result<Self> {
-        let start = Start { program, ..Start::default() };
-        let plain = Gateway::start(&home.join("plain"), start.clone())?;
+impl<'a> Gateways<'a> {
+    /// Starts the one with TLS.
+    fn start(plain: &'a Gateway, home: &Path, program: Option<&Path>) -> anyhow::Result<Self> {
         let state = home.join("tls");
-        let tls = Gateway::start(&state, Start { options: vec!["--tls"], ..start })?;
+        let start = Start { program, options: vec!["--tls"], ..Start::default() };
+        let tls = Gateway::start(&state, start)?;
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&fs::read(state.join("tls/ca.pem"))?) {
             roots.add(certificate?)?;
         }
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let mut config =
+            ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let resumed = TlsConnector::from(Arc::new(config.clone()));
-        let mut config = config;
         config.resumption = Resumption::disabled();
         Ok(Self { plain, tls, full: TlsConnector::from(Arc::new(config)), resumed })
     }
 
-    /// Makes connections one after the other. The first of all makes the session that the others resume.
+    /// Makes connections one after the other. The first of all makes the session that the others resume: after
+    /// it, `is_warm`, each has the handshake that is measured.
     async fn connect(
         &self,
         beginning: Beginning,
         count: usize,
         is_warm: bool,
     ) -> anyhow::Result<Window> {
-        let gateway = if beginning == Beginning::Plain { &self.plain } else { &self.tls };
+        let gateway = if beginning == Beginning::Plain { self.plain } else { &self.tls };
         let requests = Case::of(Operation::Encrypt).signed(gateway, count)?;
         let process = gateway.server.process();
         let (before, start) = (cpu::Times::of(&process)?, Instant::now());

@@ -1,6 +1,7 @@
 //! The PKCS#11 module as a shared library: loads it, calls C_Initialize, lists its tokens.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 
@@ -27,15 +28,16 @@ impl Library {
     /// Loads the module, unless it is loaded.
     pub(super) fn load(module: &Path, init_arguments: Option<&str>) -> Result<Self, TokenError> {
         let init_arguments = init_arguments.map(kept).transpose()?;
-        let mut loaded = LOADED.lock();
-        if let Some(pkcs11) = loaded.get(module) {
-            return Ok(Self { pkcs11: pkcs11.clone(), init_arguments });
-        }
-        let pkcs11 = Pkcs11::new(module).map_err(|error| TokenError::Module {
-            path: module.to_owned(),
-            source: loading(error),
-        })?;
-        loaded.insert(module.to_owned(), pkcs11.clone());
+        let pkcs11 = match LOADED.lock().entry(module.to_owned()) {
+            Entry::Occupied(loaded) => loaded.get().clone(),
+            Entry::Vacant(place) => {
+                let load = Pkcs11::new(module).map_err(|error| TokenError::Module {
+                    path: module.to_owned(),
+                    source: loading(error),
+                });
+                place.insert(load?).clone()
+            }
+        };
         Ok(Self { pkcs11, init_arguments })
     }
 

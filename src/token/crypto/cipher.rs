@@ -101,6 +101,7 @@ impl Worker<'_> {
         })
     }
 
+    /// Encrypts with the copy of the key, if it has one.
     fn encrypt_once(
         &mut self,
         key: KeyIdentity,
